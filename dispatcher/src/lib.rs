@@ -1,0 +1,1 @@
+//! Webhook delivery: shape, sign, limit, deliver, retry

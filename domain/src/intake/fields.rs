@@ -1,0 +1,118 @@
+//! Sorting what was sent into our fields and the rest.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+use simd_json::{BorrowedValue, StaticNode};
+
+use super::aliases::Field;
+use super::to_owned_json;
+use crate::problem::FieldError;
+use crate::settings::{FieldMapping, fold_name};
+
+/// The texts of our fields, and everything that no field took.
+pub(super) struct Fields<'v> {
+    texts: [Option<Cow<'v, str>>; Field::ALL.len()],
+    extra: Map<String, Value>,
+    pub(super) errors: Vec<FieldError>,
+}
+
+impl<'v> Fields<'v> {
+    /// Applies the provider's mapping first, then the aliases, then the constants. The first value that is not empty
+    /// wins; what it displaces is kept with the rest.
+    pub(super) fn map(
+        mapping: &FieldMapping,
+        object: &'v simd_json::borrowed::Object<'v>,
+        raw: &'v BorrowedValue<'v>,
+    ) -> Self {
+        let mut fields = Self { texts: Default::default(), extra: Map::new(), errors: Vec::new() };
+        for (source, target) in &mapping.fields {
+            let value = if source.starts_with('/') { pointer(raw, source) } else { object.get(source.as_str()) };
+            if let (Some(value), Some(field)) = (value, Field::by_name(target)) {
+                fields.offer(field, value);
+            }
+        }
+        for (name, value) in object {
+            if mapping.fields.contains_key(name.as_ref()) {
+                continue;
+            }
+            let taken = Field::by_alias(name).is_some_and(|field| fields.offer(field, value));
+            if !taken && !is_empty(value) {
+                fields.extra.insert(name.to_string(), to_owned_json(value));
+            }
+        }
+        for (target, value) in &mapping.constants {
+            if let Some(slot) = Field::by_name(target).and_then(|f| fields.texts.get_mut(f as usize)) {
+                slot.get_or_insert_with(|| Cow::Owned(value.clone()));
+            }
+        }
+        for (target, synonyms) in &mapping.values {
+            let slot = Field::by_name(target).and_then(|f| fields.texts.get_mut(f as usize));
+            if let Some(Some(text)) = slot {
+                let folded = fold_name(text);
+                if let Some((_, meant)) = synonyms.iter().find(|(sent, _)| fold_name(sent) == folded) {
+                    *text = Cow::Owned(meant.clone());
+                }
+            }
+        }
+        fields
+    }
+
+    /// The text of a field, never empty.
+    pub(super) fn get(&self, field: Field) -> Option<&str> {
+        self.texts.get(field as usize)?.as_deref()
+    }
+
+    /// What no field took.
+    pub(super) fn into_extra(self) -> Map<String, Value> {
+        self.extra
+    }
+
+    /// Gives `field` the value if it has none yet; tells whether the value needs no other home.
+    fn offer(&mut self, field: Field, value: &'v BorrowedValue<'v>) -> bool {
+        let text = match value {
+            BorrowedValue::String(s) => Cow::Borrowed(s.trim()),
+            BorrowedValue::Static(StaticNode::Null) => return true,
+            BorrowedValue::Static(node) => Cow::Owned(node.to_string()),
+            BorrowedValue::Array(_) | BorrowedValue::Object(_) => {
+                self.errors.push(FieldError::new(
+                    field.name(),
+                    "invalid",
+                    "must be text or a number, not a list or an object",
+                ));
+                return true;
+            }
+        };
+        if text.is_empty() {
+            return true;
+        }
+        match self.texts.get_mut(field as usize) {
+            Some(slot @ None) => {
+                *slot = Some(text);
+                true
+            }
+            Some(Some(present)) => *present == text,
+            None => false,
+        }
+    }
+}
+
+fn is_empty(value: &BorrowedValue<'_>) -> bool {
+    match value {
+        BorrowedValue::Static(StaticNode::Null) => true,
+        BorrowedValue::String(s) => s.is_empty(),
+        _ => false,
+    }
+}
+
+/// RFC 6901.
+fn pointer<'v>(root: &'v BorrowedValue<'v>, path: &str) -> Option<&'v BorrowedValue<'v>> {
+    path.split('/').skip(1).try_fold(root, |value, token| {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        match value {
+            BorrowedValue::Object(object) => object.get(token.as_str()),
+            BorrowedValue::Array(items) => items.get(token.parse::<usize>().ok()?),
+            _ => None,
+        }
+    })
+}

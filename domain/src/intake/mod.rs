@@ -1,0 +1,269 @@
+//! From what a provider posted to a valid [`Lead`]: map, normalise, validate. Pure; every error is found, not only
+//! the first.
+
+mod aliases;
+mod date;
+mod fields;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use simd_json::BorrowedValue;
+
+use crate::id::ContactId;
+use crate::lead::{InterestLevel, Lead, SubmissionKey};
+use crate::money::Money;
+use crate::phone::Phone;
+use crate::problem::FieldError;
+use crate::record::PostedAs;
+use crate::settings::{FieldMapping, Provider, Settings, fold_name};
+use crate::zip::{Zip, ZipDirectory};
+
+pub use aliases::Field;
+use fields::Fields;
+
+/// Longest name, in characters.
+const MAX_NAME: usize = 100;
+/// Longest notes, in characters.
+const MAX_NOTES: usize = 10_000;
+/// Longest external id, in characters.
+const MAX_EXTERNAL_ID: usize = 200;
+/// Most fields in one lead.
+const MAX_FIELDS: usize = 300;
+
+/// Everything that intake depends on besides the lead itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Intake<'a> {
+    /// Who posted it.
+    pub provider: &'a Provider,
+    /// For products.
+    pub settings: &'a Settings,
+    /// For ZIPs.
+    pub zips: &'a ZipDirectory,
+    /// What was posted.
+    pub posted_as: PostedAs,
+    /// The request's `Idempotency-Key`, with the number of this lead within the request.
+    pub idempotency_key: Option<(&'a str, usize)>,
+    /// When it arrived.
+    pub now: Timestamp,
+}
+
+impl Intake<'_> {
+    /// Makes a lead of `raw`, or tells everything that is wrong with it.
+    pub fn normalise(&self, raw: &BorrowedValue<'_>) -> Result<Lead, Vec<FieldError>> {
+        let BorrowedValue::Object(object) = raw else {
+            return Err(vec![FieldError::new("", "invalid", "must be a JSON object with the lead's fields")]);
+        };
+        if object.len() > MAX_FIELDS {
+            return Err(vec![FieldError::new("", "too_many", format!("must have at most {MAX_FIELDS} fields"))]);
+        }
+        let mut fields = Fields::map(&self.provider.mapping, object, raw);
+        let mut errors = std::mem::take(&mut fields.errors);
+        let mut read = Reader { fields: &fields, errors: &mut errors };
+
+        let (first_name, last_name) = read.names();
+        let phone = read.required(Field::Phone, |text| Phone::parse(text).map_err(|e| ("invalid", e.to_string())));
+        let email = read.optional(Field::Email, email);
+        let product_type = read.required(Field::ProductType, |text| {
+            let known = self.settings.product_name(text).cloned();
+            known.ok_or_else(|| ("unknown", "is no known product; the operator's list is at /api/products".into()))
+        });
+        let zip = read.required(Field::ZipCode, |text| {
+            let zip = Zip::parse(text).map_err(|e| ("invalid", e.to_string()))?;
+            self.zips.get(zip).ok_or_else(|| ("unknown", "is no ZIP code in use".into()))
+        });
+        let estimated_value = read.optional(Field::EstimatedValue, amount);
+        let interest_level = read.optional(Field::InterestLevel, interest);
+        let notes = read.optional(Field::Notes, |t| bounded(t, MAX_NOTES)).unwrap_or_default();
+        let external_id = read.optional(Field::ExternalId, |t| bounded(t, MAX_EXTERNAL_ID));
+        let zone = zip.map(|z| &z.time_zone);
+        let read_date = |text: &str| date::parse(text, zone).map_err(|message| ("invalid", message));
+        let appointment_date = match self.posted_as {
+            PostedAs::Lead => read.optional(Field::AppointmentDate, read_date),
+            PostedAs::Appointment => read.required(Field::AppointmentDate, read_date),
+        };
+        let test = read.optional(Field::Test, truth).unwrap_or(false);
+
+        let (Some(phone), Some(product_type), Some(zip), true) = (phone, product_type, zip, errors.is_empty()) else {
+            return Err(errors);
+        };
+        let provider_id = self.provider.id.clone();
+        let product = self.settings.product(&product_type);
+        let mut lead = Lead {
+            v: 1,
+            contact_id: ContactId::derive(phone, &provider_id),
+            provider_id,
+            first_name,
+            last_name,
+            phone,
+            email,
+            product_type,
+            zip_code: zip.zip,
+            state: zip.state.clone(),
+            estimated_value,
+            interest_level,
+            notes,
+            appointment_date,
+            external_id,
+            extra: fields.into_extra(),
+            test,
+            auto_schedule: self.provider.auto_schedule || product.is_some_and(|p| p.auto_schedule),
+            cost: self.provider.cost_per_lead,
+            submission: SubmissionKey(0),
+            received_at: self.now,
+        };
+        lead.submission = self.submission(&lead);
+        Ok(lead)
+    }
+
+    fn submission(&self, lead: &Lead) -> SubmissionKey {
+        if let Some((key, part)) = self.idempotency_key.filter(|(key, _)| !key.is_empty()) {
+            return SubmissionKey::of_idempotency_key(&lead.provider_id, key, part);
+        }
+        if let Some(id) = &lead.external_id {
+            return SubmissionKey::of_external_id(&lead.provider_id, id);
+        }
+        let text = |v: &dyn std::fmt::Display| v.to_string();
+        SubmissionKey::of_content(
+            &lead.provider_id,
+            &[
+                &lead.phone.e164(),
+                &lead.first_name,
+                &lead.last_name,
+                lead.email.as_deref().unwrap_or(""),
+                &lead.product_type,
+                &text(&lead.zip_code),
+                &lead.estimated_value.map(|v| text(&v)).unwrap_or_default(),
+                &lead.interest_level.map(|i| format!("{i:?}")).unwrap_or_default(),
+                &lead.notes,
+                &lead.appointment_date.map(|d| text(&d)).unwrap_or_default(),
+                &serde_json::to_string(&lead.extra).unwrap_or_default(),
+                if lead.test { "test" } else { "" },
+            ],
+        )
+    }
+}
+
+/// Checks a mapping before it is kept: every target must be a field of ours.
+pub fn check_mapping(mapping: &FieldMapping) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let targets = mapping.fields.values().chain(mapping.constants.keys()).chain(mapping.values.keys());
+    for target in targets {
+        if Field::by_name(target).is_none() {
+            let names: Vec<_> = Field::ALL.iter().map(|f| f.name()).collect();
+            let message = format!("{target:?} is no field; the fields are {}", names.join(", "));
+            errors.push(FieldError::new("mapping", "unknown", message));
+        }
+    }
+    for source in mapping.fields.keys().filter(|s| s.is_empty()) {
+        errors.push(FieldError::new(
+            "mapping",
+            "invalid",
+            format!("{source:?} must name a field or be a JSON pointer"),
+        ));
+    }
+    errors
+}
+
+type Checked<T> = Result<T, (&'static str, String)>;
+
+struct Reader<'f, 'v, 'e> {
+    fields: &'f Fields<'v>,
+    errors: &'e mut Vec<FieldError>,
+}
+
+impl Reader<'_, '_, '_> {
+    fn optional<T>(&mut self, field: Field, parse: impl FnOnce(&str) -> Checked<T>) -> Option<T> {
+        match parse(self.fields.get(field)?) {
+            Ok(value) => Some(value),
+            Err((code, message)) => {
+                self.errors.push(FieldError::new(field.name(), code, message));
+                None
+            }
+        }
+    }
+
+    fn required<T>(&mut self, field: Field, parse: impl FnOnce(&str) -> Checked<T>) -> Option<T> {
+        let unreadable = self.errors.iter().any(|e| e.field == field.name());
+        if self.fields.get(field).is_none() && !unreadable {
+            self.errors.push(FieldError::new(field.name(), "required", field.hint()));
+        }
+        self.optional(field, parse)
+    }
+
+    /// First and last name, from their own fields or from a full name.
+    fn names(&mut self) -> (String, String) {
+        let first = self.optional(Field::FirstName, |t| bounded(t, MAX_NAME));
+        let last = self.optional(Field::LastName, |t| bounded(t, MAX_NAME));
+        if first.is_some() || last.is_some() {
+            return (first.unwrap_or_default(), last.unwrap_or_default());
+        }
+        let Some(full) = self.optional(Field::CustomerName, |t| bounded(t, 2 * MAX_NAME)) else {
+            return Default::default();
+        };
+        match full.split_once(' ') {
+            Some((first, last)) => (first.to_owned(), last.trim_start().to_owned()),
+            None => (full, String::new()),
+        }
+    }
+}
+
+/// Collapses runs of white space, removes control characters and checks the length.
+fn bounded(text: &str, max: usize) -> Checked<String> {
+    let clean: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
+    let clean = if max <= 2 * MAX_NAME { clean.split_whitespace().collect::<Vec<_>>().join(" ") } else { clean };
+    if clean.chars().count() > max {
+        return Err(("too_long", format!("must have at most {max} characters")));
+    }
+    Ok(clean.trim().to_owned())
+}
+
+fn email(text: &str) -> Checked<String> {
+    let options = email_address::Options::default().with_required_tld().without_display_text().without_domain_literal();
+    match email_address::EmailAddress::parse_with_options(text, options) {
+        Ok(address) => Ok(address.to_string().to_lowercase()),
+        Err(_) => Err(("invalid", "must be an e-mail address such as name@example.com".into())),
+    }
+}
+
+fn amount(text: &str) -> Checked<Money> {
+    let plain: String = text.chars().filter(|c| !matches!(c, '$' | ',' | ' ')).collect();
+    let money = Money::parse(&plain).map_err(|e| ("invalid", e.to_string()))?;
+    if money.is_negative() { Err(("invalid", "must not be negative".into())) } else { Ok(money) }
+}
+
+fn interest(text: &str) -> Checked<InterestLevel> {
+    match fold_name(text).as_str() {
+        "hot" => Ok(InterestLevel::Hot),
+        "warm" => Ok(InterestLevel::Warm),
+        "cold" => Ok(InterestLevel::Cold),
+        _ => Err(("invalid", "must be hot, warm or cold".into())),
+    }
+}
+
+fn truth(text: &str) -> Checked<bool> {
+    match fold_name(text).as_str() {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" => Ok(false),
+        _ => Err(("invalid", "must be true or false".into())),
+    }
+}
+
+/// A borrowed JSON value as an owned one.
+pub fn to_owned_json(value: &BorrowedValue<'_>) -> Value {
+    use simd_json::StaticNode;
+    match value {
+        BorrowedValue::Static(StaticNode::Null) => Value::Null,
+        BorrowedValue::Static(StaticNode::Bool(b)) => Value::Bool(*b),
+        BorrowedValue::Static(StaticNode::I64(n)) => Value::from(*n),
+        BorrowedValue::Static(StaticNode::U64(n)) => Value::from(*n),
+        BorrowedValue::Static(StaticNode::F64(n)) => Value::from(*n),
+        BorrowedValue::String(s) => Value::String(s.to_string()),
+        BorrowedValue::Array(items) => items.iter().map(to_owned_json).collect(),
+        BorrowedValue::Object(pairs) => {
+            Value::Object(pairs.iter().map(|(k, v)| (k.to_string(), to_owned_json(v))).collect::<Map<_, _>>())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+use super::*;
+use crate::clock::Clock;
+use crate::id::ProviderId;
+use crate::secret::KeyHash;
+use crate::settings::{Change, DEFAULT_PRODUCTS, Entity, Product};
+use proptest::prelude::*;
+
+fn settings() -> Settings {
+    let mut settings = Settings::default();
+    for (name, synonyms) in DEFAULT_PRODUCTS {
+        settings.apply(&Change::Put(Entity::Product(Product {
+            name: (*name).into(),
+            synonyms: synonyms.iter().map(|s| (*s).into()).collect(),
+            auto_schedule: false,
+        })));
+    }
+    settings
+}
+
+fn provider(mapping: serde_json::Value) -> Provider {
+    let now = Clock::manual("2024-01-15T10:30:00Z".parse().unwrap()).now();
+    Provider {
+        id: ProviderId::new("a").unwrap(),
+        name: "Provider A".into(),
+        cost_per_lead: Money::from_cents(7_500),
+        is_active: true,
+        key_hash: KeyHash::of("k"),
+        mapping: serde_json::from_value(mapping).unwrap(),
+        auto_schedule: false,
+        rate_limit: None,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+fn normalise(provider: &Provider, posted_as: PostedAs, json: serde_json::Value) -> Result<Lead, Vec<FieldError>> {
+    let mut bytes = serde_json::to_vec(&json).unwrap();
+    let raw = simd_json::to_borrowed_value(&mut bytes).unwrap();
+    let settings = settings();
+    Intake {
+        provider,
+        settings: &settings,
+        zips: &ZipDirectory::builtin(),
+        posted_as,
+        idempotency_key: None,
+        now: provider.created_at,
+    }
+    .normalise(&raw)
+}
+
+fn lead(json: serde_json::Value) -> Lead {
+    normalise(&provider(serde_json::json!({})), PostedAs::Lead, json).unwrap()
+}
+
+fn errors(json: serde_json::Value) -> Vec<(String, String)> {
+    let errors = normalise(&provider(serde_json::json!({})), PostedAs::Lead, json).unwrap_err();
+    errors.into_iter().map(|e| (e.field, e.code)).collect()
+}
+
+#[test]
+fn a_full_lead_is_taken_field_by_field() {
+    let lead = lead(serde_json::json!({
+        "first_name": "John", "last_name": "Solar  Customer", "phone": "(213) 555-0123 ext. 4", "email": "John@Example.com",
+        "product_type": "solar panels", "zip_code": "90210-1234", "estimated_value": 25000.5, "interest_level": "HOT",
+        "notes": "10kW", "appointment_date": "2024-12-01T14:00:00Z", "external_id": "x-1", "roof_age": 12,
+    }));
+    assert_eq!((lead.first_name.as_str(), lead.last_name.as_str()), ("John", "Solar Customer"));
+    assert_eq!(lead.phone.e164(), "+12135550123");
+    assert_eq!(lead.email.as_deref(), Some("john@example.com"));
+    assert_eq!((&*lead.product_type, &*lead.state), ("Solar", "CA"));
+    assert_eq!(lead.zip_code.to_string(), "90210");
+    assert_eq!(lead.estimated_value, Some(Money::from_cents(2_500_050)));
+    assert_eq!(lead.interest_level, Some(InterestLevel::Hot));
+    assert_eq!(lead.appointment_date, Some("2024-12-01T14:00:00Z".parse().unwrap()));
+    assert_eq!(lead.extra.get("roof_age"), Some(&serde_json::json!(12)), "what nobody mapped is kept");
+    assert_eq!(lead.cost, Money::from_cents(7_500));
+}
+
+#[test]
+fn aliases_need_no_mapping() {
+    let lead = lead(serde_json::json!({
+        "Full Name": "Ana de la Cruz", "phone1": 2135550123u64, "Postal-Code": 2134, "service": "roof replacement",
+        "mobile": "310 555 0199", "isTest": "yes", "budget": "$1,250.50",
+    }));
+    assert_eq!((lead.first_name.as_str(), lead.last_name.as_str()), ("Ana", "de la Cruz"));
+    assert_eq!(lead.zip_code.to_string(), "02134");
+    assert_eq!(&*lead.product_type, "Roofing");
+    assert!(lead.test);
+    assert_eq!(lead.estimated_value, Some(Money::from_cents(125_050)));
+    let second_phone = lead.extra.get("mobile").or(lead.extra.get("phone1"));
+    assert!(second_phone.is_some(), "the second telephone is kept: {:?}", lead.extra.keys().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_providers_mapping_wins_over_the_aliases() {
+    let provider = provider(serde_json::json!({
+        "fields": {"/contact/tel": "phone", "plz": "zip_code", "kind": "product_type"},
+        "constants": {"interest_level": "warm", "product_type": "HVAC"},
+        "values": {"product_type": {"PV-Anlage": "Solar"}},
+    }));
+    let post = |kind: &str| {
+        normalise(
+            &provider,
+            PostedAs::Lead,
+            serde_json::json!({"contact": {"tel": "2135550123", "best_time": "noon"}, "plz": "90210", "kind": kind}),
+        )
+        .unwrap()
+    };
+    let solar = post("pv anlage");
+    assert_eq!((&*solar.product_type, solar.interest_level), ("Solar", Some(InterestLevel::Warm)));
+    assert_eq!(solar.extra["contact"]["best_time"], "noon", "what surrounds a mapped field is kept");
+    assert_eq!(&*post("").product_type, "HVAC", "a constant fills an empty field");
+}
+
+#[test]
+fn every_error_is_told_at_once() {
+    let mut found = errors(serde_json::json!({
+        "phone": "911", "zip": "00000", "product": "Spaceships", "email": "nobody", "interest_level": "boiling",
+        "estimated_value": -1, "appointment_date": "tomorrow", "first_name": "x".repeat(101), "test": "perhaps",
+    }));
+    found.sort();
+    let expected = [
+        ("appointment_date", "invalid"),
+        ("email", "invalid"),
+        ("estimated_value", "invalid"),
+        ("first_name", "too_long"),
+        ("interest_level", "invalid"),
+        ("phone", "invalid"),
+        ("product_type", "unknown"),
+        ("test", "invalid"),
+        ("zip_code", "unknown"),
+    ];
+    assert_eq!(found, expected.map(|(f, c)| (f.to_owned(), c.to_owned())));
+    let missing = errors(serde_json::json!({}));
+    assert_eq!(missing, ["phone", "product_type", "zip_code"].map(|f| (f.to_owned(), "required".to_owned())));
+    assert_eq!(
+        errors(serde_json::json!({"phone": ["2135550123"], "zip": "90210", "product": "Solar"})),
+        [("phone".to_owned(), "invalid".to_owned())]
+    );
+}
+
+#[test]
+fn dates_are_read_in_the_customers_zone() {
+    for (text, utc) in [
+        ("2024-12-01T14:00:00Z", "2024-12-01T14:00:00Z"),
+        ("2024-12-01T14:00:00-08:00", "2024-12-01T22:00:00Z"),
+        ("2024-12-01T14:00", "2024-12-01T22:00:00Z"),
+        ("2024-12-01 14:00:00", "2024-12-01T22:00:00Z"),
+        ("12/01/2024 2:00 pm", "2024-12-01T22:00:00Z"),
+        ("7/1/2024 14:00", "2024-07-01T21:00:00Z"),
+    ] {
+        let lead = lead(
+            serde_json::json!({"phone": "2135550123", "zip": "90210", "product": "Solar", "appointment_date": text}),
+        );
+        assert_eq!(lead.appointment_date, Some(utc.parse().unwrap()), "{text}");
+    }
+    let bad = serde_json::json!({"phone": "2135550123", "zip": "1", "product": "Solar", "appointment_date": "2024-12-01T14:00"});
+    assert_eq!(errors(bad).len(), 2, "a local time needs the ZIP");
+}
+
+#[test]
+fn an_appointment_needs_a_date() {
+    let json = serde_json::json!({"customer_name": "J S", "customer_phone": "2135550123", "customer_zip": "90210", "service_type": "Solar"});
+    let errors = normalise(&provider(serde_json::json!({})), PostedAs::Appointment, json).unwrap_err();
+    assert_eq!(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), ["appointment_date"]);
+}
+
+#[test]
+fn submissions_are_told_apart_by_id_else_by_content() {
+    let base = serde_json::json!({"phone": "2135550123", "zip": "90210", "product": "Solar"});
+    let with = |field: &str, value: &str| {
+        let mut json = base.clone();
+        json[field] = value.into();
+        lead(json).submission
+    };
+    assert_eq!(lead(base.clone()).submission, with("notes", " "), "an empty field is no difference");
+    assert_ne!(lead(base.clone()).submission, with("notes", "x"));
+    assert_ne!(lead(base.clone()).submission, with("roof", "x"), "unmapped fields count");
+    assert_eq!(with("external_id", "7"), {
+        let mut json = base.clone();
+        json["external_id"] = "7".into();
+        json["notes"] = "changed".into();
+        lead(json).submission
+    });
+}
+
+#[test]
+fn a_mapping_is_checked() {
+    let mapping = |json| serde_json::from_value::<FieldMapping>(json).unwrap();
+    assert!(check_mapping(&mapping(serde_json::json!({"fields": {"tel": "phone"}}))).is_empty());
+    assert_eq!(
+        check_mapping(&mapping(serde_json::json!({"fields": {"tel": "fone"}, "constants": {"x": "y"}}))).len(),
+        2
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_json_makes_it_panic(fields in proptest::collection::btree_map("(phone|zip|product|email|date|notes|[a-z]{1,8})", ".{0,30}", 0..8)) {
+        let _ = normalise(&provider(serde_json::json!({})), PostedAs::Lead, serde_json::to_value(fields).unwrap());
+    }
+}

@@ -1,0 +1,153 @@
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Account, Product, Provider, Rule, Settings, Workspace, fold_name};
+use crate::id::{ProviderId, RuleId};
+
+/// Anything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entity {
+    /// A lead provider.
+    Provider(Provider),
+    /// A client business.
+    Workspace(Workspace),
+    /// A routing rule.
+    Rule(Rule),
+    /// A product.
+    Product(Product),
+    /// An API account.
+    Account(Account),
+}
+
+/// The kinds of [`Entity`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntityKind {
+    /// A lead provider.
+    Provider,
+    /// A client business.
+    Workspace,
+    /// A routing rule.
+    Rule,
+    /// A product.
+    Product,
+    /// An API account.
+    Account,
+}
+
+impl EntityKind {
+    /// The kind as written in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Workspace => "workspace",
+            Self::Rule => "rule",
+            Self::Product => "product",
+            Self::Account => "account",
+        }
+    }
+}
+
+impl Entity {
+    /// Its kind.
+    pub fn kind(&self) -> EntityKind {
+        match self {
+            Self::Provider(_) => EntityKind::Provider,
+            Self::Workspace(_) => EntityKind::Workspace,
+            Self::Rule(_) => EntityKind::Rule,
+            Self::Product(_) => EntityKind::Product,
+            Self::Account(_) => EntityKind::Account,
+        }
+    }
+
+    /// Its id as text; a product's is its name.
+    pub fn id(&self) -> String {
+        match self {
+            Self::Provider(p) => p.id.to_string(),
+            Self::Workspace(w) => w.id.to_string(),
+            Self::Rule(r) => r.id.to_string(),
+            Self::Product(p) => p.name.clone(),
+            Self::Account(a) => a.id.to_string(),
+        }
+    }
+}
+
+/// A change of the settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Creates or replaces an entity.
+    Put(Entity),
+    /// Removes one.
+    Delete {
+        /// Of which kind.
+        kind: EntityKind,
+        /// Its id as text.
+        id: String,
+    },
+    /// Several at once: all or none.
+    Batch(Vec<Change>),
+}
+
+/// A record of the topic `settings`: who changed what, when, from what to what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsChange {
+    /// Version of this record's form.
+    pub v: u32,
+    /// Name of the account, or `system`.
+    pub actor: String,
+    /// When.
+    pub at: Timestamp,
+    /// What stood there before; in the order of the change's entities, `None` where nothing did.
+    pub before: Vec<Option<Entity>>,
+    /// The change.
+    pub change: Change,
+}
+
+impl SettingsChange {
+    /// The record of `change` made by `actor` to `settings`.
+    pub fn new(settings: &Settings, actor: &str, at: Timestamp, change: Change) -> Self {
+        let before = change.singles().into_iter().map(|c| c.before(settings)).collect();
+        Self { v: 1, actor: actor.to_owned(), at, before, change }
+    }
+}
+
+impl Change {
+    /// The single changes in it, in order.
+    pub fn singles(&self) -> Vec<&Change> {
+        match self {
+            Self::Batch(changes) => changes.iter().flat_map(Self::singles).collect(),
+            single => vec![single],
+        }
+    }
+
+    /// Kind and id of the entity that a single change concerns; `None` for a batch.
+    pub fn concerns(&self) -> Option<(EntityKind, String)> {
+        match self {
+            Self::Put(entity) => Some((entity.kind(), entity.id())),
+            Self::Delete { kind, id } => Some((*kind, id.clone())),
+            Self::Batch(_) => None,
+        }
+    }
+
+    fn before(&self, settings: &Settings) -> Option<Entity> {
+        let (kind, id) = self.concerns()?;
+        match kind {
+            EntityKind::Provider => {
+                let id = ProviderId::new(&id).ok()?;
+                settings.providers.get(&id).map(|p| Entity::Provider((**p).clone()))
+            }
+            EntityKind::Workspace => settings.workspaces.get(id.as_str()).map(|w| Entity::Workspace((**w).clone())),
+            EntityKind::Rule => {
+                let id = RuleId(id.parse().ok()?);
+                settings.rules.get(&id).map(|r| Entity::Rule((**r).clone()))
+            }
+            EntityKind::Product => settings.products.get(&fold_name(&id)).map(|p| Entity::Product((**p).clone())),
+            EntityKind::Account => {
+                let id = id.parse::<uuid::Uuid>().ok()?;
+                settings.accounts.get(&id).map(|a| Entity::Account((**a).clone()))
+            }
+        }
+    }
+}

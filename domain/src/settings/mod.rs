@@ -1,0 +1,183 @@
+//! Settings that the operator keeps: providers, workspaces, rules, products and API keys. They are records in the
+//! topic `settings`; every node folds them into a [`Settings`] snapshot and keeps it in memory.
+
+mod account;
+mod change;
+mod product;
+mod provider;
+mod rule;
+mod workspace;
+
+pub use account::{Account, Role};
+pub use change::{Change, Entity, EntityKind, SettingsChange};
+pub use product::{DEFAULT_PRODUCTS, Product};
+pub use provider::{FieldMapping, Provider, RateLimit};
+pub use rule::Rule;
+pub use workspace::{SigningSecret, Workspace};
+
+use std::sync::Arc;
+
+use imbl::{HashMap, OrdMap};
+
+use crate::id::{ProviderId, RuleId, WorkspaceId};
+use crate::secret::KeyHash;
+
+/// Everything the operator has set, at one moment. Cloning is cheap (persistent maps): a snapshot is never locked
+/// and never changes under a reader.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Lead providers by id.
+    pub providers: OrdMap<ProviderId, Arc<Provider>>,
+    /// Client businesses by id.
+    pub workspaces: OrdMap<WorkspaceId, Arc<Workspace>>,
+    /// Routing rules; UUID v7 ids, so the older rule comes first.
+    pub rules: OrdMap<RuleId, Arc<Rule>>,
+    /// Products by [folded](fold_name) canonical name.
+    pub products: OrdMap<String, Arc<Product>>,
+    /// API accounts by id.
+    pub accounts: OrdMap<uuid::Uuid, Arc<Account>>,
+    providers_by_key: HashMap<KeyHash, ProviderId>,
+    accounts_by_key: HashMap<KeyHash, uuid::Uuid>,
+    /// Canonical product names by folded name and synonym.
+    product_names: HashMap<String, Arc<str>>,
+}
+
+impl Settings {
+    /// Folds one change in. Changes were checked before they were written: applying never fails.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Put(Entity::Provider(p)) => {
+                self.forget_provider_key(&p.id);
+                self.providers_by_key.insert(p.key_hash.clone(), p.id.clone());
+                self.providers.insert(p.id.clone(), Arc::new(p.clone()));
+            }
+            Change::Put(Entity::Workspace(w)) => {
+                self.workspaces.insert(w.id.clone(), Arc::new(w.clone()));
+            }
+            Change::Put(Entity::Rule(r)) => {
+                self.rules.insert(r.id, Arc::new(r.clone()));
+            }
+            Change::Put(Entity::Product(p)) => {
+                self.forget_product(&fold_name(&p.name));
+                let name: Arc<str> = p.name.as_str().into();
+                for alias in p.synonyms.iter().chain([&p.name]) {
+                    self.product_names.insert(fold_name(alias), name.clone());
+                }
+                self.products.insert(fold_name(&p.name), Arc::new(p.clone()));
+            }
+            Change::Put(Entity::Account(a)) => {
+                self.forget_account_key(a.id);
+                self.accounts_by_key.insert(a.key_hash.clone(), a.id);
+                self.accounts.insert(a.id, Arc::new(a.clone()));
+            }
+            Change::Delete { kind, id } => self.delete(*kind, id),
+            Change::Batch(changes) => changes.iter().for_each(|c| self.apply(c)),
+        }
+    }
+
+    fn delete(&mut self, kind: EntityKind, id: &str) {
+        match kind {
+            EntityKind::Provider => {
+                if let Ok(id) = ProviderId::new(id) {
+                    self.forget_provider_key(&id);
+                    self.providers.remove(&id);
+                }
+            }
+            EntityKind::Workspace => {
+                self.workspaces.remove(id);
+            }
+            EntityKind::Rule => {
+                if let Ok(id) = id.parse() {
+                    self.rules.remove(&RuleId(id));
+                }
+            }
+            EntityKind::Product => self.forget_product(&fold_name(id)),
+            EntityKind::Account => {
+                if let Ok(id) = id.parse() {
+                    self.forget_account_key(id);
+                    self.accounts.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn forget_provider_key(&mut self, id: &ProviderId) {
+        if let Some(old) = self.providers.get(id) {
+            self.providers_by_key.remove(&old.key_hash);
+        }
+    }
+
+    fn forget_account_key(&mut self, id: uuid::Uuid) {
+        if let Some(old) = self.accounts.get(&id) {
+            self.accounts_by_key.remove(&old.key_hash);
+        }
+    }
+
+    fn forget_product(&mut self, folded: &str) {
+        if let Some(old) = self.products.remove(folded) {
+            for alias in old.synonyms.iter().chain([&old.name]) {
+                self.product_names.remove(&fold_name(alias));
+            }
+        }
+    }
+
+    /// The provider whose key has this hash.
+    pub fn provider_by_key(&self, hash: &KeyHash) -> Option<&Arc<Provider>> {
+        self.providers.get(self.providers_by_key.get(hash)?)
+    }
+
+    /// The account whose key has this hash.
+    pub fn account_by_key(&self, hash: &KeyHash) -> Option<&Arc<Account>> {
+        self.accounts.get(self.accounts_by_key.get(hash)?)
+    }
+
+    /// The canonical name of a product, by its name or a synonym, however it is spaced, cased or punctuated.
+    pub fn product_name(&self, name: &str) -> Option<&Arc<str>> {
+        self.product_names.get(&fold_name(name))
+    }
+
+    /// The product of this name or synonym.
+    pub fn product(&self, name: &str) -> Option<&Arc<Product>> {
+        self.products.get(&fold_name(self.product_name(name)?))
+    }
+}
+
+/// A name without case, spacing and punctuation: `Heat-Pump` and `heat pump` are one.
+pub fn fold_name(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn product(name: &str, synonyms: &[&str]) -> Change {
+        Change::Put(Entity::Product(Product {
+            name: name.into(),
+            synonyms: synonyms.iter().map(|s| (*s).to_owned()).collect(),
+            auto_schedule: false,
+        }))
+    }
+
+    #[test]
+    fn products_are_found_by_any_spelling_and_forgotten_with_their_synonyms() {
+        let mut settings = Settings::default();
+        settings.apply(&product("Heat Pump", &["heatpumps", "mini split"]));
+        for name in ["heat pump", "HEAT-PUMP", "Mini-Split", "heatpumps"] {
+            assert_eq!(settings.product_name(name).map(|n| &**n), Some("Heat Pump"), "{name}");
+        }
+        settings.apply(&product("Heat Pump", &["heatpumps"]));
+        assert_eq!(settings.product_name("mini split"), None);
+        settings.apply(&Change::Delete { kind: EntityKind::Product, id: "Heat Pump".into() });
+        assert_eq!(settings.product_name("heatpumps"), None);
+    }
+
+    #[test]
+    fn an_old_snapshot_does_not_change() {
+        let mut settings = Settings::default();
+        settings.apply(&product("Solar", &[]));
+        let before = settings.clone();
+        settings.apply(&product("HVAC", &[]));
+        assert!(before.product_name("HVAC").is_none() && settings.product_name("HVAC").is_some());
+    }
+}

@@ -1,0 +1,67 @@
+//! Every metric that leadway exposes, specified in one place. Components use these names and no others; a test
+//! compares them with what a running node exposes.
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Durations in seconds, in buckets.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Prometheus name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: MetricKind,
+    /// Label names.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $konst:ident = $name:literal, $kind:ident, [$($label:literal),*], $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $konst: &str = $name;
+        )*
+        /// All of them.
+        pub const METRICS: &[Metric] = &[
+            $(Metric { name: $name, kind: MetricKind::$kind, labels: &[$($label),*], help: $help },)*
+        ];
+    };
+}
+
+metrics! {
+    HTTP_REQUESTS = "leadway_http_requests_total", Counter, ["service", "status"], "Requests answered, by service and status.";
+    HTTP_SECONDS = "leadway_http_request_seconds", Histogram, ["service"], "Time from the request's head to the answer.";
+    HTTP_CONNECTIONS = "leadway_http_connections", Gauge, [], "Open connections.";
+    INGEST_LEADS = "leadway_ingest_leads_total", Counter, ["provider", "result"], "Leads posted, by provider and result: accepted, duplicate, invalid, refused.";
+    INGEST_DEDUPE_ENTRIES = "leadway_ingest_dedupe_entries", Gauge, [], "Submissions that the deduplication window holds.";
+    ROUTER_DECISIONS = "leadway_router_decisions_total", Counter, ["result"], "Routing decisions: routed, unrouted, duplicate, refused.";
+    ROUTER_SECONDS = "leadway_router_decision_seconds", Histogram, [], "Time from the lead's arrival to its durable routing decision.";
+    ROUTER_RULES = "leadway_router_rules", Gauge, [], "Active rules in the match index.";
+    DELIVERY_OUTCOMES = "leadway_delivery_outcomes_total", Counter, ["workspace", "result"], "Delivery outcomes per workspace: delivered, retry, given_up, held.";
+    DELIVERY_ATTEMPT_SECONDS = "leadway_delivery_attempt_seconds", Histogram, [], "Time of one delivery attempt.";
+    DELIVERY_SECONDS = "leadway_delivery_seconds", Histogram, [], "Time from routing to the client's 2xx.";
+    END_TO_END_SECONDS = "leadway_end_to_end_seconds", Histogram, [], "Time from the lead's arrival to the client's 2xx.";
+    DELIVERY_IN_FLIGHT = "leadway_delivery_in_flight", Gauge, [], "Delivery attempts under way.";
+    DELIVERY_QUEUED = "leadway_delivery_queued", Gauge, [], "Deliveries waiting in memory.";
+    LOG_COMMITS = "leadway_log_commits_total", Counter, [], "Commits of the log (one write and one fsync each).";
+    LOG_COMMIT_SECONDS = "leadway_log_commit_seconds", Histogram, [], "Time of one commit of the log.";
+    LOG_RECORDS = "leadway_log_records_total", Counter, ["topic"], "Records appended, by topic.";
+    LOG_BYTES = "leadway_log_bytes", Gauge, [], "Size of the log on disk.";
+    LOG_FAILURES = "leadway_log_failures_total", Counter, [], "Commits of the log that failed and were taken back.";
+    STAGE_LAG = "leadway_stage_lag_records", Gauge, ["stage", "topic"], "Records that a stage has yet to process.";
+    STAGE_FAILURES = "leadway_stage_failures_total", Counter, ["stage"], "Times that a stage failed and was started again.";
+    TABLES_BATCH_SECONDS = "leadway_tables_batch_seconds", Histogram, [], "Time of one batch written to the tables.";
+    TABLES_ROWS = "leadway_tables_rows_total", Counter, [], "Rows written to the tables.";
+    UNREADABLE_RECORDS = "leadway_unreadable_records_total", Counter, ["topic"], "Records set aside because they could not be read.";
+    BUILD_INFO = "leadway_build_info", Gauge, ["version"], "Always 1; says which version runs.";
+}

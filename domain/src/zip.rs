@@ -1,0 +1,438 @@
+//! ZIP codes, the list of them, and the patterns that rules are written in.
+
+use std::fmt;
+use std::io::Read;
+use std::sync::{Arc, OnceLock};
+
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+/// A five-digit US ZIP code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Zip(u32);
+
+/// Why a text is not a ZIP code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a US ZIP code of five digits, or ZIP+4")]
+pub struct InvalidZip;
+
+impl Zip {
+    /// One more than the largest number that a ZIP code can be.
+    pub const COUNT: usize = 100_000;
+
+    /// Reads `90210`, `90210-1234`, `902101234`, and the forms in which a spreadsheet lost the leading zeros
+    /// (`2134` is 02134, `601` is 00601, `21341234` is 02134-1234; `2134.0` too).
+    pub fn parse(text: &str) -> Result<Self, InvalidZip> {
+        let text = text.trim();
+        let text = text.strip_suffix(".0").unwrap_or(text);
+        let (five, four) = match text.split_once(['-', ' ']) {
+            Some((five, four)) => (five.trim_end(), Some(four.trim_start_matches(['-', ' ']))),
+            None => match text.len() {
+                8 | 9 => text.split_at_checked(text.len() - 4).map(|(a, b)| (a, Some(b))).ok_or(InvalidZip)?,
+                _ => (text, None),
+            },
+        };
+        let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+        let plus4_ok = four.is_none_or(|f| f.len() == 4 && digits(f));
+        if !plus4_ok || !(3..=5).contains(&five.len()) || !digits(five) {
+            return Err(InvalidZip);
+        }
+        five.parse().map(Self).map_err(|_| InvalidZip)
+    }
+
+    /// The ZIP code with this number, if there can be one.
+    pub fn from_number(n: u32) -> Option<Self> {
+        ((n as usize) < Self::COUNT).then_some(Self(n))
+    }
+
+    /// The five digits as a number: an index below [`Zip::COUNT`].
+    pub fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for Zip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:05}", self.0)
+    }
+}
+
+impl Serialize for Zip {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Zip {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What the list says about one ZIP code.
+#[derive(Clone, Debug)]
+pub struct ZipInfo {
+    /// The ZIP code.
+    pub zip: Zip,
+    /// Two-letter state or territory code, `CA`.
+    pub state: Arc<str>,
+    /// Degrees north; `None` for military post offices.
+    pub position: Option<Position>,
+    /// The time zone of its customers; UTC where the list names none.
+    pub time_zone: TimeZone,
+}
+
+/// A point on the globe, in degrees.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Position {
+    /// Degrees north.
+    pub latitude: f64,
+    /// Degrees east.
+    pub longitude: f64,
+}
+
+impl Position {
+    /// Great-circle distance in statute miles (haversine, mean Earth radius 3,958.8 miles).
+    pub fn miles_to(self, other: Self) -> f64 {
+        const EARTH_RADIUS_MILES: f64 = 3_958.8;
+        let (a, b) = (self.latitude.to_radians(), other.latitude.to_radians());
+        let half_lat = (b - a) / 2.0;
+        let half_lon = (other.longitude - self.longitude).to_radians() / 2.0;
+        let h = half_lat.sin().powi(2) + a.cos() * b.cos() * half_lon.sin().powi(2);
+        2.0 * EARTH_RADIUS_MILES * h.sqrt().min(1.0).asin()
+    }
+}
+
+/// Why a ZIP list cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ZipListError {
+    /// Not CSV, or a column is missing.
+    #[error("ZIP list: {0}; it needs the columns zip, state, latitude, longitude, time_zone")]
+    Csv(#[from] csv::Error),
+    /// A cell that makes no sense.
+    #[error("ZIP list, line {line}: {column} {value:?} {rule}")]
+    Cell {
+        /// Line in the file, counted from 1.
+        line: u64,
+        /// Column name.
+        column: &'static str,
+        /// What stands there.
+        value: String,
+        /// What is allowed.
+        rule: &'static str,
+    },
+}
+
+/// The list of US ZIP codes, in memory.
+#[derive(Debug)]
+pub struct ZipDirectory {
+    /// Index into `entries` + 1 by ZIP number; 0 where there is no such ZIP.
+    by_number: Vec<u32>,
+    entries: Vec<ZipInfo>,
+}
+
+impl ZipDirectory {
+    /// The list that comes with leadway (the `zipcodes` crate, refreshed monthly by its keepers); read once a process.
+    pub fn builtin() -> Arc<Self> {
+        static BUILTIN: OnceLock<Arc<ZipDirectory>> = OnceLock::new();
+        BUILTIN
+            .get_or_init(|| {
+                let mut zones = ZoneCache::default();
+                let mut states = StateCache::default();
+                let entries = zipcodes::database().iter().filter_map(|z| {
+                    let latitude: f64 = z.lat.parse().ok()?;
+                    let longitude: f64 = z.long.parse().ok()?;
+                    let nowhere = latitude == 0.0 && longitude == 0.0;
+                    Some(ZipInfo {
+                        zip: Zip::parse(&z.zip_code).ok()?,
+                        state: states.get(&z.state),
+                        position: (!nowhere).then_some(Position { latitude, longitude }),
+                        time_zone: zones.get(&z.timezone).unwrap_or(TimeZone::UTC),
+                    })
+                });
+                Arc::new(Self::from_entries(entries.collect()))
+            })
+            .clone()
+    }
+
+    /// An operator's own list: CSV with the columns `zip,state,latitude,longitude,time_zone`.
+    pub fn from_csv(reader: impl Read) -> Result<Self, ZipListError> {
+        #[derive(Deserialize)]
+        struct Row {
+            zip: String,
+            state: String,
+            latitude: f64,
+            longitude: f64,
+            time_zone: String,
+        }
+        let mut zones = ZoneCache::default();
+        let mut states = StateCache::default();
+        let mut entries = Vec::new();
+        for (n, row) in csv::Reader::from_reader(reader).into_deserialize::<Row>().enumerate() {
+            let row = row?;
+            let bad = |column, value: &str, rule| ZipListError::Cell {
+                line: n as u64 + 2,
+                column,
+                value: value.to_owned(),
+                rule,
+            };
+            let zip = Zip::parse(&row.zip).map_err(|_| bad("zip", &row.zip, "must be five digits"))?;
+            let zone = zones.get(&row.time_zone);
+            let time_zone = zone.ok_or_else(|| bad("time_zone", &row.time_zone, "must be an IANA time zone"))?;
+            if !(-90.0..=90.0).contains(&row.latitude) || !(-180.0..=180.0).contains(&row.longitude) {
+                return Err(bad("latitude", &row.latitude.to_string(), "or longitude is out of range"));
+            }
+            let position = Some(Position { latitude: row.latitude, longitude: row.longitude });
+            entries.push(ZipInfo { zip, state: states.get(&row.state), position, time_zone });
+        }
+        Ok(Self::from_entries(entries))
+    }
+
+    fn from_entries(mut entries: Vec<ZipInfo>) -> Self {
+        entries.sort_by_key(|e| e.zip);
+        entries.dedup_by_key(|e| e.zip);
+        let mut by_number = vec![0; Zip::COUNT];
+        for (i, entry) in entries.iter().enumerate() {
+            if let Some(slot) = by_number.get_mut(entry.zip.number()) {
+                *slot = i as u32 + 1;
+            }
+        }
+        Self { by_number, entries }
+    }
+
+    /// What the list says about this ZIP; `None` where it does not exist.
+    pub fn get(&self, zip: Zip) -> Option<&ZipInfo> {
+        let index = *self.by_number.get(zip.number())?;
+        self.entries.get((index as usize).checked_sub(1)?)
+    }
+
+    /// Every ZIP, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = &ZipInfo> {
+        self.entries.iter()
+    }
+
+    /// How many ZIPs there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether the list is empty.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+#[derive(Default)]
+struct ZoneCache(std::collections::HashMap<String, Option<TimeZone>>);
+
+impl ZoneCache {
+    fn get(&mut self, name: &str) -> Option<TimeZone> {
+        let make = || TimeZone::get(name).ok().filter(|_| !name.is_empty());
+        self.0.entry(name.to_owned()).or_insert_with(make).clone()
+    }
+}
+
+#[derive(Default)]
+struct StateCache(std::collections::HashSet<Arc<str>>);
+
+impl StateCache {
+    fn get(&mut self, code: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(code) {
+            return known.clone();
+        }
+        let code: Arc<str> = code.into();
+        self.0.insert(code.clone());
+        code
+    }
+}
+
+/// A set of ZIPs as an operator writes it in a rule.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ZipPattern {
+    /// `90210`
+    Single(Zip),
+    /// `902*`: one to four leading digits.
+    Prefix {
+        /// The smallest ZIP of the prefix.
+        from: Zip,
+        /// The largest.
+        to: Zip,
+    },
+    /// `90001-90899`: both ends included.
+    Range {
+        /// The smallest ZIP of the range.
+        from: Zip,
+        /// The largest.
+        to: Zip,
+    },
+    /// `CA`: every ZIP of the state.
+    State(Arc<str>),
+    /// `90210+25mi`: every ZIP whose centre lies within so many miles of this one's.
+    Radius {
+        /// The middle.
+        centre: Zip,
+        /// Statute miles, above 0, at most 500.
+        miles: f64,
+    },
+}
+
+/// Why a text is not a pattern, or names nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ZipPatternError {
+    /// None of the five forms.
+    #[error("must be a ZIP (90210), a prefix (902*), a range (90001-90899), a state (CA) or a radius (90210+25mi)")]
+    Form,
+    /// The range is upside down.
+    #[error("must be a range from the smaller ZIP to the larger")]
+    EmptyRange,
+    /// The radius is not within 0 to 500 miles.
+    #[error("must have a radius above 0 and at most 500 miles")]
+    Radius,
+    /// The form is right but the ZIP list knows nothing in it.
+    #[error("holds no known ZIP")]
+    Nothing,
+}
+
+impl ZipPattern {
+    /// Reads one of the five forms.
+    pub fn parse(text: &str) -> Result<Self, ZipPatternError> {
+        let text = text.trim();
+        let five = |s: &str| match (s.len(), Zip::parse(s)) {
+            (5, Ok(zip)) => Ok(zip),
+            _ => Err(ZipPatternError::Form),
+        };
+        if let Some(prefix) = text.strip_suffix('*') {
+            if prefix.is_empty() || prefix.len() > 4 || !prefix.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(ZipPatternError::Form);
+            }
+            let fill = |digit: &str| five(&format!("{prefix}{}", digit.repeat(5 - prefix.len())));
+            return Ok(Self::Prefix { from: fill("0")?, to: fill("9")? });
+        }
+        if let Some((centre, distance)) = text.split_once('+') {
+            let miles = distance.trim().strip_suffix("mi").ok_or(ZipPatternError::Form)?.trim();
+            let miles: f64 = miles.parse().map_err(|_| ZipPatternError::Form)?;
+            if !(miles > 0.0 && miles <= 500.0) {
+                return Err(ZipPatternError::Radius);
+            }
+            return Ok(Self::Radius { centre: five(centre.trim())?, miles });
+        }
+        if let Some((from, to)) = text.split_once('-') {
+            let (from, to) = (five(from.trim())?, five(to.trim())?);
+            return if from <= to { Ok(Self::Range { from, to }) } else { Err(ZipPatternError::EmptyRange) };
+        }
+        if text.len() == 2 && text.bytes().all(|b| b.is_ascii_alphabetic()) {
+            return Ok(Self::State(text.to_ascii_uppercase().into()));
+        }
+        five(text).map(Self::Single)
+    }
+
+    /// The known ZIPs of this pattern, ascending.
+    pub fn expand(&self, directory: &ZipDirectory) -> Vec<Zip> {
+        let zips = |keep: &dyn Fn(&ZipInfo) -> bool| directory.iter().filter(|z| keep(z)).map(|z| z.zip).collect();
+        match self {
+            Self::Single(zip) => directory.get(*zip).map(|z| z.zip).into_iter().collect(),
+            Self::Prefix { from, to } | Self::Range { from, to } => {
+                let start = directory.entries.partition_point(|z| z.zip < *from);
+                directory.entries.iter().skip(start).take_while(|z| z.zip <= *to).map(|z| z.zip).collect()
+            }
+            Self::State(state) => zips(&|z| z.state == *state),
+            Self::Radius { centre, miles } => match directory.get(*centre).and_then(|z| z.position) {
+                Some(middle) => zips(&|z| z.position.is_some_and(|p| middle.miles_to(p) <= *miles)),
+                None => Vec::new(),
+            },
+        }
+    }
+
+    /// Reads a pattern and makes sure that it holds at least one known ZIP.
+    pub fn parse_known(text: &str, directory: &ZipDirectory) -> Result<Self, ZipPatternError> {
+        let pattern = Self::parse(text)?;
+        if pattern.expand(directory).is_empty() { Err(ZipPatternError::Nothing) } else { Ok(pattern) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn zips_are_read_as_people_and_spreadsheets_write_them() {
+        for (text, zip) in [
+            ("90210", "90210"),
+            (" 90210 ", "90210"),
+            ("90210-1234", "90210"),
+            ("90210 1234", "90210"),
+            ("902101234", "90210"),
+            ("2134", "02134"),
+            ("601", "00601"),
+            ("2134-1234", "02134"),
+            ("21341234", "02134"),
+            ("2134.0", "02134"),
+        ] {
+            assert_eq!(Zip::parse(text).map(|z| z.to_string()), Ok(zip.to_owned()), "{text}");
+        }
+        for text in ["", "12", "9021a", "90210-12", "9021012345", "90210-", "-90210", "9é210", "K1A 0B1"] {
+            assert_eq!(Zip::parse(text), Err(InvalidZip), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_builtin_list_knows_places_and_time_zones() {
+        let zips = ZipDirectory::builtin();
+        assert!(zips.len() > 41_000, "{}", zips.len());
+        let beverly_hills = zips.get(Zip::parse("90210").unwrap()).unwrap();
+        assert_eq!(&*beverly_hills.state, "CA");
+        assert_eq!(beverly_hills.time_zone.iana_name(), Some("America/Los_Angeles"));
+        assert!(zips.get(Zip::parse("00000").unwrap()).is_none());
+    }
+
+    #[test]
+    fn patterns_expand_through_the_list() {
+        let zips = ZipDirectory::builtin();
+        let expand = |text: &str| ZipPattern::parse(text).unwrap().expand(&zips);
+        let zip = |text: &str| Zip::parse(text).unwrap();
+        assert_eq!(expand("90210"), [zip("90210")]);
+        assert!(expand("902*").iter().all(|z| z.to_string().starts_with("902")));
+        assert!(expand("902*").contains(&zip("90210")));
+        assert_eq!(expand("90210-90212"), [zip("90210"), zip("90211"), zip("90212")]);
+        assert!(expand("ca").len() > 2_000);
+        let near = expand("90210+5mi");
+        assert!(near.contains(&zip("90210")) && near.contains(&zip("90211")) && !near.contains(&zip("92101")));
+        for (text, error) in [
+            ("", ZipPatternError::Form),
+            ("*", ZipPatternError::Form),
+            ("90210*", ZipPatternError::Form),
+            ("9021", ZipPatternError::Form),
+            ("90212-90210", ZipPatternError::EmptyRange),
+            ("90210+0mi", ZipPatternError::Radius),
+            ("90210+NaNmi", ZipPatternError::Radius),
+            ("90210+25km", ZipPatternError::Form),
+        ] {
+            assert_eq!(ZipPattern::parse(text), Err(error), "{text}");
+        }
+        for nothing in ["00000", "ZZ", "000*", "00000+5mi"] {
+            assert_eq!(ZipPattern::parse_known(nothing, &zips), Err(ZipPatternError::Nothing), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn an_operators_list_is_checked() {
+        let read = |csv: &str| ZipDirectory::from_csv(csv.as_bytes());
+        let head = "zip,state,latitude,longitude,time_zone\n";
+        assert_eq!(read(&format!("{head}601,PR,18.2,-66.7,America/Puerto_Rico\n")).unwrap().len(), 1);
+        for (row, column) in
+            [("x,PR,1,1,UTC", "zip"), ("601,PR,1,1,Mars", "time_zone"), ("601,PR,91,1,UTC", "latitude")]
+        {
+            let error = read(&format!("{head}{row}\n")).unwrap_err().to_string();
+            assert!(error.contains("line 2") && error.contains(column), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,16}") {
+            let _ = (Zip::parse(&text), ZipPattern::parse(&text));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use leadway_domain::record::{Payload, Topic, UnreadableRecord};
+use leadway_domain::{Offset, Partition, Timestamp};
+use uuid::Uuid;
+
+/// Where a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// In which topic.
+    pub topic: Topic,
+    /// In which partition.
+    pub partition: Partition,
+    /// At which offset.
+    pub offset: Offset,
+}
+
+/// A record to be appended.
+#[derive(Clone, Debug)]
+pub struct NewRecord {
+    /// To which topic.
+    pub topic: Topic,
+    /// To exactly this partition; by key when `None`.
+    pub partition: Option<Partition>,
+    /// What it is partitioned by.
+    pub key: String,
+    /// CloudEvents `type`.
+    pub kind: &'static str,
+    /// CloudEvents `id`: UUID v7.
+    pub id: Uuid,
+    /// CloudEvents `time`.
+    pub time: Timestamp,
+    /// JSON.
+    pub data: Bytes,
+}
+
+impl NewRecord {
+    /// The record of `payload`, written at `time`.
+    pub fn of<P: Payload>(payload: &P, time: Timestamp) -> Self {
+        Self {
+            topic: P::TOPIC,
+            partition: None,
+            key: payload.key(),
+            kind: payload.kind(),
+            id: new_id(time),
+            time,
+            data: payload.encode().into(),
+        }
+    }
+
+    /// Sends it to exactly this partition.
+    pub fn in_partition(mut self, partition: Partition) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+}
+
+/// A record that was read.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Where it stands.
+    pub address: Address,
+    /// What it is partitioned by.
+    pub key: String,
+    /// CloudEvents `type`.
+    pub kind: Cow<'static, str>,
+    /// CloudEvents `id`.
+    pub id: Uuid,
+    /// CloudEvents `time`.
+    pub time: Timestamp,
+    /// JSON.
+    pub data: Bytes,
+}
+
+impl Record {
+    /// Reads its data.
+    pub fn decode<P: Payload>(&self) -> Result<P, UnreadableRecord> {
+        P::decode(&self.kind, &self.data)
+    }
+
+    /// Its position plus one: where to go on reading.
+    pub fn next(&self) -> Offset {
+        self.address.offset.next()
+    }
+}
+
+/// CloudEvents `source` of the records of a topic: which component writes them.
+pub fn source_of(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Settings => "leadway/portal",
+        Topic::Leads | Topic::Quarantine => "leadway/ingest",
+        Topic::Appointments => "leadway/router",
+        Topic::Deliveries => "leadway/dispatcher",
+    }
+}
+
+/// FNV-1a of the key, modulo the number of partitions: stable over versions and machines.
+pub(crate) fn partition_of(key: &str, partitions: u32) -> Partition {
+    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    Partition((hash % u64::from(partitions.max(1))) as u32)
+}
+
+fn new_id(time: Timestamp) -> Uuid {
+    let (seconds, nanos) = (time.as_second().max(0) as u64, time.subsec_nanosecond().max(0) as u32);
+    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))
+}

@@ -1,0 +1,1 @@
+//! The match index, the routing decision, and the stage around it

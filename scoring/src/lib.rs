@@ -1,0 +1,1 @@
+//! Stream consumers that keep the tables of results

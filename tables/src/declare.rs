@@ -1,0 +1,154 @@
+//! Declaring tables as Rust structs.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::value::{Cell, ColumnKind, Table, Value};
+use crate::{Key, Row, Tables, TablesError, Write};
+
+/// A struct that is a row of a declared table.
+pub trait TableRow: Sized {
+    /// The declaration.
+    fn table() -> &'static Table;
+    /// As cells; fields that are `None` are left out.
+    fn to_row(&self) -> Row;
+    /// From cells.
+    fn from_row(row: &Row) -> Result<Self, TablesError>;
+
+    /// The change that sets this row's fields, and leaves those that are `None` as they are.
+    fn upsert(&self) -> Write {
+        Write::Upsert { table: Self::table(), row: self.to_row() }
+    }
+
+    /// The change that removes the row with this key.
+    fn delete(key: Key) -> Write {
+        Write::Delete { table: Self::table(), key }
+    }
+}
+
+/// A value kept as JSON text in a text column.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Json<T>(pub T);
+
+impl<T: Serialize + DeserializeOwned> Cell for Json<T> {
+    const KIND: ColumnKind = ColumnKind::Text;
+    fn to_value(&self) -> Value {
+        Value::Text(serde_json::to_string(&self.0).unwrap_or_default())
+    }
+    fn from_value(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::Text(text) => serde_json::from_str(text).map(Json).map_err(|e| e.to_string()),
+            other => Err(format!("expected JSON text, found {:?}", other.kind())),
+        }
+    }
+}
+
+/// The row of type `R` with this key.
+pub async fn get<R: TableRow>(tables: &dyn Tables, key: &[Value]) -> Result<Option<R>, TablesError> {
+    tables.get(R::table(), key).await?.as_ref().map(R::from_row).transpose()
+}
+
+/// Rows of type `R` of one partition.
+pub async fn scan<R: TableRow>(
+    tables: &dyn Tables,
+    partition: &[Value],
+    range: crate::Range,
+) -> Result<Vec<R>, TablesError> {
+    tables.scan(R::table(), partition, range).await?.iter().map(R::from_row).collect()
+}
+
+/// Makes a key of Rust values: `key![day, lead_id]`.
+#[macro_export]
+macro_rules! key {
+    ($($value:expr),* $(,)?) => { vec![$($crate::Cell::to_value(&$value)),*] };
+}
+
+/// Declares a table as a struct: key fields are plain, data fields are `Option`s that default to `None`.
+///
+/// ```ignore
+/// table! {
+///     /// What a row is.
+///     pub struct LeadRow = 3 "leads" {
+///         partition { /// Which part. bucket: i64 }
+///         clustering { /// Which lead. lead_id: LeadId }
+///         data { /// Its phone. phone: Phone }
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! table {
+    (
+        $(#[$doc:meta])*
+        pub struct $row:ident = $id:literal $name:literal {
+            partition { $($(#[$pdoc:meta])* $pk:ident : $pty:ty),+ $(,)? }
+            clustering { $($(#[$cdoc:meta])* $ck:ident : $cty:ty),* $(,)? }
+            data { $($(#[$ddoc:meta])* $dk:ident : $dty:ty),* $(,)? }
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $row {
+            $($(#[$pdoc])* pub $pk: $pty,)+
+            $($(#[$cdoc])* pub $ck: $cty,)*
+            $($(#[$ddoc])* pub $dk: Option<$dty>,)*
+        }
+
+        impl $row {
+            /// The declaration.
+            pub const TABLE: &'static $crate::Table = &$crate::Table {
+                id: $id,
+                name: $name,
+                columns: &[
+                    $($crate::Column { name: stringify!($pk), kind: <$pty as $crate::Cell>::KIND },)+
+                    $($crate::Column { name: stringify!($ck), kind: <$cty as $crate::Cell>::KIND },)*
+                    $($crate::Column { name: stringify!($dk), kind: <$dty as $crate::Cell>::KIND },)*
+                ],
+                partition_key: [$(stringify!($pk)),+].len(),
+                clustering_key: { const NAMES: &[&str] = &[$(stringify!($ck)),*]; NAMES.len() },
+            };
+
+            /// A row with this key and nothing else.
+            #[allow(clippy::too_many_arguments)]
+            pub fn new($($pk: $pty,)+ $($ck: $cty,)*) -> Self {
+                Self { $($pk,)+ $($ck,)* $($dk: None,)* }
+            }
+        }
+
+        impl $crate::TableRow for $row {
+            fn table() -> &'static $crate::Table {
+                Self::TABLE
+            }
+
+            fn to_row(&self) -> $crate::Row {
+                vec![
+                    $(Some($crate::Cell::to_value(&self.$pk)),)+
+                    $(Some($crate::Cell::to_value(&self.$ck)),)*
+                    $(self.$dk.as_ref().map($crate::Cell::to_value),)*
+                ]
+            }
+
+            #[allow(unused_assignments)]
+            fn from_row(row: &$crate::Row) -> Result<Self, $crate::TablesError> {
+                let mut cells = row.iter();
+                let unreadable = |column: &str, reason: String| $crate::TablesError::Unreadable {
+                    table: $name,
+                    reason: format!("{column}: {reason}"),
+                };
+                Ok(Self {
+                    $($pk: match cells.next() {
+                        Some(Some(v)) => <$pty as $crate::Cell>::from_value(v).map_err(|e| unreadable(stringify!($pk), e))?,
+                        _ => return Err(unreadable(stringify!($pk), "a key cell is missing".into())),
+                    },)+
+                    $($ck: match cells.next() {
+                        Some(Some(v)) => <$cty as $crate::Cell>::from_value(v).map_err(|e| unreadable(stringify!($ck), e))?,
+                        _ => return Err(unreadable(stringify!($ck), "a key cell is missing".into())),
+                    },)*
+                    $($dk: match cells.next() {
+                        Some(Some(v)) => Some(<$dty as $crate::Cell>::from_value(v).map_err(|e| unreadable(stringify!($dk), e))?),
+                        _ => None,
+                    },)*
+                })
+            }
+        }
+    };
+}

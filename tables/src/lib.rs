@@ -1,0 +1,147 @@
+//! Tables: what leadway's results are kept in.
+//!
+//! A table is declared once ([`table!`], in [`schema`]) with typed columns, a partition key and a clustering key, and
+//! every provider serves it. This crate holds the contract ([`Tables`]), the declarations and the providers; callers
+//! know the trait and [`open`].
+
+mod declare;
+mod embedded;
+mod error;
+mod memory;
+pub mod schema;
+mod value;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use leadway_domain::record::Topic;
+use leadway_domain::{Offset, Partition};
+
+pub use declare::{Json, TableRow, get, scan};
+pub use embedded::Options as EmbeddedOptions;
+pub use error::TablesError;
+pub use memory::MemoryTables;
+pub use value::{Cell, Column, ColumnKind, Table, Value};
+
+/// Opens the embedded tables in a folder, making them if they are not there.
+pub async fn open(options: EmbeddedOptions) -> Result<Arc<dyn Tables>, TablesError> {
+    embedded::open(options).await
+}
+
+/// One cell per column, in the order of declaration; `None` where nothing is stored.
+pub type Row = Vec<Option<Value>>;
+
+/// The values of a row's key columns: the partition key, then the clustering key, in the order of declaration.
+pub type Key = Vec<Value>;
+
+/// One change of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// Sets the columns that are `Some` and leaves the others as they are; makes the row if it is not there.
+    Upsert {
+        /// The table.
+        table: &'static Table,
+        /// The cells; those of the key are all `Some`.
+        row: Row,
+    },
+    /// Removes the row, if it is there.
+    Delete {
+        /// The table.
+        table: &'static Table,
+        /// Its whole key.
+        key: Key,
+    },
+}
+
+/// How far the log has been applied to the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Applied {
+    /// Of which topic.
+    pub topic: Topic,
+    /// Of which partition.
+    pub partition: Partition,
+    /// The first offset that is not applied yet.
+    pub next: Offset,
+}
+
+/// Which rows of one partition a scan returns, by their clustering key.
+#[derive(Clone, Debug, Default)]
+pub struct Range {
+    /// Rows whose clustering key is at or after this prefix, in ascending order of keys.
+    pub from: Option<Key>,
+    /// Rows whose clustering key is before this prefix.
+    pub before: Option<Key>,
+    /// Whether the last rows come first.
+    pub descending: bool,
+    /// How many at most.
+    pub limit: usize,
+}
+
+impl Range {
+    /// The first `limit` rows.
+    pub fn first(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// The last `limit` rows, last first.
+    pub fn last(limit: usize) -> Self {
+        Self { limit, descending: true, ..Self::default() }
+    }
+
+    /// Only from this clustering key (or prefix of one) on.
+    pub fn from(mut self, key: Key) -> Self {
+        self.from = Some(key);
+        self
+    }
+
+    /// Only before this clustering key (or prefix of one).
+    pub fn before(mut self, key: Key) -> Self {
+        self.before = Some(key);
+        self
+    }
+}
+
+/// Typed, partitioned tables.
+///
+/// What every provider keeps:
+///
+/// - **A batch is atomic** with the positions it carries: after a crash either all of its changes and positions are
+///   there or none. It need not be durable when [`write`](Self::write) returns: the log repeats what a crash cut off,
+///   from the position that is stored.
+/// - **Each position once.** A batch whose positions are not ahead of the stored ones is refused
+///   ([`TablesError::Stale`]) and changes nothing.
+/// - **Reads see writes** that returned before them. A scan returns rows of one partition in the order of their
+///   clustering keys: integers and timestamps by value, text by bytes, UUIDs by bytes.
+/// - **Key cells are never null.**
+#[async_trait]
+pub trait Tables: Send + Sync + 'static {
+    /// The row with this whole key.
+    async fn get(&self, table: &'static Table, key: &[Value]) -> Result<Option<Row>, TablesError>;
+
+    /// Rows of one partition.
+    async fn scan(&self, table: &'static Table, partition: &[Value], range: Range) -> Result<Vec<Row>, TablesError>;
+
+    /// Applies the changes in order, and the positions, as one.
+    async fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError>;
+
+    /// Sets the row if what stands there equals `expected`; tells whether it did. Not for a lead's path: on ScyllaDB
+    /// this is a lightweight transaction.
+    async fn compare_and_set(
+        &self,
+        table: &'static Table,
+        expected: Option<Row>,
+        row: Row,
+    ) -> Result<bool, TablesError>;
+
+    /// How far this partition has been applied.
+    async fn applied(&self, topic: Topic, partition: Partition) -> Result<Offset, TablesError>;
+
+    /// Waits until the partition has been applied up to `next` (exclusive). Dropping the future is safe.
+    async fn wait_applied(&self, topic: Topic, partition: Partition, next: Offset) -> Result<(), TablesError>;
+
+    /// Removes every row and position.
+    async fn clear(&self) -> Result<(), TablesError>;
+
+    /// Makes everything written so far durable.
+    async fn sync(&self) -> Result<(), TablesError>;
+}

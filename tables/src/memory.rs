@@ -1,0 +1,165 @@
+//! Tables in memory: the contract without a disk, for simulations and tests.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use leadway_domain::record::Topic;
+use leadway_domain::{Offset, Partition};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::{Applied, Key, Range, Row, Table, Tables, TablesError, Value, Write};
+
+/// Tables in memory; clones are the same tables.
+#[derive(Clone)]
+pub struct MemoryTables(Arc<Inner>);
+
+struct Inner {
+    state: Mutex<State>,
+    failing: Mutex<Option<Box<dyn FnMut() -> bool + Send>>>,
+    tick: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    rows: HashMap<u8, BTreeMap<Key, Row>>,
+    applied: HashMap<(Topic, Partition), Offset>,
+}
+
+impl Default for MemoryTables {
+    fn default() -> Self {
+        let (tick, _) = watch::channel(0);
+        Self(Arc::new(Inner { state: Mutex::default(), failing: Mutex::default(), tick }))
+    }
+}
+
+impl MemoryTables {
+    /// Asks `failing` before every write from now on whether it is to fail.
+    pub fn set_faults(&self, failing: impl FnMut() -> bool + Send + 'static) {
+        *self.0.failing.lock() = Some(Box::new(failing));
+    }
+
+    /// Writes succeed again.
+    pub fn clear_faults(&self) {
+        *self.0.failing.lock() = None;
+    }
+
+    /// Every row of every table, by table id and key: to compare two histories.
+    pub fn dump(&self) -> Vec<(u8, Key, Row)> {
+        let state = self.0.state.lock();
+        let mut all: Vec<_> =
+            state.rows.iter().flat_map(|(id, rows)| rows.iter().map(|(k, r)| (*id, k.clone(), r.clone()))).collect();
+        all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        all
+    }
+}
+
+impl State {
+    fn apply(&mut self, write: Write) {
+        match write {
+            Write::Upsert { table, row } => {
+                let key: Key = row.iter().take(table.key_columns()).flatten().cloned().collect();
+                let stored = self.rows.entry(table.id).or_default().entry(key).or_insert_with(|| vec![None; row.len()]);
+                for (old, new) in stored.iter_mut().zip(row) {
+                    if new.is_some() {
+                        *old = new;
+                    }
+                }
+            }
+            Write::Delete { table, key } => {
+                self.rows.entry(table.id).or_default().remove(&key);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Tables for MemoryTables {
+    async fn get(&self, table: &'static Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
+        Ok(self.0.state.lock().rows.get(&table.id).and_then(|rows| rows.get(key)).cloned())
+    }
+
+    async fn scan(&self, table: &'static Table, partition: &[Value], range: Range) -> Result<Vec<Row>, TablesError> {
+        let state = self.0.state.lock();
+        let Some(rows) = state.rows.get(&table.id) else { return Ok(Vec::new()) };
+        let prefixed = |prefix: &Option<Key>| prefix.as_ref().map(|p| [partition, p].concat());
+        let start = prefixed(&range.from).unwrap_or_else(|| partition.to_vec());
+        let before = prefixed(&range.before);
+        let inside = rows
+            .range((Bound::Included(start), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(partition) && before.as_ref().is_none_or(|b| *key < b));
+        let rows = inside.map(|(_, row)| row.clone());
+        Ok(match range.descending {
+            false => rows.take(range.limit).collect(),
+            true => {
+                let mut all: Vec<Row> = rows.collect();
+                all.reverse();
+                all.truncate(range.limit);
+                all
+            }
+        })
+    }
+
+    async fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
+        if self.0.failing.lock().as_mut().is_some_and(|f| f()) {
+            return Err(TablesError::Unavailable("the test refused it".into()));
+        }
+        {
+            let mut state = self.0.state.lock();
+            for p in positions {
+                let stored = state.applied.get(&(p.topic, p.partition)).copied().unwrap_or_default();
+                if p.next <= stored {
+                    return Err(TablesError::Stale(format!("{p:?} is not ahead of {stored:?}")));
+                }
+            }
+            writes.into_iter().for_each(|w| state.apply(w));
+            for p in positions {
+                state.applied.insert((p.topic, p.partition), p.next);
+            }
+        }
+        self.0.tick.send_modify(|t| *t += 1);
+        Ok(())
+    }
+
+    async fn compare_and_set(
+        &self,
+        table: &'static Table,
+        expected: Option<Row>,
+        row: Row,
+    ) -> Result<bool, TablesError> {
+        let mut state = self.0.state.lock();
+        let key: Key = row.iter().take(table.key_columns()).flatten().cloned().collect();
+        let rows = state.rows.entry(table.id).or_default();
+        if rows.get(&key) != expected.as_ref() {
+            return Ok(false);
+        }
+        rows.insert(key, row);
+        Ok(true)
+    }
+
+    async fn applied(&self, topic: Topic, partition: Partition) -> Result<Offset, TablesError> {
+        Ok(self.0.state.lock().applied.get(&(topic, partition)).copied().unwrap_or_default())
+    }
+
+    async fn wait_applied(&self, topic: Topic, partition: Partition, next: Offset) -> Result<(), TablesError> {
+        let mut tick = self.0.tick.subscribe();
+        loop {
+            tick.mark_unchanged();
+            if self.applied(topic, partition).await? >= next {
+                return Ok(());
+            }
+            tick.changed().await.map_err(|_| TablesError::Unavailable("the tables are closed".into()))?;
+        }
+    }
+
+    async fn clear(&self) -> Result<(), TablesError> {
+        *self.0.state.lock() = State::default();
+        Ok(())
+    }
+
+    async fn sync(&self) -> Result<(), TablesError> {
+        Ok(())
+    }
+}
