@@ -290,6 +290,17 @@ pub struct DuplicateLead {
     pub lead_id: LeadId,
     /// The first one.
     pub first_lead_id: LeadId,
+    /// Who sent it. This and the following take the lead out of the sums that counted it at its arrival.
+    pub provider_id: ProviderId,
+    /// Canonical product name.
+    pub product_type: Arc<str>,
+    /// What the provider would have been paid for it.
+    pub cost: Money,
+    /// Whether the lead is a test.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub test: bool,
+    /// When the lead arrived.
+    pub received_at: Timestamp,
     /// When this was decided.
     pub decided_at: Timestamp,
 }

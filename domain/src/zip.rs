@@ -130,6 +130,8 @@ pub struct ZipDirectory {
     /// Index into `entries` + 1 by ZIP number; 0 where there is no such ZIP.
     by_number: Vec<u32>,
     entries: Vec<ZipInfo>,
+    /// Latitude and index into `entries` of every ZIP with a position, from south to north: a radius looks only at its band.
+    by_latitude: Vec<(f64, u32)>,
 }
 
 impl ZipDirectory {
@@ -198,7 +200,25 @@ impl ZipDirectory {
                 *slot = i as u32 + 1;
             }
         }
-        Self { by_number, entries }
+        let latitudes = entries.iter().enumerate().filter_map(|(i, e)| Some((e.position?.latitude, i as u32)));
+        let mut by_latitude: Vec<(f64, u32)> = latitudes.collect();
+        by_latitude.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Self { by_number, entries, by_latitude }
+    }
+
+    /// Known ZIPs whose centre lies within `miles` of `middle`, ascending.
+    fn within(&self, middle: Position, miles: f64) -> Vec<Zip> {
+        // A degree of latitude is 69.09 miles: a band cut at 69 is a little too wide, never too narrow.
+        let band = miles / 69.0;
+        let start = self.by_latitude.partition_point(|(latitude, _)| *latitude < middle.latitude - band);
+        let candidates = self.by_latitude.iter().skip(start).take_while(|(lat, _)| *lat <= middle.latitude + band);
+        let mut zips: Vec<Zip> = candidates
+            .filter_map(|(_, index)| self.entries.get(*index as usize))
+            .filter(|z| z.position.is_some_and(|p| middle.miles_to(p) <= miles))
+            .map(|z| z.zip)
+            .collect();
+        zips.sort_unstable();
+        zips
     }
 
     /// What the list says about this ZIP; `None` where it does not exist.
@@ -338,9 +358,22 @@ impl ZipPattern {
             }
             Self::State(state) => zips(&|z| z.state == *state),
             Self::Radius { centre, miles } => match directory.get(*centre).and_then(|z| z.position) {
-                Some(middle) => zips(&|z| z.position.is_some_and(|p| middle.miles_to(p) <= *miles)),
+                Some(middle) => directory.within(middle, *miles),
                 None => Vec::new(),
             },
+        }
+    }
+
+    /// Whether this known ZIP is one of the pattern's: the same answer as looking for it in [`expand`](Self::expand).
+    pub fn contains(&self, zip: &ZipInfo, directory: &ZipDirectory) -> bool {
+        match self {
+            Self::Single(single) => *single == zip.zip,
+            Self::Prefix { from, to } | Self::Range { from, to } => (*from..=*to).contains(&zip.zip),
+            Self::State(state) => zip.state == *state,
+            Self::Radius { centre, miles } => {
+                let middle = directory.get(*centre).and_then(|z| z.position);
+                middle.zip(zip.position).is_some_and(|(a, b)| a.miles_to(b) <= *miles)
+            }
         }
     }
 
@@ -413,6 +446,17 @@ mod tests {
         }
         for nothing in ["00000", "ZZ", "000*", "00000+5mi"] {
             assert_eq!(ZipPattern::parse_known(nothing, &zips), Err(ZipPatternError::Nothing), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_contains_exactly_what_it_expands_to() {
+        let zips = ZipDirectory::builtin();
+        for text in ["90210", "902*", "9*", "00601-01020", "TX", "90210+25mi", "99723+500mi", "33040+80.5mi"] {
+            let pattern = ZipPattern::parse(text).unwrap();
+            let contained: Vec<Zip> = zips.iter().filter(|z| pattern.contains(z, &zips)).map(|z| z.zip).collect();
+            assert!(!contained.is_empty(), "{text}");
+            assert_eq!(pattern.expand(&zips), contained, "{text}");
         }
     }
 

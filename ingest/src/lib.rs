@@ -1,1 +1,27 @@
-//! The HTTP front for lead providers
+//! The HTTP front for lead providers: limit, authenticate, parse, map, normalise, validate, deduplicate, append.
+//!
+//! [`Ingest::handle`] answers one request; a 2xx is given only once the lead is durable in the log. [`Ingest::follow`]
+//! keeps the submission window, so that a lead posted again, to this node or a peer, gets the first one's answer. What
+//! makes a posted object a lead is decided in [`leadway_domain::intake`]; here is everything around it.
+
+mod answer;
+mod append;
+mod auth;
+mod body;
+mod budget;
+mod dedupe;
+mod error;
+mod follow;
+mod head;
+mod json_error;
+mod judge;
+mod limits;
+mod options;
+mod parse;
+mod refusal;
+mod service;
+mod submit;
+
+pub use error::Error;
+pub use options::Options;
+pub use service::Ingest;

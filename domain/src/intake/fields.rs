@@ -32,7 +32,7 @@ impl<'v> Fields<'v> {
                 fields.offer(field, value);
             }
         }
-        for (name, value) in object {
+        for (name, value) in in_stable_order(object) {
             if mapping.fields.contains_key(name.as_ref()) {
                 continue;
             }
@@ -95,6 +95,16 @@ impl<'v> Fields<'v> {
             None => false,
         }
     }
+}
+
+/// A small object keeps the order in which it was written. A large one is a hash map with an order of its own, other
+/// each time: it is read by name, so that the same post is the same lead.
+fn in_stable_order<'v>(object: &'v simd_json::borrowed::Object<'v>) -> Vec<(&'v Cow<'v, str>, &'v BorrowedValue<'v>)> {
+    let mut pairs: Vec<_> = object.iter().collect();
+    if object.is_map() {
+        pairs.sort_unstable_by_key(|(name, _)| *name);
+    }
+    pairs
 }
 
 fn is_empty(value: &BorrowedValue<'_>) -> bool {

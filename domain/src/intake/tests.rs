@@ -92,6 +92,21 @@ fn aliases_need_no_mapping() {
 }
 
 #[test]
+fn a_lead_of_many_fields_is_read_the_same_every_time() {
+    // Large JSON objects are hash maps with a random order of their own.
+    let mut json =
+        serde_json::json!({"phone": "2135550123", "mobile": "3105550199", "zip": "90210", "product": "Solar"});
+    for n in 0..60 {
+        json[format!("answer_{n}")] = n.into();
+    }
+    let first = lead(json.clone());
+    for _ in 0..30 {
+        let again = lead(json.clone());
+        assert_eq!((again.phone, again.submission), (first.phone, first.submission));
+    }
+}
+
+#[test]
 fn a_providers_mapping_wins_over_the_aliases() {
     let provider = provider(serde_json::json!({
         "fields": {"/contact/tel": "phone", "plz": "zip_code", "kind": "product_type"},

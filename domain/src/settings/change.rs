@@ -5,6 +5,7 @@ use super::{Account, Product, Provider, Rule, Settings, Workspace, fold_name};
 use crate::id::{ProviderId, RuleId};
 
 /// Anything that can be set.
+#[allow(clippy::large_enum_variant)] // see Change
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Entity {
@@ -74,6 +75,7 @@ impl Entity {
 }
 
 /// A change of the settings.
+#[allow(clippy::large_enum_variant)] // changes are few and never kept in numbers
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {

@@ -1,0 +1,160 @@
+//! What a provider is told about its leads.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use leadway_domain::problem::{FieldError, PROBLEM_JSON, Problem};
+use leadway_domain::{ContactId, LeadId};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::dedupe::First;
+
+/// What became of one lead.
+#[derive(Debug, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub(crate) enum LeadAnswer {
+    /// It is durable.
+    Accepted(Ids),
+    /// It was posted before; these are the first one's ids.
+    Duplicate(Ids),
+    /// It breaks rules.
+    Invalid(Invalid),
+}
+
+/// The ids of a lead in the log.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ids {
+    pub(crate) lead_id: LeadId,
+    pub(crate) contact_id: ContactId,
+}
+
+impl From<First> for Ids {
+    fn from(first: First) -> Self {
+        Self { lead_id: first.lead_id, contact_id: first.contact_id }
+    }
+}
+
+/// A refused lead.
+#[derive(Debug, Serialize)]
+pub(crate) struct Invalid {
+    pub(crate) errors: Vec<FieldError>,
+    #[serde(flatten)]
+    pub(crate) kept: Kept,
+}
+
+/// Whether a refused lead is kept.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Kept {
+    /// Until it is corrected or too old.
+    Quarantined { quarantine_id: Uuid },
+    /// It cannot be; says why, and what to do.
+    No { not_kept: String },
+}
+
+/// Counts of leads by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) accepted: usize,
+    pub(crate) duplicate: usize,
+    pub(crate) invalid: usize,
+}
+
+impl Tally {
+    pub(crate) fn of(answers: &[LeadAnswer]) -> Self {
+        let mut tally = Self::default();
+        for answer in answers {
+            match answer {
+                LeadAnswer::Accepted(_) => tally.accepted += 1,
+                LeadAnswer::Duplicate(_) => tally.duplicate += 1,
+                LeadAnswer::Invalid(_) => tally.invalid += 1,
+            }
+        }
+        tally
+    }
+
+    /// 202 when any lead is new, else 200 when any was known, else 422.
+    fn status(self) -> StatusCode {
+        match self {
+            Self { accepted: 1.., .. } => StatusCode::ACCEPTED,
+            Self { duplicate: 1.., .. } => StatusCode::OK,
+            Self { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        }
+    }
+}
+
+/// One of several answers.
+#[derive(Serialize)]
+struct Numbered<'a> {
+    index: usize,
+    #[serde(flatten)]
+    answer: &'a LeadAnswer,
+}
+
+#[derive(Serialize)]
+struct Results<'a> {
+    results: Vec<Numbered<'a>>,
+}
+
+/// A problem document with members of its own.
+#[derive(Serialize)]
+struct Extended<'a, T> {
+    #[serde(flatten)]
+    problem: Problem,
+    #[serde(flatten)]
+    members: &'a T,
+}
+
+/// The answer to one lead posted on its own.
+pub(crate) fn of_one(answers: Vec<LeadAnswer>) -> Response<Full<Bytes>> {
+    match answers.into_iter().next() {
+        Some(answer @ LeadAnswer::Accepted(_)) => json(StatusCode::ACCEPTED, &answer),
+        Some(answer @ LeadAnswer::Duplicate(_)) => json(StatusCode::OK, &answer),
+        Some(LeadAnswer::Invalid(Invalid { errors, kept })) => {
+            problem(&Extended { problem: validation(errors), members: &kept })
+        }
+        None => of_many(&[], Tally::default()),
+    }
+}
+
+/// An error of the lead as a whole has no field to name.
+fn validation(errors: Vec<FieldError>) -> Problem {
+    let whole = errors.iter().find(|error| error.field.is_empty());
+    let detail = whole.map(|error| format!("The lead {}. Correct it and send it again.", error.message));
+    let problem = Problem::validation(errors);
+    match detail {
+        Some(detail) => Problem { detail, ..problem },
+        None => problem,
+    }
+}
+
+/// The answer to several leads.
+pub(crate) fn of_many(answers: &[LeadAnswer], tally: Tally) -> Response<Full<Bytes>> {
+    let results = answers.iter().enumerate().map(|(index, answer)| Numbered { index, answer }).collect();
+    let results = Results { results };
+    if tally.status() != StatusCode::UNPROCESSABLE_ENTITY {
+        return json(tally.status(), &results);
+    }
+    let detail = format!("None of the {} leads can be taken: correct what results says.", answers.len());
+    let validation = Problem { detail, ..Problem::validation(Vec::new()) };
+    problem(&Extended { problem: validation, members: &results })
+}
+
+fn json<T: Serialize>(status: StatusCode, body: &T) -> Response<Full<Bytes>> {
+    response(status, "application/json", body)
+}
+
+fn problem<T: Serialize>(body: &T) -> Response<Full<Bytes>> {
+    response(StatusCode::UNPROCESSABLE_ENTITY, PROBLEM_JSON, body)
+}
+
+fn response<T: Serialize>(status: StatusCode, media_type: &'static str, body: &T) -> Response<Full<Bytes>> {
+    // Our own types have no maps with keys that JSON cannot carry: encoding them cannot fail.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}

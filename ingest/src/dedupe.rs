@@ -1,0 +1,298 @@
+//! The window in which a lead posted again is known.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use leadway_domain::lead::{Lead, SubmissionKey};
+use leadway_domain::telemetry::INGEST_DEDUPE_ENTRIES;
+use leadway_domain::{Addressing, ContactId, LeadId, Timestamp};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+/// The first lead of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct First {
+    pub(crate) lead_id: LeadId,
+    pub(crate) contact_id: ContactId,
+    pub(crate) received_at: Timestamp,
+}
+
+#[derive(Debug)]
+enum Slot {
+    /// The first one is being appended. `wake` is there when somebody waits for the outcome.
+    Pending { owner: u64, wake: Option<Arc<Notify>> },
+    /// The first one is in the log.
+    Known(First),
+}
+
+/// Submissions of the last while, bounded in time and number. Shared by requests and the follower of the log.
+pub(crate) struct Window {
+    slots: DashMap<SubmissionKey, Slot>,
+    /// What is known, oldest first, in microseconds since 1970. May name what was replaced since.
+    oldest: Mutex<BinaryHeap<Reverse<(i64, u128)>>>,
+    addressing: Addressing,
+    span_us: i64,
+    max_entries: usize,
+    owners: AtomicU64,
+}
+
+/// What the window says of a submission.
+pub(crate) enum Reserved {
+    /// It is new, and the asker's to append.
+    New,
+    /// It is in the log already.
+    Duplicate(First),
+    /// Somebody is appending it. Ask again after this.
+    Pending(OwnedNotified),
+}
+
+impl Window {
+    pub(crate) fn new(addressing: Addressing, seconds: u32, max_entries: usize) -> Arc<Self> {
+        Arc::new(Self {
+            slots: DashMap::new(),
+            oldest: Mutex::default(),
+            addressing,
+            span_us: i64::from(seconds) * 1_000_000,
+            max_entries,
+            owners: AtomicU64::new(0),
+        })
+    }
+
+    /// Reservations for one append.
+    pub(crate) fn reservations(self: &Arc<Self>) -> Reservations {
+        let owner = self.owners.fetch_add(1, Ordering::Relaxed);
+        Reservations { window: Arc::clone(self), owner, held: Vec::new() }
+    }
+
+    /// Takes in leads that stand in the log, and forgets what is too old or too much.
+    pub(crate) fn learn(&self, leads: impl IntoIterator<Item = (SubmissionKey, First)>, now: Timestamp) {
+        let added: Vec<_> = leads
+            .into_iter()
+            .filter(|(key, first)| self.insert(*key, *first))
+            .map(|(key, first)| Reverse((first.received_at.as_microsecond(), key.0)))
+            .collect();
+        self.forget_old(added, now);
+    }
+
+    /// Whether it was news.
+    fn insert(&self, key: SubmissionKey, first: First) -> bool {
+        let waking = match self.slots.entry(key) {
+            Entry::Vacant(slot) => {
+                slot.insert(Slot::Known(first));
+                None
+            }
+            Entry::Occupied(slot) if matches!(slot.get(), Slot::Known(present) if !self.replaces(&first, present)) => {
+                return false;
+            }
+            Entry::Occupied(mut slot) => match slot.insert(Slot::Known(first)) {
+                Slot::Pending { wake, .. } => wake,
+                Slot::Known(_) => None,
+            },
+        };
+        if let Some(waiting) = waking {
+            waiting.notify_waiters();
+        }
+        true
+    }
+
+    /// Whether `later` is the first of a window of its own, or precedes `present` in the log after all: the owner of
+    /// their partition will call the one at the lower offset the first.
+    fn replaces(&self, later: &First, present: &First) -> bool {
+        let in_log = |lead: &First| self.addressing.address(lead.lead_id);
+        let precedes = matches!(
+            (in_log(later), in_log(present)),
+            (Some((p, offset)), Some((q, present))) if p == q && offset < present
+        );
+        precedes || !self.covers(present, later.received_at)
+    }
+
+    /// Whether what arrives `at` is still a duplicate of `first`.
+    fn covers(&self, first: &First, at: Timestamp) -> bool {
+        at.as_microsecond().saturating_sub(first.received_at.as_microsecond()) < self.span_us
+    }
+
+    fn forget_old(&self, added: Vec<Reverse<(i64, u128)>>, now: Timestamp) {
+        let horizon = now.as_microsecond().saturating_sub(self.span_us);
+        let mut gone = Vec::new();
+        let mut oldest = self.oldest.lock();
+        oldest.extend(added);
+        while oldest.peek().is_some_and(|Reverse((at, _))| *at <= horizon || oldest.len() > self.max_entries) {
+            gone.extend(oldest.pop());
+        }
+        metrics::gauge!(INGEST_DEDUPE_ENTRIES).set(oldest.len() as f64);
+        drop(oldest);
+        for Reverse((at, key)) in gone {
+            let same = |slot: &Slot| matches!(slot, Slot::Known(first) if first.received_at.as_microsecond() == at);
+            self.slots.remove_if(&SubmissionKey(key), |_, slot| same(slot));
+        }
+    }
+
+    fn reserve(&self, key: SubmissionKey, now: Timestamp, owner: u64) -> Reserved {
+        match self.slots.entry(key) {
+            Entry::Vacant(slot) => {
+                slot.insert(Slot::Pending { owner, wake: None });
+                Reserved::New
+            }
+            Entry::Occupied(mut slot) => match slot.get_mut() {
+                Slot::Known(first) if self.covers(first, now) => Reserved::Duplicate(*first),
+                Slot::Pending { wake, .. } => {
+                    // Made under the slot's lock, so that no outcome can slip in between.
+                    Reserved::Pending(Arc::clone(wake.get_or_insert_default()).notified_owned())
+                }
+                expired @ Slot::Known(_) => {
+                    *expired = Slot::Pending { owner, wake: None };
+                    Reserved::New
+                }
+            },
+        }
+    }
+
+    fn release(&self, key: SubmissionKey, owner: u64) {
+        let mine = |slot: &Slot| matches!(slot, Slot::Pending { owner: o, .. } if *o == owner);
+        if let Some((_, Slot::Pending { wake: Some(waiting), .. })) = self.slots.remove_if(&key, |_, slot| mine(slot)) {
+            waiting.notify_waiters();
+        }
+    }
+}
+
+/// The submissions that one append carries. Those not settled when this is dropped are given back: whoever waits for
+/// them takes over.
+///
+/// Never wait for another's submission while holding some: two requests could wait for each other.
+pub(crate) struct Reservations {
+    window: Arc<Window>,
+    owner: u64,
+    held: Vec<(SubmissionKey, ContactId, Timestamp)>,
+}
+
+impl Reservations {
+    /// Asks for the submission of `lead`.
+    pub(crate) fn reserve(&mut self, lead: &Lead, now: Timestamp) -> Reserved {
+        let reserved = self.window.reserve(lead.submission, now, self.owner);
+        if matches!(reserved, Reserved::New) {
+            self.held.push((lead.submission, lead.contact_id, lead.received_at));
+        }
+        reserved
+    }
+
+    /// The leads reserved, in order, stand in the log under these ids.
+    pub(crate) fn settle(mut self, ids: &[LeadId], now: Timestamp) {
+        let settled = ids.len().min(self.held.len());
+        let leads = self.held.drain(..settled).zip(ids);
+        let leads =
+            leads.map(|((key, contact_id, received_at), &lead_id)| (key, First { lead_id, contact_id, received_at }));
+        self.window.learn(leads, now);
+    }
+}
+
+impl Drop for Reservations {
+    fn drop(&mut self) {
+        for (key, ..) in self.held.drain(..) {
+            self.window.release(key, self.owner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leadway_domain::{Offset, Partition};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+    }
+
+    fn first(offset: u64, seconds: i64) -> First {
+        let lead_id = Addressing::default().id(Partition(0), Offset(offset));
+        First { lead_id, contact_id: ContactId(uuid::Uuid::nil()), received_at: at(seconds) }
+    }
+
+    fn window(max_entries: usize) -> Arc<Window> {
+        Window::new(Addressing::default(), 60, max_entries)
+    }
+
+    fn ask(window: &Arc<Window>, key: u128, seconds: i64) -> Option<First> {
+        match window.reserve(SubmissionKey(key), at(seconds), u64::MAX) {
+            Reserved::Duplicate(first) => Some(first),
+            Reserved::New => {
+                window.release(SubmissionKey(key), u64::MAX);
+                None
+            }
+            Reserved::Pending(_) => panic!("nobody holds it"),
+        }
+    }
+
+    #[test]
+    fn a_submission_is_known_until_the_window_has_passed() {
+        let window = window(10);
+        window.learn([(SubmissionKey(1), first(0, 0))], at(0));
+        assert_eq!(ask(&window, 1, 59), Some(first(0, 0)));
+        assert_eq!(ask(&window, 1, 60), None);
+        assert_eq!(ask(&window, 2, 0), None);
+    }
+
+    #[test]
+    fn the_oldest_go_first_in_whatever_order_they_were_learnt() {
+        let window = window(2);
+        for (key, seconds) in [(1, 5), (2, 1), (3, 3)] {
+            window.learn([(SubmissionKey(key), first(key as u64, seconds))], at(5));
+        }
+        assert_eq!(window.slots.len(), 2);
+        assert_eq!(ask(&window, 2, 6), None);
+        assert!(ask(&window, 1, 6).is_some() && ask(&window, 3, 6).is_some());
+    }
+
+    #[test]
+    fn forgetting_a_replaced_entry_leaves_its_successor() {
+        let window = window(10);
+        window.learn([(SubmissionKey(1), first(0, 0))], at(0));
+        window.learn([(SubmissionKey(1), first(9, 70))], at(59));
+        window.learn([], at(61));
+        assert_eq!(ask(&window, 1, 71), Some(first(9, 70)));
+        window.learn([], at(200));
+        assert_eq!(window.slots.len(), 0);
+    }
+
+    #[test]
+    fn of_two_in_one_partition_the_lower_offset_is_the_first() {
+        let window = window(10);
+        window.learn([(SubmissionKey(1), first(7, 0))], at(0));
+        window.learn([(SubmissionKey(1), first(4, 1))], at(1));
+        window.learn([(SubmissionKey(1), first(8, 1))], at(1));
+        assert_eq!(ask(&window, 1, 2), Some(first(4, 1)));
+    }
+
+    #[tokio::test]
+    async fn a_waiter_is_woken_by_success_failure_and_the_log() {
+        for outcome in 0..3 {
+            let window = window(10);
+            let key = SubmissionKey(1);
+            assert!(matches!(window.reserve(key, at(0), 1), Reserved::New));
+            let Reserved::Pending(waiter) = window.reserve(key, at(0), 2) else { panic!("it is pending") };
+            match outcome {
+                0 => window.learn([(key, first(0, 0))], at(0)),
+                1 => window.release(key, 1),
+                _ => drop(Reservations {
+                    window: Arc::clone(&window),
+                    owner: 1,
+                    held: vec![(key, ContactId(uuid::Uuid::nil()), at(0))],
+                }),
+            }
+            waiter.await;
+            assert_eq!(ask(&window, 1, 1), (outcome == 0).then(|| first(0, 0)));
+        }
+    }
+
+    #[test]
+    fn a_stranger_cannot_release_what_another_holds() {
+        let window = window(10);
+        assert!(matches!(window.reserve(SubmissionKey(1), at(0), 1), Reserved::New));
+        window.release(SubmissionKey(1), 2);
+        assert!(matches!(window.reserve(SubmissionKey(1), at(0), 2), Reserved::Pending(_)));
+    }
+}

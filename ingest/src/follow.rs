@@ -1,0 +1,107 @@
+//! Following the topic `leads`, to know what peers accepted and what this node accepted before it was restarted.
+
+use std::time::Duration;
+
+use leadway_domain::lead::SubmissionKey;
+use leadway_domain::record::Topic;
+use leadway_domain::{ContactId, Offset, Partition, Timestamp};
+use leadway_eventlog::{LogError, Position, ReadLimit, Record};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+use crate::dedupe::First;
+use crate::service::Inner;
+
+/// How far the clocks of two nodes may differ: so much earlier than the window the reading starts.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(300);
+
+/// How much fuller than the average a partition may be for the window to be loaded whole.
+const SKEW: u64 = 2;
+
+/// What the window needs of a lead's record.
+#[derive(Deserialize)]
+struct Received {
+    submission: SubmissionKey,
+    contact_id: ContactId,
+    received_at: Timestamp,
+}
+
+impl Inner {
+    /// Loads the window, then keeps it until `stop`.
+    pub(crate) async fn follow(&self, stop: &CancellationToken) -> Result<(), Error> {
+        let work = async {
+            let mut positions = self.load_window().await?;
+            self.set_ready();
+            loop {
+                self.log.wait(&positions).await?;
+                for position in &mut positions {
+                    while self.read_on(position).await? {}
+                }
+                tokio::time::sleep(Duration::from_millis(self.options.follow_pause_ms)).await;
+            }
+        };
+        // Nothing here is lost when it is dropped: the window is memory.
+        stop.run_until_cancelled(work).await.unwrap_or(Ok(()))
+    }
+
+    /// Reads every partition from where the window begins to its present end.
+    async fn load_window(&self) -> Result<Vec<Position>, LogError> {
+        let window = Duration::from_secs(self.options.dedupe_window_seconds.into()) + CLOCK_DIFFERENCE;
+        let since = self.clock.now().checked_sub(window).unwrap_or(Timestamp::MIN);
+        let partitions = self.log.partitions(Topic::Leads);
+        let share = self.options.dedupe_max_entries as u64 / u64::from(partitions.max(1));
+        let mut positions = Vec::new();
+        for partition in (0..partitions).map(Partition) {
+            let end = self.log.end(Topic::Leads, partition).await?;
+            // No further back than the window has room for.
+            let start = Offset(end.0.saturating_sub(share.saturating_add(1).saturating_mul(SKEW)));
+            let next = self.first_since(partition, start, end, since).await?;
+            let mut position = Position { topic: Topic::Leads, partition, next };
+            while position.next < end && self.read_on(&mut position).await? {}
+            positions.push(position);
+        }
+        Ok(positions)
+    }
+
+    /// The first record between `start` and `end` that was written at or after `since`, by bisection.
+    async fn first_since(
+        &self,
+        partition: Partition,
+        start: Offset,
+        end: Offset,
+        since: Timestamp,
+    ) -> Result<Offset, LogError> {
+        let one = ReadLimit { records: 1, bytes: 1 };
+        let (mut low, mut high) = (start.0, end.0);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.log.read(Topic::Leads, partition, Offset(middle), one).await?.first() {
+                Some(record) if record.time < since => low = record.next().0,
+                _ => high = middle,
+            }
+        }
+        Ok(Offset(low))
+    }
+
+    /// Takes in the next records, if there are any.
+    async fn read_on(&self, position: &mut Position) -> Result<bool, LogError> {
+        let records = self.log.read(position.topic, position.partition, position.next, ReadLimit::default()).await?;
+        let Some(last) = records.last() else { return Ok(false) };
+        position.next = last.next();
+        self.window.learn(records.iter().filter_map(|record| self.received(record)), self.clock.now());
+        // A log in memory never makes anybody wait: loading a long window must not keep others from running.
+        tokio::task::yield_now().await;
+        Ok(true)
+    }
+
+    fn received(&self, record: &Record) -> Option<(SubmissionKey, First)> {
+        if record.kind != "lead.received" {
+            return None;
+        }
+        // The router reads every record too: it counts and reports those that cannot be read.
+        let lead: Received = serde_json::from_slice(&record.data).ok()?;
+        let lead_id = self.addressing.id(record.address.partition, record.address.offset);
+        Some((lead.submission, First { lead_id, contact_id: lead.contact_id, received_at: lead.received_at }))
+    }
+}

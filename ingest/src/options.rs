@@ -1,0 +1,49 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Settings of the HTTP front for providers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Largest request body as sent, in bytes. Larger ones are answered 413.
+    pub max_body_bytes: usize,
+    /// Largest gzip body once unpacked, in bytes. Larger ones are answered 413.
+    pub max_unpacked_bytes: usize,
+    /// How long a sender may take to send its body, in milliseconds. Slower ones are answered 408.
+    pub body_timeout_ms: u64,
+    /// Most leads in one request. Larger ones are answered 413.
+    pub max_leads_per_request: usize,
+    /// Most leads of all requests that may await their durability at one moment. More are answered 503.
+    pub max_in_flight: usize,
+    /// Most bytes of request bodies kept in memory at one moment. More are answered 503.
+    pub max_buffered_bytes: usize,
+    /// What `Retry-After` says when this node cannot take leads now, in seconds.
+    pub retry_after_seconds: u64,
+    /// How long a lead posted again is answered as a duplicate of the first, in seconds.
+    pub dedupe_window_seconds: u32,
+    /// Most submissions that the window holds; the oldest go first. One takes about 150 bytes.
+    pub dedupe_max_entries: usize,
+    /// Largest refused lead that is kept in quarantine, in bytes of JSON.
+    pub quarantine_max_lead_bytes: usize,
+    /// Pause between two looks at what peers accepted, in milliseconds. A longer one costs less and lets more leads
+    /// posted twice to two nodes reach the router, which settles them.
+    pub follow_pause_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 1 << 20,
+            max_unpacked_bytes: 4 << 20,
+            body_timeout_ms: 10_000,
+            max_leads_per_request: 1_000,
+            max_in_flight: 20_000,
+            max_buffered_bytes: 256 << 20,
+            retry_after_seconds: 2,
+            dedupe_window_seconds: 86_400,
+            dedupe_max_entries: 1_000_000,
+            quarantine_max_lead_bytes: 64 << 10,
+            follow_pause_ms: 10,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The flow of one request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Body;
+use leadway_domain::intake::Intake;
+use leadway_domain::settings::Provider;
+use leadway_domain::telemetry::{HTTP_REQUESTS, HTTP_SECONDS, INGEST_LEADS};
+use leadway_domain::{Addressing, Clock, ZipDirectory};
+use leadway_eventlog::{EventLog, SettingsHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::answer::{self, Tally};
+use crate::auth::Sender;
+use crate::budget::{Budget, Share};
+use crate::dedupe::Window;
+use crate::head::{self, Target, Written};
+use crate::judge::{Judged, judge};
+use crate::limits::Limits;
+use crate::refusal::Refusal;
+use crate::{Error, Options, body, parse};
+
+/// The HTTP front for lead providers. Clones are the same front.
+#[derive(Clone)]
+pub struct Ingest {
+    inner: Arc<Inner>,
+}
+
+/// What all requests share.
+pub(crate) struct Inner {
+    pub(crate) log: Arc<dyn EventLog>,
+    settings: SettingsHandle,
+    zips: Arc<ZipDirectory>,
+    pub(crate) clock: Clock,
+    pub(crate) addressing: Addressing,
+    pub(crate) options: Options,
+    pub(crate) window: Arc<Window>,
+    limits: Limits,
+    leads_in_flight: Arc<Budget>,
+    buffered_bytes: Arc<Budget>,
+    is_ready: AtomicBool,
+    is_stopping: AtomicBool,
+}
+
+impl Ingest {
+    /// A front that appends to `log`. It takes leads once [`follow`](Self::follow) has loaded the submission window.
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        settings: SettingsHandle,
+        zips: Arc<ZipDirectory>,
+        clock: Clock,
+        addressing: Addressing,
+        options: Options,
+    ) -> Self {
+        let inner = Inner {
+            window: Window::new(addressing, options.dedupe_window_seconds, options.dedupe_max_entries),
+            limits: Limits::new(clock.clone()),
+            leads_in_flight: Budget::new(options.max_in_flight),
+            buffered_bytes: Budget::new(options.max_buffered_bytes),
+            is_ready: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+            log,
+            settings,
+            zips,
+            clock,
+            addressing,
+            options,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Whether requests for this path are for [`handle`](Self::handle).
+    pub fn serves(path: &str) -> bool {
+        head::serves(path)
+    }
+
+    /// Whether the submission window is loaded. Until it is, requests are answered 503.
+    pub fn is_ready(&self) -> bool {
+        self.inner.is_ready.load(Ordering::Acquire)
+    }
+
+    /// From now on posts are answered 503, to be sent to another node or later; those under way finish.
+    pub fn stop_accepting(&self) {
+        self.inner.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Loads the submission window from the topic `leads` and keeps it, until `stop`. After an error it may be called
+    /// again; leads go on being taken meanwhile, and the router settles what the window misses.
+    pub async fn follow(&self, stop: CancellationToken) -> Result<(), Error> {
+        self.inner.follow(&stop).await
+    }
+
+    /// Answers one request. Never fails: what goes wrong is a problem document. When the future is dropped, leads that
+    /// are being written are written nevertheless.
+    pub async fn handle<B: Body<Data = Bytes>>(&self, request: Request<B>) -> Response<Full<Bytes>> {
+        let inner = &*self.inner;
+        let started = inner.clock.now();
+        let (head, body) = request.into_parts();
+        let response = match inner.respond(&head, body).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                log_refusal(&head, &refusal);
+                refusal.into_response(head.version, inner.options.retry_after_seconds)
+            }
+        };
+        let seconds = inner.clock.now().duration_since(started).as_secs_f64().max(0.0);
+        metrics::counter!(HTTP_REQUESTS, "service" => "ingest", "status" => status_label(response.status()))
+            .increment(1);
+        metrics::histogram!(HTTP_SECONDS, "service" => "ingest").record(seconds);
+        response
+    }
+}
+
+impl Inner {
+    pub(crate) fn set_ready(&self) {
+        self.is_ready.store(true, Ordering::Release);
+    }
+
+    async fn respond<B: Body<Data = Bytes>>(&self, head: &Parts, body: B) -> Result<Response<Full<Bytes>>, Refusal> {
+        let target = Target::of(head)?;
+        self.check_open()?;
+        let settings = self.settings.load();
+        // A key is checked before anything of the body is read; a signature cannot be.
+        let sender = Sender::of(head, target, &settings)?;
+        let written = Written::of(&head.headers)?;
+        let idempotency_key = head::idempotency_key(&head.headers)?;
+
+        let mut buffered = self.buffered_bytes.share();
+        let body = body::read(body, &self.options, &mut buffered).await?;
+        let provider = sender.prove(head, target, &settings, &body)?;
+
+        let intake = Intake {
+            provider: &provider,
+            settings: &settings,
+            zips: &self.zips,
+            posted_as: target.posted_as(),
+            idempotency_key: idempotency_key.map(|key| (key, 0)),
+            now: self.clock.now(),
+        };
+        let Read { judged, single, in_flight } = self.read_leads(&body, written, intake)?;
+        drop((body, buffered));
+
+        let count = judged.len();
+        let answers = self.submit(judged, in_flight, intake.now).await;
+        let answers = answers.inspect_err(|_| count_leads(&provider, "refused", count))?;
+        let tally = Tally::of(&answers);
+        count_leads(&provider, "accepted", tally.accepted);
+        count_leads(&provider, "duplicate", tally.duplicate);
+        count_leads(&provider, "invalid", tally.invalid);
+        Ok(if single { answer::of_one(answers) } else { answer::of_many(&answers, tally) })
+    }
+
+    fn check_open(&self) -> Result<(), Refusal> {
+        if self.is_stopping.load(Ordering::Acquire) {
+            Err(Refusal::Stopping)
+        } else if !self.is_ready.load(Ordering::Acquire) {
+            Err(Refusal::NotReady)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Unpacks, parses, limits and judges: everything between the body and the log.
+    fn read_leads(&self, body: &[u8], written: Written, intake: Intake<'_>) -> Result<Read, Refusal> {
+        let (options, provider) = (&self.options, intake.provider);
+        let unreadable = |refusal| self.unreadable(provider, refusal);
+        let unpacked = body::unpack(body, written.packing, options.max_unpacked_bytes).map_err(unreadable)?;
+        let text = parse::without_mark(&unpacked);
+        let mut scratch = text.to_vec();
+        let posted =
+            parse::parse(written.format, text, &mut scratch, options.max_leads_per_request).map_err(unreadable)?;
+
+        let count = posted.leads.len();
+        let refused = |refusal: Refusal| {
+            count_leads(provider, "refused", count);
+            refusal
+        };
+        self.limits.take(provider, count).map_err(|too_fast| refused(too_fast.into()))?;
+        let mut in_flight = self.leads_in_flight.share();
+        in_flight.grow(count).map_err(|_| refused(Refusal::Busy))?;
+        let single = posted.single;
+        Ok(Read { judged: judge(posted, intake, options.quarantine_max_lead_bytes), single, in_flight })
+    }
+
+    /// What cannot be read counts as one lead: it costs as much work, and the limit holds for it too.
+    fn unreadable(&self, provider: &Provider, refusal: Refusal) -> Refusal {
+        count_leads(provider, "refused", 1);
+        self.limits.take(provider, 1).err().map_or(refusal, Refusal::from)
+    }
+}
+
+/// What a body came to.
+struct Read {
+    judged: Vec<Judged>,
+    /// Whether it was one lead on its own.
+    single: bool,
+    in_flight: Share,
+}
+
+fn count_leads(provider: &Provider, result: &'static str, leads: usize) {
+    if leads > 0 {
+        let provider = provider.id.as_str().to_owned();
+        metrics::counter!(INGEST_LEADS, "provider" => provider, "result" => result).increment(leads as u64);
+    }
+}
+
+/// The path without the query, which may hold a key.
+fn log_refusal(head: &Parts, refusal: &Refusal) {
+    let path = head.uri.path();
+    match refusal {
+        Refusal::Log(error) if !error.is_transient() => tracing::error!(path, %error, "leads were not recorded"),
+        Refusal::Log(error) => tracing::debug!(path, %error, "leads were not recorded"),
+        refusal => tracing::debug!(path, problem = refusal.problem(0).kind, "request refused"),
+    }
+}
+
+/// Labels are static: nothing is allocated for them.
+fn status_label(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200 => "200",
+        202 => "202",
+        400 => "400",
+        401 => "401",
+        403 => "403",
+        404 => "404",
+        405 => "405",
+        408 => "408",
+        413 => "413",
+        415 => "415",
+        422 => "422",
+        429 => "429",
+        503 => "503",
+        _ => "other",
+    }
+}

@@ -1,0 +1,120 @@
+//! From judged leads to answers: reserve, append, await durability, settle.
+
+use std::sync::Arc;
+
+use leadway_domain::lead::Lead;
+use leadway_domain::record::LeadRecord;
+use leadway_domain::{ContactId, LeadId, Timestamp};
+use leadway_eventlog::{LogError, NewRecord};
+use tokio::sync::futures::OwnedNotified;
+
+use crate::answer::{Ids, LeadAnswer};
+use crate::append::SeenThrough;
+use crate::budget::Share;
+use crate::dedupe::{Reservations, Reserved};
+use crate::judge::Judged;
+use crate::refusal::Refusal;
+use crate::service::Inner;
+
+/// A lead and its number within its request.
+type Numbered = (usize, Box<Lead>);
+
+/// The leads of one append, and those that must wait for another's.
+struct Round {
+    reservations: Reservations,
+    records: Vec<NewRecord>,
+    /// Number within the request and contact of each lead among the records, in order.
+    appended: Vec<(usize, ContactId)>,
+    waiting: Vec<(Numbered, OwnedNotified)>,
+}
+
+impl Inner {
+    /// Answers every lead once what must be durable is. `share` is what the request holds of the leads in flight.
+    pub(crate) async fn submit(
+        &self,
+        judged: Vec<Judged>,
+        share: Share,
+        now: Timestamp,
+    ) -> Result<Vec<LeadAnswer>, Refusal> {
+        let share = Arc::new(share);
+        let mut answers: Vec<Option<LeadAnswer>> = Vec::new();
+        let (mut leads, mut refused) = (Vec::new(), Vec::new());
+        answers.resize_with(judged.len(), || None);
+        for ((index, judged), answer) in judged.into_iter().enumerate().zip(&mut answers) {
+            match judged {
+                Judged::Valid(lead) => leads.push((index, lead)),
+                Judged::Invalid(invalid, record) => {
+                    *answer = Some(LeadAnswer::Invalid(invalid));
+                    refused.extend(record);
+                }
+            }
+        }
+        // One round, unless another request (or an earlier lead of this one) is just appending the same submission.
+        loop {
+            let mut round = self.reserve(leads, now, &mut answers);
+            let waiting = std::mem::take(&mut round.waiting);
+            round.records.append(&mut refused);
+            if !round.records.is_empty() {
+                self.append(round, Arc::clone(&share), now, &mut answers).await?;
+            }
+            if waiting.is_empty() {
+                return Ok(answers.into_iter().flatten().collect());
+            }
+            leads = Vec::with_capacity(waiting.len());
+            for (lead, outcome) in waiting {
+                outcome.await;
+                leads.push(lead);
+            }
+        }
+    }
+
+    fn reserve(&self, leads: Vec<Numbered>, now: Timestamp, answers: &mut [Option<LeadAnswer>]) -> Round {
+        let mut round = Round {
+            reservations: self.window.reservations(),
+            records: Vec::with_capacity(leads.len()),
+            appended: Vec::with_capacity(leads.len()),
+            waiting: Vec::new(),
+        };
+        for (index, lead) in leads {
+            match round.reservations.reserve(&lead, now) {
+                Reserved::New => {
+                    round.appended.push((index, lead.contact_id));
+                    round.records.push(NewRecord::of(&LeadRecord::Received(lead), now));
+                }
+                Reserved::Duplicate(first) => set(answers, index, LeadAnswer::Duplicate(first.into())),
+                Reserved::Pending(outcome) => round.waiting.push(((index, lead), outcome)),
+            }
+        }
+        round
+    }
+
+    async fn append(
+        &self,
+        round: Round,
+        share: Arc<Share>,
+        now: Timestamp,
+        answers: &mut [Option<LeadAnswer>],
+    ) -> Result<(), Refusal> {
+        let Round { reservations, records, appended, .. } = round;
+        let (log, addressing, leads) = (Arc::clone(&self.log), self.addressing, appended.len());
+        let write = SeenThrough::new(async move {
+            let _in_flight_until_durable = share;
+            let addresses = log.append(records).await?;
+            let ids = addresses.iter().take(leads).map(|a| addressing.id(a.partition, a.offset));
+            let ids: Vec<LeadId> = ids.collect();
+            reservations.settle(&ids, now);
+            Ok::<_, LogError>(ids)
+        });
+        let ids = write.await.map_err(Refusal::Log)?;
+        for ((index, contact_id), lead_id) in appended.into_iter().zip(ids) {
+            set(answers, index, LeadAnswer::Accepted(Ids { lead_id, contact_id }));
+        }
+        Ok(())
+    }
+}
+
+fn set(answers: &mut [Option<LeadAnswer>], index: usize, answer: LeadAnswer) {
+    if let Some(slot) = answers.get_mut(index) {
+        *slot = Some(answer);
+    }
+}
