@@ -1,1 +1,178 @@
-//! Settings of a node: composed, checked, documented
+//! The settings of a node: what it needs to start, and nothing that the operator changes while it runs (providers,
+//! rules, prices: those are records that the API edits).
+//!
+//! A setting comes from, in rising precedence: its default, the file, the environment (`LEADWAY_`, the path in
+//! capitals, `__` between levels), the command line.
+
+mod load;
+mod reference;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, load};
+pub use reference::reference;
+
+/// All settings of a node.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The folder that holds the embedded log and tables.
+    pub data: PathBuf,
+    /// The address that serves providers, the API and `/metrics`, unless `http` gives one of them its own.
+    /// Port 0 takes a free port.
+    pub listen: SocketAddr,
+    /// The stages that this node runs.
+    pub stages: Vec<StageName>,
+    /// How long a stop may take, in seconds: requests and deliveries under way finish, what remains waits on disk.
+    pub drain_seconds: u64,
+    /// A CSV file (`zip,state,latitude,longitude,time_zone`) to be used instead of the list of US ZIPs that comes along.
+    pub zip_list: Option<PathBuf>,
+    /// Listeners and limits of the HTTP server.
+    pub http: HttpOptions,
+    /// What is written to the log of the process.
+    pub logging: LoggingOptions,
+    /// The embedded log and tables.
+    pub embedded: EmbeddedOptions,
+    /// Taking leads from providers.
+    pub ingest: leadway_ingest::Options,
+    /// Deciding where appointments go.
+    pub router: leadway_router::Options,
+    /// Delivering appointments to clients.
+    pub dispatcher: leadway_dispatcher::Options,
+    /// Keeping the tables.
+    pub scoring: leadway_scoring::Options,
+    /// The management API.
+    pub portal: leadway_portal::Options,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: "leadway-data".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            stages: StageName::ALL.to_vec(),
+            drain_seconds: 20,
+            zip_list: None,
+            http: HttpOptions::default(),
+            logging: LoggingOptions::default(),
+            embedded: EmbeddedOptions::default(),
+            ingest: Default::default(),
+            router: Default::default(),
+            dispatcher: Default::default(),
+            scoring: Default::default(),
+            portal: Default::default(),
+        }
+    }
+}
+
+/// A stage that a node can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StageName {
+    /// Takes leads from providers.
+    Ingest,
+    /// Decides where appointments go.
+    Router,
+    /// Delivers appointments.
+    Dispatcher,
+    /// Keeps the tables.
+    Scoring,
+    /// Serves the management API.
+    Portal,
+}
+
+impl StageName {
+    /// Every stage.
+    pub const ALL: [Self; 5] = [Self::Ingest, Self::Router, Self::Dispatcher, Self::Scoring, Self::Portal];
+
+    /// The name as written in settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Router => "router",
+            Self::Dispatcher => "dispatcher",
+            Self::Scoring => "scoring",
+            Self::Portal => "portal",
+        }
+    }
+}
+
+impl std::str::FromStr for StageName {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let known = Self::ALL.map(Self::as_str).join(", ");
+        Self::ALL.into_iter().find(|n| n.as_str() == s).ok_or_else(|| format!("{s:?} is no stage; allowed: {known}"))
+    }
+}
+
+/// Listeners and limits of the HTTP server.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpOptions {
+    /// An address of its own for providers.
+    pub providers_listen: Option<SocketAddr>,
+    /// An address of its own for the API and its documentation.
+    pub api_listen: Option<SocketAddr>,
+    /// An address of its own for `/metrics`, `/healthz` and `/readyz`.
+    pub ops_listen: Option<SocketAddr>,
+    /// Most connections open at once; a further one waits until one is closed.
+    pub max_connections: usize,
+    /// How long a request's head may take to arrive, in milliseconds.
+    pub header_timeout_ms: u64,
+    /// Most requests under way at once on one HTTP/2 connection.
+    pub http2_max_streams: u32,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            providers_listen: None,
+            api_listen: None,
+            ops_listen: None,
+            max_connections: 10_000,
+            header_timeout_ms: 10_000,
+            http2_max_streams: 256,
+        }
+    }
+}
+
+/// What is written to the log of the process.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoggingOptions {
+    /// Which events: a level (`info`) or directives such as `info,leadway_dispatcher=debug`.
+    pub filter: String,
+    /// How they are written.
+    pub format: LogFormat,
+}
+
+impl Default for LoggingOptions {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// How log events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The embedded log and tables.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmbeddedOptions {
+    /// The log: an append-only journal.
+    pub log: leadway_eventlog::EmbeddedOptions,
+    /// The tables: LMDB.
+    pub tables: leadway_tables::EmbeddedOptions,
+}

@@ -1,1 +1,35 @@
-//! Webhook delivery: shape, sign, limit, deliver, retry
+//! Webhook delivery: shape, sign, limit, deliver, retry.
+//!
+//! [`Dispatcher`] consumes the topic `appointments` and posts each appointment to its workspace. Every outcome becomes a
+//! record in `deliveries`; what must wait longer than memory should hold it waits in the table `open_deliveries`, which
+//! scoring fills from those records. Delivery is at least once, with a `webhook-id` that stays the same.
+//!
+//! The pure parts decide (`schedule`, `circuit`, `outcome`, `progress`, `endpoint`); `stage` does what they say.
+
+mod agenda;
+mod circuit;
+mod commit;
+mod deliver;
+mod due;
+mod endpoint;
+mod error;
+mod http;
+mod lane;
+mod limits;
+mod open;
+mod options;
+mod outcome;
+mod payload;
+mod progress;
+mod schedule;
+mod sign;
+mod stage;
+mod target;
+mod transport;
+
+pub use error::Error;
+pub use http::HttpTransport;
+pub use options::Options;
+pub use stage::Dispatcher;
+pub use target::check_target;
+pub use transport::{Answer, SendError, Transport, WebhookRequest};

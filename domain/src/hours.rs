@@ -37,6 +37,8 @@ impl Default for OpeningHours {
 
 /// How far ahead a slot is looked for.
 const HORIZON_DAYS: i32 = 60;
+/// Longest notice, well within the horizon.
+const MAX_NOTICE_MINUTES: u32 = 30 * 24 * 60;
 
 impl OpeningHours {
     /// What is wrong with them, in words; `None` when nothing is.
@@ -46,6 +48,9 @@ impl OpeningHours {
         }
         if self.slot_capacity == 0 {
             return Some("slot_capacity must be at least 1".into());
+        }
+        if self.notice_minutes > MAX_NOTICE_MINUTES {
+            return Some(format!("notice_minutes must be at most {MAX_NOTICE_MINUTES} (30 days)"));
         }
         for (day, spans) in &self.days {
             if weekday(day).is_none() {
@@ -73,7 +78,7 @@ impl OpeningHours {
         zone: &TimeZone,
         taken: impl Fn(Timestamp) -> u32,
     ) -> Option<Timestamp> {
-        let earliest = now + SignedDuration::from_mins(i64::from(self.notice_minutes));
+        let earliest = now.checked_add(SignedDuration::from_mins(i64::from(self.notice_minutes))).ok()?;
         let first_day = earliest.to_zoned(zone.clone()).date();
         for ahead in 0..HORIZON_DAYS {
             let date = first_day.checked_add(ahead.days()).ok()?;
@@ -185,6 +190,7 @@ mod tests {
             ..OpeningHours::default()
         };
         assert_eq!(OpeningHours::default().check(), None);
+        assert!(OpeningHours { notice_minutes: u32::MAX, ..OpeningHours::default() }.check().is_some());
         assert!(with("moonday", "09:00", "10:00").check().is_some());
         assert!(with("monday", "9", "10:00").check().is_some());
         assert!(with("monday", "11:00", "10:00").check().is_some());

@@ -241,7 +241,7 @@ pub struct Appointment {
 /// Why a lead has no workspace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnroutedReason {
-    /// For programs: `no_rule`, `rule_inactive`, `no_free_slot`, `workspace_missing`.
+    /// For programs: `no_rule`, `no_free_slot`, `workspace_missing`.
     pub code: String,
     /// For people, with the way out.
     pub message: String,

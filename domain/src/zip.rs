@@ -92,10 +92,23 @@ pub struct Position {
     pub longitude: f64,
 }
 
+const EARTH_RADIUS_MILES: f64 = 3_958.8;
+
 impl Position {
+    /// How many degrees north or south, and east or west, a point within so many miles can be at most. A little more
+    /// than exact: what is sorted out by them is surely too far.
+    fn bounds(self, miles: f64) -> Self {
+        const A_LITTLE_MORE: f64 = 1.001;
+        let angle = miles / EARTH_RADIUS_MILES;
+        // Where the circle's meridians touch it (a right spherical triangle); around a pole every meridian crosses it.
+        let sine = angle.sin() / self.latitude.to_radians().cos();
+        let pole_is_inside = angle + self.latitude.to_radians().abs() >= std::f64::consts::FRAC_PI_2;
+        let longitude = if pole_is_inside || sine >= 1.0 { 180.0 } else { sine.asin().to_degrees() };
+        Self { latitude: angle.to_degrees() * A_LITTLE_MORE, longitude: longitude * A_LITTLE_MORE }
+    }
+
     /// Great-circle distance in statute miles (haversine, mean Earth radius 3,958.8 miles).
     pub fn miles_to(self, other: Self) -> f64 {
-        const EARTH_RADIUS_MILES: f64 = 3_958.8;
         let (a, b) = (self.latitude.to_radians(), other.latitude.to_radians());
         let half_lat = (b - a) / 2.0;
         let half_lon = (other.longitude - self.longitude).to_radians() / 2.0;
@@ -130,8 +143,8 @@ pub struct ZipDirectory {
     /// Index into `entries` + 1 by ZIP number; 0 where there is no such ZIP.
     by_number: Vec<u32>,
     entries: Vec<ZipInfo>,
-    /// Latitude and index into `entries` of every ZIP with a position, from south to north: a radius looks only at its band.
-    by_latitude: Vec<(f64, u32)>,
+    /// Every ZIP with a position, from south to north: a radius looks only at its band.
+    by_latitude: Vec<(Position, Zip)>,
 }
 
 impl ZipDirectory {
@@ -200,22 +213,23 @@ impl ZipDirectory {
                 *slot = i as u32 + 1;
             }
         }
-        let latitudes = entries.iter().enumerate().filter_map(|(i, e)| Some((e.position?.latitude, i as u32)));
-        let mut by_latitude: Vec<(f64, u32)> = latitudes.collect();
-        by_latitude.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut by_latitude: Vec<_> = entries.iter().filter_map(|e| Some((e.position?, e.zip))).collect();
+        by_latitude.sort_by(|a, b| a.0.latitude.total_cmp(&b.0.latitude));
         Self { by_number, entries, by_latitude }
     }
 
     /// Known ZIPs whose centre lies within `miles` of `middle`, ascending.
     fn within(&self, middle: Position, miles: f64) -> Vec<Zip> {
-        // A degree of latitude is 69.09 miles: a band cut at 69 is a little too wide, never too narrow.
-        let band = miles / 69.0;
-        let start = self.by_latitude.partition_point(|(latitude, _)| *latitude < middle.latitude - band);
-        let candidates = self.by_latitude.iter().skip(start).take_while(|(lat, _)| *lat <= middle.latitude + band);
-        let mut zips: Vec<Zip> = candidates
-            .filter_map(|(_, index)| self.entries.get(*index as usize))
-            .filter(|z| z.position.is_some_and(|p| middle.miles_to(p) <= miles))
-            .map(|z| z.zip)
+        let bounds = middle.bounds(miles);
+        let start = self.by_latitude.partition_point(|(p, _)| p.latitude < middle.latitude - bounds.latitude);
+        let band = self.by_latitude.iter().skip(start);
+        let mut zips: Vec<Zip> = band
+            .take_while(|(p, _)| p.latitude <= middle.latitude + bounds.latitude)
+            .filter(|(p, _)| {
+                let apart = (p.longitude - middle.longitude).abs();
+                apart.min(360.0 - apart) <= bounds.longitude && middle.miles_to(*p) <= miles
+            })
+            .map(|(_, zip)| *zip)
             .collect();
         zips.sort_unstable();
         zips

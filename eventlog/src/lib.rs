@@ -5,10 +5,12 @@
 
 mod embedded;
 mod error;
+mod member;
 mod memory;
 mod record;
 mod settings;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -24,6 +26,13 @@ pub use settings::SettingsHandle;
 /// Opens the embedded log in a folder, making it if it is not there.
 pub async fn open(options: EmbeddedOptions) -> Result<Arc<dyn EventLog>, LogError> {
     embedded::open(options).await
+}
+
+/// Opens the embedded log in a folder as it is at this moment, for reading only; it may be in use by another process,
+/// and nothing is written. Appending, joining a stage and waiting for what is not there yet are
+/// [refused](LogError::Unusable).
+pub async fn open_read_only(folder: &Path) -> Result<Arc<dyn EventLog>, LogError> {
+    embedded::open_read_only(folder).await
 }
 
 /// How much one read returns at most. At least one record is returned if there is one.

@@ -9,8 +9,9 @@ use leadway_domain::{Offset, Partition};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::record::partition_of;
-use crate::{Address, Assignment, EventLog, LogError, NewRecord, Position, ReadLimit, Record, Stage, StageEvent};
+use crate::member::Rounds;
+use crate::record::placed_partition;
+use crate::{Address, EventLog, LogError, NewRecord, Position, ReadLimit, Record, Stage, StageEvent};
 
 /// What a test makes of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,17 @@ impl MemoryLog {
         check: impl FnOnce(&mut State) -> Result<(), LogError>,
         records: Vec<NewRecord>,
     ) -> Result<Vec<Address>, LogError> {
+        for record in &records {
+            let count = self.partitions(record.topic);
+            let partition = placed_partition(record, count);
+            if partition.0 >= count {
+                let topic = record.topic.name();
+                return Err(LogError::Unusable(format!(
+                    "topic {topic} has no partition {}: it has {count}",
+                    partition.0
+                )));
+            }
+        }
         let fault = self.0.faults.lock().as_mut().map_or(Fault::None, |f| f());
         if fault == Fault::Refuse {
             return Err(LogError::Unavailable("the test refused it".into()));
@@ -84,7 +96,7 @@ impl MemoryLog {
 impl State {
     fn push(&mut self, new: NewRecord, partitions: u32) -> Address {
         let count = if new.topic == Topic::Settings { 1 } else { partitions };
-        let partition = new.partition.unwrap_or_else(|| partition_of(&new.key, count));
+        let partition = placed_partition(&new, count);
         let records = self.records.entry((new.topic, partition)).or_default();
         let address = Address { topic: new.topic, partition, offset: Offset(records.len() as u64) };
         records.push(Record {
@@ -154,31 +166,13 @@ impl EventLog for MemoryLog {
         let generation = state.generations.entry(name).or_default();
         *generation += 1;
         let generation = *generation;
-        let topics: Vec<Topic> = [input].into_iter().chain(tracked.iter().copied()).collect();
-        let assignments: Vec<Assignment> = (0..self.partitions(input))
-            .map(Partition)
-            .map(|partition| Assignment {
-                partition,
-                progress: topics
-                    .iter()
-                    .map(|&topic| Position {
-                        topic,
-                        partition,
-                        next: state.progress.get(&(name, topic, partition)).copied().unwrap_or_default(),
-                    })
-                    .collect(),
-            })
-            .collect();
-        let positions = assignments.iter().filter_map(|a| a.progress.first().copied()).collect();
+        let mut positions = Rounds::positions(input, tracked, self.partitions(input));
+        for p in &mut positions {
+            p.next = state.progress.get(&(name, p.topic, p.partition)).copied().unwrap_or_default();
+        }
         drop(state);
-        Ok(Box::new(MemoryStage {
-            log: self.clone(),
-            name,
-            generation,
-            assignments: Some(assignments),
-            positions,
-            turn: 0,
-        }))
+        let rounds = Rounds::new(&positions, 1 + tracked.len());
+        Ok(Box::new(MemoryStage { log: self.clone(), name, generation, rounds }))
     }
 }
 
@@ -186,30 +180,13 @@ struct MemoryStage {
     log: MemoryLog,
     name: &'static str,
     generation: u64,
-    assignments: Option<Vec<Assignment>>,
-    positions: Vec<Position>,
-    turn: usize,
+    rounds: Rounds,
 }
 
 #[async_trait]
 impl Stage for MemoryStage {
     async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError> {
-        if let Some(assignments) = self.assignments.take() {
-            return Ok(StageEvent::Assigned(assignments));
-        }
-        loop {
-            let count = self.positions.len();
-            for _ in 0..count {
-                self.turn = (self.turn + 1) % count;
-                let Some(position) = self.positions.get_mut(self.turn) else { continue };
-                let records = self.log.read(position.topic, position.partition, position.next, limit).await?;
-                if let Some(last) = records.last() {
-                    position.next = last.next();
-                    return Ok(StageEvent::Records(records));
-                }
-            }
-            self.log.wait(&self.positions).await?;
-        }
+        self.rounds.next(&self.log, limit).await
     }
 
     async fn commit(&mut self, outputs: Vec<NewRecord>, progress: &[Position]) -> Result<Vec<Address>, LogError> {

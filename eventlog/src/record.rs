@@ -101,6 +101,11 @@ pub(crate) fn partition_of(key: &str, partitions: u32) -> Partition {
     Partition((hash % u64::from(partitions.max(1))) as u32)
 }
 
+/// Where the record goes: to the partition it names, or else to its key's home.
+pub(crate) fn placed_partition(record: &NewRecord, partitions: u32) -> Partition {
+    record.partition.unwrap_or_else(|| partition_of(&record.key, partitions))
+}
+
 fn new_id(time: Timestamp) -> Uuid {
     let (seconds, nanos) = (time.as_second().max(0) as u64, time.subsec_nanosecond().max(0) as u32);
     Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))

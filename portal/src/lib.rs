@@ -1,1 +1,57 @@
-//! Management API
+//! The management API: everything an operator sees and changes, over HTTP.
+//!
+//! Two kinds of requests. *Settings* (providers, workspaces, rules, products, keys) are checked against the snapshot in
+//! memory and appended to the topic `settings` by one writer ([`change`]). *Results* (leads, appointments, billing …)
+//! are read from the tables; what people ask to be done with a lead goes into the log as a command whose answer is
+//! awaited ([`command`]). Nothing here decides about routing or delivery.
+
+// `key!` makes a `Vec`, because ranges own their keys; reads only borrow one.
+#![allow(clippy::useless_vec)]
+
+mod analytics;
+mod api;
+mod appointments;
+mod audit;
+mod auth;
+mod billing;
+mod change;
+mod command;
+mod contacts;
+mod daily;
+mod descent;
+mod docs;
+mod error;
+mod events;
+mod fields;
+mod first_start;
+mod keys;
+mod leads;
+mod margin;
+mod metrics;
+mod options;
+mod page;
+mod problem;
+mod products;
+mod providers;
+mod quarantine;
+mod query;
+mod random;
+mod reconciliation;
+mod release;
+mod retry;
+mod rule_check;
+mod rules;
+mod rules_csv;
+mod rules_import;
+mod span;
+mod state;
+mod unrouted;
+mod webhook_url;
+mod workspaces;
+
+pub use api::api;
+pub use error::Error;
+pub use first_start::{FirstStart, first_start};
+pub use options::Options;
+pub use random::Random;
+pub use state::Deps;

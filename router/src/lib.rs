@@ -1,1 +1,33 @@
-//! The match index, the routing decision, and the stage around it
+//! The match index, the routing decision, and the stage around it.
+//!
+//! [`Matcher`] follows the settings and keeps a [`MatchIndex`] of their rules. [`decide`] is the decision, pure.
+//! [`Router`] is the stage that reads the topic `leads` and writes the topic `appointments`. [`api`] answers
+//! questions about routing; it changes nothing.
+
+mod backoff;
+mod batch;
+mod coverage;
+pub mod decide;
+mod error;
+mod explain;
+mod history;
+mod http;
+mod index;
+mod matcher;
+mod region;
+mod slots;
+mod stage;
+mod standing;
+mod submissions;
+mod writer;
+
+pub use coverage::{Coverage, Gaps, OverlapSample, Overlaps, ProductCoverage, WorkspaceCoverage, coverage};
+pub use error::Error;
+pub use explain::{Explanation, OtherRule, RuleSummary, explain};
+pub use history::settings_at;
+pub use http::{ApiDeps, api};
+pub use index::MatchIndex;
+pub use matcher::{Matcher, Routing};
+pub use slots::{Occupancy, Taken};
+pub use stage::{Deps, Options, Router};
+pub use writer::IndexWriter;

@@ -1,1 +1,220 @@
-fn main() {}
+//! The leadway binary.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use leadway_config::{Config, StageName};
+use leadway_domain::{Addressing, LeadId};
+use leadway_server::demo::{self, DemoOptions};
+use leadway_server::flow::Node;
+use leadway_server::{inspect, logging, trace};
+use tokio_util::sync::CancellationToken;
+
+/// Streaming lead router and webhook dispatcher.
+#[derive(Debug, Parser)]
+#[command(name = "leadway", version, about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node.
+    Serve(ServeArgs),
+    /// Run a node with a sample business, a client that receives webhooks, and a stream of leads. Ctrl-C ends it.
+    Demo(DemoArgs),
+    /// Check the settings and print them as they are in force.
+    CheckConfig(CheckArgs),
+    /// Tell which workspace would get a lead, and why no other.
+    Explain(ExplainArgs),
+    /// Print every record of one lead, in order, with times.
+    Trace(TraceArgs),
+    /// Make the tables anew from the log. The node must not run.
+    Rebuild(Common),
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The settings file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder that holds the embedded log and tables.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The address to serve; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<std::net::SocketAddr>,
+    /// The stages to run, separated by commas; all of them by default.
+    #[arg(long, value_delimiter = ',', value_name = "STAGES")]
+    stages: Vec<StageName>,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// The address to serve; another free port is taken when it is in use.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    listen: std::net::SocketAddr,
+    /// Leads a second.
+    #[arg(long, default_value_t = 2.0)]
+    rate: f64,
+    /// End after so many leads.
+    #[arg(long)]
+    leads: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Print the reference of all settings as Markdown instead.
+    #[arg(long)]
+    reference: bool,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The product, by its name or a synonym.
+    #[arg(long)]
+    product_type: String,
+    /// The customer's ZIP code.
+    #[arg(long)]
+    zip_code: String,
+}
+
+#[derive(Debug, Args)]
+struct TraceArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The lead's id, as given when it was accepted.
+    lead_id: u64,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::new(error).context("the runtime cannot start")),
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+#[allow(clippy::print_stderr)] // the last word of a command that failed
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("leadway: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(args) => serve(args).await,
+        Command::Demo(args) => {
+            let mut config = leadway_config::load(None, [])?;
+            config.listen = args.listen;
+            config.logging.filter = "warn".into();
+            logging::start(&config.logging)?;
+            demo::run(config, DemoOptions { rate: args.rate, leads: args.leads }, interrupted()).await
+        }
+        Command::CheckConfig(args) => check_config(&args),
+        Command::Explain(args) => {
+            let config = config(&args.common)?;
+            inspect::explain(&config, &args.product_type, &args.zip_code).await
+        }
+        Command::Trace(args) => {
+            let config = config(&args.common)?;
+            trace::run(&config.data, Addressing::default(), LeadId(args.lead_id)).await
+        }
+        Command::Rebuild(common) => {
+            let config = config(&common)?;
+            logging::start(&config.logging)?;
+            inspect::rebuild(&config).await
+        }
+    }
+}
+
+/// The settings: file, environment, then the command line.
+fn config(common: &Common) -> anyhow::Result<Config> {
+    let mut config = leadway_config::load(common.config.as_deref(), std::env::vars())?;
+    if let Some(data) = &common.data {
+        config.data = data.clone();
+    }
+    Ok(config)
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let mut config = config(&args.common)?;
+    if let Some(listen) = args.listen {
+        config.listen = listen;
+    }
+    if !args.stages.is_empty() {
+        config.stages = args.stages;
+    }
+    logging::start(&config.logging)?;
+    let stop = interrupted();
+    let admin_key = std::env::var("LEADWAY_ADMIN_KEY").ok().filter(|k| !k.is_empty());
+    let node = Node::start(config, admin_key).await?;
+    announce(&node);
+    stop.cancelled().await;
+    tracing::info!("stopping: no new requests; what is under way finishes");
+    node.stop().await
+}
+
+/// Tells where the node is, and its first key, on standard output: this is for people and scripts that start it.
+#[allow(clippy::print_stdout)]
+fn announce(node: &Node) {
+    println!("leadway {} is ready", env!("CARGO_PKG_VERSION"));
+    for (what, address) in node.addresses.by_name() {
+        println!("  {what:<10} http://{address}");
+    }
+    if let Some(key) = &node.admin_key {
+        println!("  admin key  {key}  (made at this first start; it is not shown again)");
+    }
+}
+
+#[allow(clippy::print_stdout)] // the answer to a command
+fn check_config(args: &CheckArgs) -> anyhow::Result<()> {
+    if args.reference {
+        print!("{}", leadway_config::reference());
+        return Ok(());
+    }
+    let config = config(&args.common)?;
+    print!("{}", toml::to_string(&config).context("the settings cannot be printed")?);
+    Ok(())
+}
+
+/// Cancelled at the first SIGINT or SIGTERM; a second one ends the process at once.
+fn interrupted() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let cancel = stop.clone();
+    tokio::spawn(async move {
+        signal().await;
+        cancel.cancel();
+        signal().await;
+        std::process::exit(130);
+    });
+    stop
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

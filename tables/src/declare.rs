@@ -60,7 +60,7 @@ pub async fn scan<R: TableRow>(
 /// Makes a key of Rust values: `key![day, lead_id]`.
 #[macro_export]
 macro_rules! key {
-    ($($value:expr),* $(,)?) => { vec![$($crate::Cell::to_value(&$value)),*] };
+    ($($value:expr),* $(,)?) => { ::std::vec::Vec::<$crate::Value>::from([$($crate::Cell::to_value(&$value)),*]) };
 }
 
 /// Declares a table as a struct: key fields are plain, data fields are `Option`s that default to `None`.

@@ -15,6 +15,14 @@ pub enum TablesError {
         /// What is wrong.
         reason: String,
     },
+    /// What was asked does not fit the declaration: a mistake of the caller.
+    #[error("table {table:?} cannot do that: {reason}")]
+    Mismatch {
+        /// The table.
+        table: &'static str,
+        /// What does not fit.
+        reason: String,
+    },
     /// The folder or database cannot be used.
     #[error("{0}")]
     Unusable(String),

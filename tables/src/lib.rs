@@ -4,6 +4,7 @@
 //! every provider serves it. This crate holds the contract ([`Tables`]), the declarations and the providers; callers
 //! know the trait and [`open`].
 
+mod check;
 mod declare;
 mod embedded;
 mod error;
@@ -11,6 +12,7 @@ mod memory;
 pub mod schema;
 mod value;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -25,7 +27,29 @@ pub use value::{Cell, Column, ColumnKind, Table, Value};
 
 /// Opens the embedded tables in a folder, making them if they are not there.
 pub async fn open(options: EmbeddedOptions) -> Result<Arc<dyn Tables>, TablesError> {
-    embedded::open(options).await
+    open_declared(options, schema::ALL).await
+}
+
+/// Opens embedded tables of other declarations than [`schema::ALL`].
+pub async fn open_declared(
+    options: EmbeddedOptions,
+    tables: &'static [&'static Table],
+) -> Result<Arc<dyn Tables>, TablesError> {
+    embedded::open(options, tables).await
+}
+
+/// Opens the embedded tables in a folder for reading only, also while a server has them open: for tools. Writes are
+/// refused; waiting for a position looks again and again.
+pub async fn open_read_only(folder: &Path) -> Result<Arc<dyn Tables>, TablesError> {
+    open_declared_read_only(folder, schema::ALL).await
+}
+
+/// Opens embedded tables of other declarations than [`schema::ALL`] for reading only.
+pub async fn open_declared_read_only(
+    folder: &Path,
+    tables: &'static [&'static Table],
+) -> Result<Arc<dyn Tables>, TablesError> {
+    embedded::open_read_only(folder, tables).await
 }
 
 /// One cell per column, in the order of declaration; `None` where nothing is stored.
@@ -112,7 +136,9 @@ impl Range {
 ///   ([`TablesError::Stale`]) and changes nothing.
 /// - **Reads see writes** that returned before them. A scan returns rows of one partition in the order of their
 ///   clustering keys: integers and timestamps by value, text by bytes, UUIDs by bytes.
-/// - **Key cells are never null.**
+/// - **What does not fit is refused** before anything is touched ([`TablesError::Mismatch`]): a row has a cell per column,
+///   each of its column's kind; key cells are never null; a key takes at most 511 bytes; a scan names the whole
+///   partition key.
 #[async_trait]
 pub trait Tables: Send + Sync + 'static {
     /// The row with this whole key.
@@ -142,6 +168,11 @@ pub trait Tables: Send + Sync + 'static {
     /// Removes every row and position.
     async fn clear(&self) -> Result<(), TablesError>;
 
-    /// Makes everything written so far durable.
+    /// Every row, with its table's name, in the order of table numbers and keys. Takes as much memory as the tables are
+    /// large: for tools, and for tests that compare two histories.
+    async fn dump(&self) -> Result<Vec<(String, Row)>, TablesError>;
+
+    /// Makes everything written so far durable. It stays so until the next write: after that, a provider may answer a
+    /// crash of the machine by starting empty, and the log rebuilds the tables.
     async fn sync(&self) -> Result<(), TablesError>;
 }

@@ -24,7 +24,7 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    rows: HashMap<u8, BTreeMap<Key, Row>>,
+    rows: BTreeMap<u8, (&'static Table, BTreeMap<Key, Row>)>,
     applied: HashMap<(Topic, Partition), Offset>,
 }
 
@@ -45,23 +45,36 @@ impl MemoryTables {
     pub fn clear_faults(&self) {
         *self.0.failing.lock() = None;
     }
-
-    /// Every row of every table, by table id and key: to compare two histories.
-    pub fn dump(&self) -> Vec<(u8, Key, Row)> {
-        let state = self.0.state.lock();
-        let mut all: Vec<_> =
-            state.rows.iter().flat_map(|(id, rows)| rows.iter().map(|(k, r)| (*id, k.clone(), r.clone()))).collect();
-        all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        all
-    }
 }
 
 impl State {
+    fn table(&self, table: &Table) -> Option<&BTreeMap<Key, Row>> {
+        self.rows.get(&table.id).map(|(_, rows)| rows)
+    }
+
+    fn table_mut(&mut self, table: &'static Table) -> &mut BTreeMap<Key, Row> {
+        &mut self.rows.entry(table.id).or_insert_with(|| (table, BTreeMap::new())).1
+    }
+
+    /// The positions after a batch that carries these, or the first one that is not ahead.
+    fn advanced(&self, positions: &[Applied]) -> Result<HashMap<(Topic, Partition), Offset>, TablesError> {
+        let mut advanced = HashMap::new();
+        for p in positions {
+            let at = (p.topic, p.partition);
+            let stored = advanced.get(&at).or_else(|| self.applied.get(&at)).copied().unwrap_or_default();
+            if p.next <= stored {
+                return Err(TablesError::Stale(format!("{p:?} is not ahead of {stored:?}")));
+            }
+            advanced.insert(at, p.next);
+        }
+        Ok(advanced)
+    }
+
     fn apply(&mut self, write: Write) {
         match write {
             Write::Upsert { table, row } => {
                 let key: Key = row.iter().take(table.key_columns()).flatten().cloned().collect();
-                let stored = self.rows.entry(table.id).or_default().entry(key).or_insert_with(|| vec![None; row.len()]);
+                let stored = self.table_mut(table).entry(key).or_insert_with(|| vec![None; row.len()]);
                 for (old, new) in stored.iter_mut().zip(row) {
                     if new.is_some() {
                         *old = new;
@@ -69,7 +82,7 @@ impl State {
                 }
             }
             Write::Delete { table, key } => {
-                self.rows.entry(table.id).or_default().remove(&key);
+                self.table_mut(table).remove(&key);
             }
         }
     }
@@ -78,12 +91,14 @@ impl State {
 #[async_trait]
 impl Tables for MemoryTables {
     async fn get(&self, table: &'static Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
-        Ok(self.0.state.lock().rows.get(&table.id).and_then(|rows| rows.get(key)).cloned())
+        table.check_key(key)?;
+        Ok(self.0.state.lock().table(table).and_then(|rows| rows.get(key)).cloned())
     }
 
     async fn scan(&self, table: &'static Table, partition: &[Value], range: Range) -> Result<Vec<Row>, TablesError> {
+        table.check_scan(partition, &range)?;
         let state = self.0.state.lock();
-        let Some(rows) = state.rows.get(&table.id) else { return Ok(Vec::new()) };
+        let Some(rows) = state.table(table) else { return Ok(Vec::new()) };
         let prefixed = |prefix: &Option<Key>| prefix.as_ref().map(|p| [partition, p].concat());
         let start = prefixed(&range.from).unwrap_or_else(|| partition.to_vec());
         let before = prefixed(&range.before);
@@ -103,21 +118,15 @@ impl Tables for MemoryTables {
     }
 
     async fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
+        writes.iter().try_for_each(Write::check)?;
         if self.0.failing.lock().as_mut().is_some_and(|f| f()) {
             return Err(TablesError::Unavailable("the test refused it".into()));
         }
         {
             let mut state = self.0.state.lock();
-            for p in positions {
-                let stored = state.applied.get(&(p.topic, p.partition)).copied().unwrap_or_default();
-                if p.next <= stored {
-                    return Err(TablesError::Stale(format!("{p:?} is not ahead of {stored:?}")));
-                }
-            }
+            let advanced = state.advanced(positions)?;
             writes.into_iter().for_each(|w| state.apply(w));
-            for p in positions {
-                state.applied.insert((p.topic, p.partition), p.next);
-            }
+            state.applied.extend(advanced);
         }
         self.0.tick.send_modify(|t| *t += 1);
         Ok(())
@@ -129,9 +138,10 @@ impl Tables for MemoryTables {
         expected: Option<Row>,
         row: Row,
     ) -> Result<bool, TablesError> {
+        table.check_row(&row)?;
         let mut state = self.0.state.lock();
         let key: Key = row.iter().take(table.key_columns()).flatten().cloned().collect();
-        let rows = state.rows.entry(table.id).or_default();
+        let rows = state.table_mut(table);
         if rows.get(&key) != expected.as_ref() {
             return Ok(false);
         }
@@ -156,10 +166,17 @@ impl Tables for MemoryTables {
 
     async fn clear(&self) -> Result<(), TablesError> {
         *self.0.state.lock() = State::default();
+        self.0.tick.send_modify(|t| *t += 1);
         Ok(())
     }
 
     async fn sync(&self) -> Result<(), TablesError> {
         Ok(())
+    }
+
+    async fn dump(&self) -> Result<Vec<(String, Row)>, TablesError> {
+        let state = self.0.state.lock();
+        let rows = state.rows.values().flat_map(|(table, rows)| rows.values().map(|row| (table.name.to_owned(), row)));
+        Ok(rows.map(|(table, row)| (table, row.clone())).collect())
     }
 }

@@ -41,11 +41,11 @@ table! {
             phone: Phone,
             /// Who knows the contact.
             provider_id: ProviderId,
-            /// As last sent.
+            /// As last sent; a lead without one leaves it as it is.
             first_name: String,
-            /// As last sent.
+            /// As last sent; a lead without one leaves it as it is.
             last_name: String,
-            /// As last sent.
+            /// As last sent; a lead without one leaves it as it is.
             email: String,
             /// How many leads.
             leads: i64,
@@ -75,7 +75,8 @@ table! {
 }
 
 table! {
-    /// A lead as it was accepted.
+    /// A lead as it was accepted. `duplicate_of` comes from another topic than the other columns, and may be there
+    /// for a moment before them.
     pub struct LeadRow = 3 "leads" {
         partition {
             /// See [`bucket`].
@@ -166,7 +167,8 @@ table! {
 }
 
 table! {
-    /// What was decided about a lead, and its delivery.
+    /// What was decided about a lead, and its delivery. The columns up to `matched_at` come from the topic
+    /// `appointments`, the others from `deliveries`: for a moment either may be there without the other.
     pub struct AppointmentRow = 6 "appointments" {
         partition {
             /// See [`bucket`].
@@ -221,7 +223,8 @@ table! {
             received_at: Timestamp,
             /// When it was routed.
             matched_at: Timestamp,
-            /// pending, success or failed.
+            /// pending, success or failed. Missing until the first outcome is known: a routed appointment without it
+            /// is pending.
             forward_status: String,
             /// When the client took it.
             forwarded_at: Timestamp,
@@ -229,11 +232,11 @@ table! {
             forward_response: String,
             /// HTTP status of the last answer.
             forward_http_status: i64,
-            /// What went wrong last; empty when nothing did.
+            /// What went wrong last; empty when nothing did or it was taken.
             forward_error: String,
             /// Attempts made.
             forward_attempts: i64,
-            /// When the next attempt is due.
+            /// When the next attempt is due; says something only while `forward_status` is pending.
             next_attempt_at: Timestamp,
             /// Why it waits without an attempt; empty when it does not.
             held_reason: String,
@@ -393,7 +396,9 @@ table! {
 }
 
 table! {
-    /// Sums of one day. Per partition of the log, so that each row has one writer; summed when read.
+    /// Sums of one day, without tests. Per partition of the log, so that each row has one writer; summed when read.
+    /// Leads and their cost count on the day of arrival, decisions on the day of the decision, deliveries and attempts
+    /// on the day of the outcome.
     pub struct DailyRow = 13 "daily" {
         partition {
             /// UTC day.
@@ -412,7 +417,8 @@ table! {
             log_partition: Partition,
         }
         data {
-            /// Leads accepted (not tests).
+            /// Leads accepted. A lead found to be a duplicate later counts -1 (and its cost negative) in the row of the
+            /// topic `appointments`, so that the sum leaves it out.
             leads: i64,
             /// Appointments routed.
             appointments: i64,
@@ -422,7 +428,7 @@ table! {
             delivered: i64,
             /// Appointments given up.
             given_up: i64,
-            /// Attempts made.
+            /// Attempts made, as far as their outcome is known.
             attempts: i64,
             /// Attempts that the client answered with 2xx.
             accepted_attempts: i64,
@@ -432,7 +438,7 @@ table! {
             lead_cost: Money,
             /// What providers are paid for the leads that were delivered.
             delivered_cost: Money,
-            /// Arrival to decision.
+            /// Arrival to decision, of leads decided without anybody's asking: else it would tell how fast people are.
             routing_latency: Json<LatencyHistogram>,
             /// Decision to the client's 2xx.
             delivery_latency: Json<LatencyHistogram>,
@@ -531,7 +537,7 @@ table! {
 }
 
 table! {
-    /// How many appointments a workspace has at one time.
+    /// How many appointments a workspace has at one time, without tests.
     pub struct SlotRow = 18 "slots" {
         partition {
             /// Whose.

@@ -81,6 +81,11 @@ impl Table {
     pub fn key_columns(&self) -> usize {
         self.partition_key + self.clustering_key
     }
+
+    /// The columns after those of the key.
+    pub fn data_columns(&self) -> &'static [Column] {
+        self.columns.get(self.key_columns()..).unwrap_or_default()
+    }
 }
 
 impl PartialEq for Table {

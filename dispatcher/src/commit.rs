@@ -1,0 +1,164 @@
+//! Putting outcomes and progress into the log, together.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use leadway_domain::record::{DeliveryRecord, Outcome, Payload, Topic};
+use leadway_domain::telemetry::{DELIVERY_OUTCOMES, DELIVERY_SECONDS, END_TO_END_SECONDS};
+use leadway_domain::{Offset, Timestamp};
+use leadway_eventlog::{Address, NewRecord, Position, Stage};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+use crate::outcome::{Place, Settled};
+use crate::schedule::later;
+use crate::stage::{PAUSE, Running};
+
+/// One commit holds at most so many outcomes, and stops growing at so many bytes.
+const MAX_RECORDS: usize = 256;
+const MAX_BYTES: usize = 1 << 20;
+
+impl Running {
+    /// Commits every outcome there is, and progress alone when it is time for that. While the log cannot take them it
+    /// tries again, and nothing new is taken meanwhile; attempts under way go on.
+    pub(crate) async fn commit(&mut self, stage: &mut dyn Stage, stop: &CancellationToken) -> Result<(), Error> {
+        while !self.outbox.is_empty() {
+            let (settled, outputs) = self.batch();
+            let positions = self.moved();
+            let addresses = self.land(stage, outputs, &positions, stop).await?;
+            self.progress_due = false;
+            for (settled, address) in settled.into_iter().zip(addresses) {
+                self.landed(settled, address.offset);
+            }
+        }
+        if std::mem::take(&mut self.progress_due) {
+            let positions = self.moved();
+            if !positions.is_empty() {
+                self.land(stage, Vec::new(), &positions, stop).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next outcomes out of the outbox, as records; their appointments no longer hold the watermark back.
+    fn batch(&mut self) -> (Vec<Settled>, Vec<NewRecord>) {
+        let (mut settled, mut outputs, mut bytes, mut taken) = (Vec::new(), Vec::new(), 0, 0);
+        for next in &self.outbox {
+            if outputs.len() >= MAX_RECORDS || bytes >= MAX_BYTES {
+                break;
+            }
+            taken += 1;
+            let record = NewRecord::of(&next.record, next.record.at).in_partition(next.source.partition);
+            bytes += record.data.len();
+            outputs.push(record);
+        }
+        let mut current = Vec::with_capacity(outputs.len());
+        for (next, output) in self.outbox.drain(..taken).zip(outputs) {
+            match self.partitions.get_mut(&next.source.partition) {
+                Some(owned) if owned.assignment == next.source.assignment => {
+                    if let Place::Log(offset) = next.source.place {
+                        owned.progress.resolve(offset);
+                    }
+                    settled.push(next);
+                    current.push(output);
+                }
+                // The partition is another's by now: it makes the attempt again.
+                _ => self.lanes.left(next.record.appointment_id, next.source.assignment),
+            }
+        }
+        (settled, current)
+    }
+
+    /// The positions that differ from those committed last.
+    fn moved(&mut self) -> Vec<Position> {
+        let mut moved = Vec::new();
+        for (&partition, owned) in &mut self.partitions {
+            let positions = owned.progress.positions();
+            if positions != owned.committed {
+                owned.committed = positions;
+                moved.push(Position { topic: Topic::Appointments, partition, next: positions.watermark });
+                moved.push(Position { topic: Topic::Deliveries, partition, next: positions.outcomes_from });
+            }
+        }
+        moved
+    }
+
+    async fn land(
+        &self,
+        stage: &mut dyn Stage,
+        outputs: Vec<NewRecord>,
+        positions: &[Position],
+        stop: &CancellationToken,
+    ) -> Result<Vec<Address>, Error> {
+        let backoff = ExponentialBuilder::new().with_min_delay(Duration::from_millis(20)).with_max_delay(PAUSE * 10);
+        let mut pauses = backoff.without_max_times().build();
+        let mut deadline = None;
+        let mut told = false;
+        loop {
+            let error = match stage.commit(outputs.clone(), positions).await {
+                Ok(addresses) => return Ok(addresses),
+                Err(error) if error.is_transient() => error,
+                Err(error) => return Err(error.into()),
+            };
+            if !told {
+                told = true;
+                tracing::warn!(%error, outcomes = outputs.len(), "outcomes cannot be committed; trying again");
+            }
+            // A node that stops does not wait for its log for ever: what has no outcome is delivered again.
+            if stop.is_cancelled() && *deadline.get_or_insert(Instant::now() + self.options.drain()) <= Instant::now() {
+                return Err(error.into());
+            }
+            tokio::time::sleep(pauses.next().unwrap_or(PAUSE)).await;
+        }
+    }
+
+    /// An outcome is in the log.
+    fn landed(&mut self, settled: Settled, offset: Offset) {
+        let Settled { record, source } = settled;
+        self.lanes.left(record.appointment_id, source.assignment);
+        if let Some(owned) = self.partitions.get_mut(&source.partition) {
+            owned.progress.landed(offset);
+            if let Place::Row(_) = source.place {
+                owned.ended.note(record.appointment_id, offset);
+            }
+        }
+        if let Some(due_at) = due_at(&record.outcome) {
+            if let Some(lane) = self.lanes.get(&record.workspace_id) {
+                lane.rows.expect(due_at, offset);
+            }
+            // Scoring has to see it first: a row that is due at once is looked for after a pause.
+            self.scans.at(&record.workspace_id, due_at.max(later(record.at, PAUSE / 4)));
+        }
+        count(&record);
+    }
+}
+
+fn due_at(outcome: &Outcome) -> Option<Timestamp> {
+    match outcome {
+        Outcome::Retry { due_at, .. } | Outcome::Held { due_at, .. } => Some(*due_at),
+        Outcome::Delivered | Outcome::GivenUp => None,
+    }
+}
+
+fn count(record: &DeliveryRecord) {
+    let kind = record.kind();
+    let result = kind.strip_prefix("delivery.").unwrap_or(kind);
+    metrics::counter!(DELIVERY_OUTCOMES, "workspace" => record.workspace_id.to_string(), "result" => result)
+        .increment(1);
+    match record.outcome {
+        Outcome::Delivered => {
+            metrics::histogram!(DELIVERY_SECONDS).record(seconds_between(record.matched_at, record.at));
+            metrics::histogram!(END_TO_END_SECONDS).record(seconds_between(record.received_at, record.at));
+        }
+        Outcome::GivenUp => {
+            let (appointment, error) = (record.appointment_id.0, record.error.as_deref().unwrap_or_default());
+            tracing::warn!(workspace = %record.workspace_id, appointment, attempts = record.attempts, error, "given up");
+        }
+        Outcome::Retry { .. } | Outcome::Held { .. } => {}
+    }
+}
+
+fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
+    Duration::from_micros(u64::try_from(to.as_microsecond() - from.as_microsecond()).unwrap_or(0)).as_secs_f64()
+}

@@ -1,0 +1,226 @@
+//! Sending what waits: which job goes out next, and what its attempt means.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use leadway_domain::record::HeldReason;
+use leadway_domain::settings::Workspace;
+use leadway_domain::telemetry::DELIVERY_ATTEMPT_SECONDS;
+use leadway_domain::{Timestamp, WorkspaceId};
+use tokio::task::{Id, JoinError};
+use tokio::time::Instant;
+use url::Url;
+
+use crate::circuit::Permit;
+use crate::endpoint::{Endpoint, endpoint, is_too_old};
+use crate::lane::Slot;
+use crate::outcome::{Attempt, Job};
+use crate::stage::Running;
+use crate::{SendError, WebhookRequest, payload, sign};
+
+const TOO_OLD: &str = "the client kept failing until the appointment was too old (give_up_after_hours)";
+const NO_SECRET: &str = "the workspace has no usable signing secret: rotate it";
+
+/// What a lane could do with its turn.
+enum Turn {
+    /// Something, and it may be able to do more.
+    Moved,
+    /// Nothing, until an attempt of its own ends or a job comes in.
+    Idle,
+    /// Nothing before this time.
+    NotBefore(Timestamp),
+    /// Nothing, until an attempt of any lane ends.
+    NodeFull,
+}
+
+impl Running {
+    /// Lets the job wait in memory, or on disk when there is no room.
+    pub(crate) fn admit(&mut self, job: Job, now: Timestamp) {
+        if self.lanes.room(&job.appointment.workspace_id) > 0 {
+            self.lanes.push(job);
+        } else {
+            self.outbox.push(job.held(HeldReason::QueueFull, now, now));
+        }
+    }
+
+    /// Puts on disk what came from the log and has waited long: it would hold the watermark back.
+    pub(crate) fn spill_waiting(&mut self, now: Timestamp) {
+        let longest = i64::try_from(self.options.max_wait_seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        let before = now.as_microsecond().saturating_sub(longest);
+        let Ok(before) = Timestamp::from_microsecond(before) else { return };
+        let spilled = self.lanes.extract_waiting_since(before).into_iter();
+        self.outbox.extend(spilled.map(|job| job.held(HeldReason::QueueFull, now, now)));
+    }
+
+    /// Gives every lane that may be able to send its turns, one job each time.
+    pub(crate) fn dispatch(&mut self, now: Timestamp) {
+        while let Some(id) = self.wakes.take_due(now) {
+            self.lanes.list(&id);
+        }
+        let mut kept_waiting = Vec::new();
+        while let Some(id) = self.lanes.next_turn() {
+            match self.lane_turn(&id, now) {
+                Turn::Moved => self.lanes.list(&id),
+                Turn::Idle => {}
+                Turn::NotBefore(at) => self.wakes.at(&id, at),
+                Turn::NodeFull => kept_waiting.push(id),
+            }
+        }
+        kept_waiting.iter().for_each(|id| self.lanes.list(id));
+    }
+
+    fn lane_turn(&mut self, id: &WorkspaceId, now: Timestamp) -> Turn {
+        let slot = self.lanes.slot(id);
+        let Some(lane) = self.lanes.get(id) else { return Turn::Idle };
+        let Some(job) = lane.queue.front() else { return Turn::Idle };
+        let workspace = lane.workspace.clone();
+        let url = match endpoint(&job.appointment, workspace.as_deref()) {
+            Endpoint::Post(url) => url,
+            Endpoint::Inactive => return self.hold(id, now),
+            Endpoint::Nowhere(why) => return self.give_up(id, why, now),
+        };
+        // Tests go elsewhere and say nothing of the client.
+        let test = job.appointment.test;
+        let longest = Duration::from_secs(u64::from(self.options.give_up_after_hours) * 3_600);
+        if !test && !lane.circuit.is_closed() {
+            if workspace.as_ref().is_some_and(|w| is_too_old(&job.appointment, w, now, longest)) {
+                return self.give_up(id, TOO_OLD, now);
+            }
+            match lane.circuit.permit(now) {
+                Permit::Go => {}
+                Permit::NotBefore(until) => return self.shed(id, until, now),
+                Permit::AfterProbe => return Turn::Idle,
+            }
+        }
+        match slot {
+            Slot::Free => {}
+            Slot::LaneFull => return Turn::Idle,
+            Slot::NodeFull => return Turn::NodeFull,
+        }
+        if let Some(Err(at)) = lane.pace.as_ref().map(crate::limits::Pace::take) {
+            return Turn::NotBefore(at);
+        }
+        if !test {
+            lane.circuit.sent();
+        }
+        if let (Some(job), Some(workspace)) = (self.pop(id, now), &workspace) {
+            self.send(job, workspace, url, now);
+        }
+        Turn::Moved
+    }
+
+    /// Takes the first job of a lane; rows that wait for room in memory may follow.
+    fn pop(&mut self, id: &WorkspaceId, now: Timestamp) -> Option<Job> {
+        let job = self.lanes.pop(id);
+        let half = self.options.max_queued_per_workspace / 2;
+        if let Some(lane) = self.lanes.get(id)
+            && lane.rows.parked
+            && lane.queue.len() <= half
+        {
+            lane.rows.parked = false;
+            self.scans.at(id, now);
+        }
+        job
+    }
+
+    /// The workspace takes nothing now: the first job goes to disk, or stays there. Its rows are looked at again when the
+    /// settings change.
+    fn hold(&mut self, id: &WorkspaceId, now: Timestamp) -> Turn {
+        match self.pop(id, now) {
+            Some(job) if job.is_on_disk() => self.lanes.left(job.id(), job.source.assignment),
+            Some(job) => self.outbox.push(job.held(HeldReason::WebhookInactive, now, now)),
+            None => {}
+        }
+        Turn::Moved
+    }
+
+    fn give_up(&mut self, id: &WorkspaceId, why: &str, now: Timestamp) -> Turn {
+        if let Some(job) = self.pop(id, now) {
+            self.outbox.push(job.given_up(why, now));
+        }
+        Turn::Moved
+    }
+
+    /// The circuit is open: all that waits for the client goes to disk, or stays there, until it may be probed.
+    fn shed(&mut self, id: &WorkspaceId, until: Timestamp, now: Timestamp) -> Turn {
+        for job in self.lanes.extract(id, |job| !job.appointment.test) {
+            if job.is_on_disk() {
+                self.lanes.left(job.id(), job.source.assignment);
+            } else {
+                self.outbox.push(job.held(HeldReason::CircuitOpen, until, now));
+            }
+        }
+        if let Some(lane) = self.lanes.get(id) {
+            lane.rows.parked = false;
+            lane.rows.begin_again();
+        }
+        self.scans.at(id, until);
+        Turn::Moved
+    }
+
+    fn send(&mut self, job: Job, workspace: &Workspace, url: &Url, now: Timestamp) {
+        self.lanes.attempt_started(&workspace.id);
+        let request = request(&job, workspace, url, now);
+        let transport = self.transport.clone();
+        let attempt = self.attempts.spawn(async move {
+            let started = Instant::now();
+            let attempt = match request {
+                Some(request) => match transport.send(request).await {
+                    Ok(answer) => Attempt::Answered(answer),
+                    Err(error) => Attempt::NotAnswered(error),
+                },
+                None => Attempt::Impossible(NO_SECRET),
+            };
+            (attempt, started.elapsed())
+        });
+        self.flying.insert(attempt.id(), job);
+    }
+
+    pub(crate) fn attempt_ended(&mut self, ended: Result<(Id, (Attempt, Duration)), JoinError>) {
+        let (task, attempt, took) = match ended {
+            Ok((task, (attempt, took))) => (task, attempt, took),
+            Err(error) => {
+                tracing::error!(%error, "an attempt broke off");
+                let broken = SendError::Broken("the attempt broke off inside the dispatcher".into());
+                (error.id(), Attempt::NotAnswered(broken), Duration::ZERO)
+            }
+        };
+        let Some(job) = self.flying.remove(&task) else { return };
+        let (now, id) = (self.clock.now(), job.appointment.workspace_id.clone());
+        metrics::histogram!(DELIVERY_ATTEMPT_SECONDS).record(took.as_secs_f64());
+        if !job.appointment.test {
+            self.judge_client(&id, attempt.succeeded(), now);
+        }
+        self.lanes.attempt_ended(&id);
+        let settled = job.attempted(attempt, took, now, &self.schedule, &mut self.random);
+        if let Some(error) = &settled.record.error {
+            let (appointment, attempts) = (settled.record.appointment_id.0, settled.record.attempts);
+            tracing::debug!(workspace = %id, appointment, attempts, error, "an attempt failed");
+        }
+        self.outbox.push(settled);
+    }
+
+    /// Lets the circuit know how an attempt ended, and has the rows looked at when the client may be reached again.
+    fn judge_client(&mut self, id: &WorkspaceId, succeeded: bool, now: Timestamp) {
+        let Some(lane) = self.lanes.get(id) else { return };
+        let was_closed = lane.circuit.is_closed();
+        lane.circuit.ended(succeeded, now, self.circuit_rule);
+        if let Permit::NotBefore(until) = lane.circuit.permit(now) {
+            self.scans.at(id, until);
+            if was_closed {
+                tracing::warn!(workspace = %id, "the client keeps failing; it is left alone for a while");
+            }
+        } else if !was_closed {
+            self.scans.at(id, now);
+            tracing::info!(workspace = %id, "the client is back");
+        }
+    }
+}
+
+/// The request of one attempt: the body is made once, and signed for this moment. `None` when nothing can sign it.
+fn request(job: &Job, workspace: &Workspace, url: &Url, now: Timestamp) -> Option<WebhookRequest> {
+    let body = payload::body(&job.appointment, workspace.phone_format).ok()?;
+    let id = sign::webhook_id(job.id());
+    let signature = sign::signatures(&id, now, &body, &workspace.signing_secrets)?;
+    Some(WebhookRequest { url: url.clone(), id, timestamp: now.as_second(), signature, body: Bytes::from(body) })
+}

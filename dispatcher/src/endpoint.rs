@@ -1,0 +1,117 @@
+//! Where an appointment goes now, by its workspace's settings.
+
+use std::time::Duration;
+
+use leadway_domain::Timestamp;
+use leadway_domain::record::Appointment;
+use leadway_domain::settings::Workspace;
+use url::Url;
+
+/// What the settings say of one appointment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint<'a> {
+    /// It may be posted there.
+    Post(&'a Url),
+    /// It waits until the operator switches the webhook on.
+    Inactive,
+    /// No attempt can succeed, for this reason.
+    Nowhere(&'static str),
+}
+
+/// Decides about one appointment. Tests go to the test URL or nowhere: never to the client's real system.
+pub(crate) fn endpoint<'a>(appointment: &Appointment, workspace: Option<&'a Workspace>) -> Endpoint<'a> {
+    let Some(workspace) = workspace else {
+        return Endpoint::Nowhere("the workspace was deleted");
+    };
+    let url = if appointment.test {
+        let Some(url) = &workspace.test_webhook_url else {
+            return Endpoint::Nowhere(
+                "a test appointment, and the workspace has no test_webhook_url: set one and send it again",
+            );
+        };
+        Some(url)
+    } else {
+        workspace.outbound_webhook_url.as_ref()
+    };
+    match url {
+        Some(url) if workspace.webhook_active => Endpoint::Post(url),
+        _ => Endpoint::Inactive,
+    }
+}
+
+/// Whether rows of the workspace on disk may have somewhere to go, or must be given up: otherwise they stay unread.
+pub(crate) fn takes_rows(workspace: Option<&Workspace>) -> bool {
+    workspace.is_none_or(|w| w.webhook_active && (w.outbound_webhook_url.is_some() || w.test_webhook_url.is_some()))
+}
+
+/// Whether a delivery to a client that keeps failing is too old to go on. A change of the workspace starts the time anew:
+/// somebody may have mended what was wrong.
+pub(crate) fn is_too_old(appointment: &Appointment, workspace: &Workspace, now: Timestamp, longest: Duration) -> bool {
+    let since = appointment.matched_at.max(workspace.updated_at);
+    now.as_microsecond().saturating_sub(since.as_microsecond()) as i128 >= longest.as_micros() as i128
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::outcome::tests::appointment;
+    use leadway_domain::settings::SigningSecret;
+    use leadway_domain::{Money, WorkspaceId};
+
+    pub(crate) fn workspace(id: &str) -> Workspace {
+        Workspace {
+            id: WorkspaceId::new(id).unwrap(),
+            name: id.to_owned(),
+            outbound_webhook_url: Some(
+                Url::parse(&format!("https://{}.example.com/hook", id.replace('_', "-"))).unwrap(),
+            ),
+            test_webhook_url: None,
+            webhook_active: true,
+            business_type: String::new(),
+            payment_rate: Money::from_cents(15_000),
+            signing_secrets: vec![SigningSecret { secret: "whsec_bmV3".into(), valid_until: None }],
+            phone_format: Default::default(),
+            rate_limit: None,
+            max_concurrency: None,
+            opening_hours: Default::default(),
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn the_settings_decide_where_it_goes() {
+        let real = appointment(1, "w");
+        let test = Appointment { test: true, ..real.clone() };
+        let url = Url::parse("https://test.example.com/").unwrap();
+        let plain = workspace("w");
+        let with_test = Workspace { test_webhook_url: Some(url.clone()), ..plain.clone() };
+        let silent = Workspace { outbound_webhook_url: None, ..plain.clone() };
+        let inactive = Workspace { webhook_active: false, ..with_test.clone() };
+        assert_eq!(endpoint(&real, Some(&with_test)), Endpoint::Post(plain.outbound_webhook_url.as_ref().unwrap()));
+        assert_eq!(endpoint(&test, Some(&with_test)), Endpoint::Post(&url));
+        assert!(matches!(endpoint(&test, Some(&plain)), Endpoint::Nowhere(why) if why.contains("test_webhook_url")));
+        assert_eq!(endpoint(&real, Some(&silent)), Endpoint::Inactive);
+        assert_eq!(endpoint(&real, Some(&inactive)), Endpoint::Inactive);
+        assert_eq!(endpoint(&test, Some(&inactive)), Endpoint::Inactive);
+        assert!(matches!(endpoint(&real, None), Endpoint::Nowhere(_)));
+    }
+
+    #[test]
+    fn rows_are_read_only_where_they_can_go_on() {
+        let active = workspace("w");
+        assert!(takes_rows(None) && takes_rows(Some(&active)));
+        assert!(!takes_rows(Some(&Workspace { webhook_active: false, ..active.clone() })));
+        assert!(!takes_rows(Some(&Workspace { outbound_webhook_url: None, ..active })));
+    }
+
+    #[test]
+    fn a_change_of_the_workspace_starts_the_time_anew() {
+        let given = appointment(1, "w");
+        let longest = Duration::from_secs(3_600);
+        let now = crate::schedule::later(given.matched_at, longest);
+        let old = workspace("w");
+        assert!(is_too_old(&given, &old, now, longest));
+        assert!(!is_too_old(&given, &Workspace { updated_at: now, ..old }, now, longest));
+    }
+}

@@ -1,0 +1,291 @@
+//! What waits in memory, per workspace.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use leadway_domain::settings::Workspace;
+use leadway_domain::{Clock, LeadId, Timestamp, WorkspaceId};
+use rustc_hash::FxHashMap;
+
+use crate::Options;
+use crate::circuit::Circuit;
+use crate::limits::Pace;
+use crate::open::Rows;
+use crate::outcome::Job;
+
+/// A workspace may always have this many waiting in memory, however full the node is.
+const RESERVED: usize = 16;
+
+/// One workspace's queue, first in first out, and what is known of its client.
+pub(crate) struct Lane {
+    /// `None` when it was deleted.
+    pub(crate) workspace: Option<Arc<Workspace>>,
+    pub(crate) queue: VecDeque<Job>,
+    pub(crate) in_flight: u32,
+    pub(crate) circuit: Circuit,
+    pub(crate) pace: Option<Pace>,
+    pub(crate) rows: Rows,
+    /// Whether it is in the list of those that may be able to send.
+    listed: bool,
+}
+
+impl Lane {
+    fn new(workspace: Option<Arc<Workspace>>, clock: &Clock) -> Self {
+        let mut lane = Self {
+            workspace: None,
+            queue: VecDeque::new(),
+            in_flight: 0,
+            circuit: Circuit::new(),
+            pace: None,
+            rows: Rows::default(),
+            listed: false,
+        };
+        lane.follow(workspace, clock);
+        lane
+    }
+
+    /// Takes over changed settings. A pace whose limit stays keeps its count.
+    fn follow(&mut self, workspace: Option<Arc<Workspace>>, clock: &Clock) {
+        let limit = workspace.as_ref().and_then(|w| w.rate_limit);
+        if limit != self.pace.as_ref().map(Pace::limit) {
+            self.pace = limit.map(|limit| Pace::new(limit, clock));
+        }
+        self.workspace = workspace;
+    }
+}
+
+/// All lanes, and the order in which they take turns.
+pub(crate) struct Lanes {
+    by_id: FxHashMap<WorkspaceId, Lane>,
+    turns: VecDeque<WorkspaceId>,
+    /// Appointments in memory: waiting, under way, or with an outcome that is not yet in the log.
+    /// Each with the assignment that it belongs to.
+    active: FxHashMap<LeadId, u64>,
+    queued: usize,
+    in_flight: u32,
+    clock: Clock,
+    max_queued: usize,
+    max_queued_per_workspace: usize,
+    max_in_flight: u32,
+    max_in_flight_per_workspace: u32,
+}
+
+/// Whether one more attempt may be under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Free,
+    /// The workspace has all that it may have.
+    LaneFull,
+    /// The node has.
+    NodeFull,
+}
+
+impl Lanes {
+    pub(crate) fn new(options: &Options, clock: Clock) -> Self {
+        Self {
+            by_id: FxHashMap::default(),
+            turns: VecDeque::new(),
+            active: FxHashMap::default(),
+            queued: 0,
+            in_flight: 0,
+            clock,
+            max_queued: options.max_queued,
+            max_queued_per_workspace: options.max_queued_per_workspace,
+            max_in_flight: options.max_in_flight,
+            max_in_flight_per_workspace: options.max_in_flight_per_workspace,
+        }
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    pub(crate) fn get(&mut self, id: &WorkspaceId) -> Option<&mut Lane> {
+        self.by_id.get_mut(id)
+    }
+
+    pub(crate) fn ids(&self) -> Vec<WorkspaceId> {
+        self.by_id.keys().cloned().collect()
+    }
+
+    /// Sets what is known of a workspace; makes its lane if there is none.
+    pub(crate) fn follow(&mut self, id: &WorkspaceId, workspace: Option<Arc<Workspace>>) {
+        match self.by_id.get_mut(id) {
+            Some(lane) => lane.follow(workspace, &self.clock),
+            None => {
+                self.by_id.insert(id.clone(), Lane::new(workspace, &self.clock));
+            }
+        }
+        self.list(id);
+    }
+
+    /// How many more of this workspace memory takes.
+    pub(crate) fn room(&self, id: &WorkspaceId) -> usize {
+        let waiting = self.by_id.get(id).map_or(0, |lane| lane.queue.len());
+        let own = self.max_queued_per_workspace.saturating_sub(waiting);
+        let reserved = RESERVED.saturating_sub(waiting);
+        own.min(self.max_queued.saturating_sub(self.queued).max(reserved))
+    }
+
+    /// Whether this appointment is in memory.
+    pub(crate) fn is_active(&self, appointment: LeadId) -> bool {
+        self.active.contains_key(&appointment)
+    }
+
+    /// An appointment has left memory. What a later assignment has taken again stays.
+    pub(crate) fn left(&mut self, appointment: LeadId, assignment: u64) {
+        if self.active.get(&appointment) == Some(&assignment) {
+            self.active.remove(&appointment);
+        }
+    }
+
+    /// Lets a job wait in its lane. The caller has seen that there is room.
+    pub(crate) fn push(&mut self, job: Job) {
+        let id = job.appointment.workspace_id.clone();
+        self.active.insert(job.id(), job.source.assignment);
+        if let Some(lane) = self.by_id.get_mut(&id) {
+            lane.queue.push_back(job);
+            self.queued += 1;
+            self.list(&id);
+        }
+    }
+
+    /// Takes the first job of a lane.
+    pub(crate) fn pop(&mut self, id: &WorkspaceId) -> Option<Job> {
+        let job = self.by_id.get_mut(id)?.queue.pop_front()?;
+        self.queued -= 1;
+        Some(job)
+    }
+
+    /// Takes the jobs of a lane for which `leaves` holds; the others keep their order.
+    pub(crate) fn extract(&mut self, id: &WorkspaceId, leaves: impl Fn(&Job) -> bool) -> Vec<Job> {
+        let Some(lane) = self.by_id.get_mut(id) else { return Vec::new() };
+        let (leaving, staying): (Vec<Job>, VecDeque<Job>) = {
+            let mut staying = VecDeque::with_capacity(lane.queue.len());
+            let mut leaving = Vec::new();
+            for job in lane.queue.drain(..) {
+                if leaves(&job) { leaving.push(job) } else { staying.push_back(job) }
+            }
+            (leaving, staying)
+        };
+        lane.queue = staying;
+        self.queued -= leaving.len();
+        leaving
+    }
+
+    /// Lists a lane among those that may be able to send, behind the others.
+    pub(crate) fn list(&mut self, id: &WorkspaceId) {
+        if let Some(lane) = self.by_id.get_mut(id)
+            && !lane.listed
+        {
+            lane.listed = true;
+            self.turns.push_back(id.clone());
+        }
+    }
+
+    /// The lane whose turn it is. It must be listed again to get another.
+    pub(crate) fn next_turn(&mut self) -> Option<WorkspaceId> {
+        let id = self.turns.pop_front()?;
+        if let Some(lane) = self.by_id.get_mut(&id) {
+            lane.listed = false;
+        }
+        Some(id)
+    }
+
+    pub(crate) fn slot(&self, id: &WorkspaceId) -> Slot {
+        let Some(lane) = self.by_id.get(id) else { return Slot::LaneFull };
+        let asked = lane.workspace.as_ref().and_then(|w| w.max_concurrency).unwrap_or(u32::MAX).max(1);
+        if lane.in_flight >= asked.min(self.max_in_flight_per_workspace) {
+            Slot::LaneFull
+        } else if self.in_flight >= self.max_in_flight && lane.in_flight > 0 {
+            Slot::NodeFull
+        } else {
+            Slot::Free
+        }
+    }
+
+    pub(crate) fn attempt_started(&mut self, id: &WorkspaceId) {
+        self.in_flight += 1;
+        if let Some(lane) = self.by_id.get_mut(id) {
+            lane.in_flight += 1;
+        }
+    }
+
+    pub(crate) fn attempt_ended(&mut self, id: &WorkspaceId) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(lane) = self.by_id.get_mut(id) {
+            lane.in_flight = lane.in_flight.saturating_sub(1);
+        }
+        self.list(id);
+    }
+
+    /// Takes the jobs that came from the log before `before` and still wait.
+    pub(crate) fn extract_waiting_since(&mut self, before: Timestamp) -> Vec<Job> {
+        let late = |job: &Job| !job.is_on_disk() && job.since <= before;
+        let ids: Vec<WorkspaceId> =
+            self.by_id.iter().filter(|(_, lane)| lane.queue.iter().any(late)).map(|(id, _)| id.clone()).collect();
+        ids.iter().flat_map(|id| self.extract(id, late)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::tests::workspace;
+    use crate::outcome::tests::appointment;
+    use crate::outcome::{Place, Source};
+    use leadway_domain::{Offset, Partition};
+
+    fn lanes(options: Options) -> Lanes {
+        let mut lanes = Lanes::new(&options, Clock::manual(Timestamp::UNIX_EPOCH));
+        for id in ["a", "b"] {
+            lanes.follow(&ws(id), Some(Arc::new(workspace(id))));
+        }
+        lanes
+    }
+
+    fn ws(id: &str) -> WorkspaceId {
+        WorkspaceId::new(id).unwrap()
+    }
+
+    fn job(id: u64, workspace: &str) -> Job {
+        let source = Source { partition: Partition(0), assignment: 1, place: Place::Log(Offset(id)) };
+        Job { appointment: Box::new(appointment(id, workspace)), attempts: 0, source, since: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn a_full_node_keeps_some_room_for_every_workspace() {
+        let mut lanes = lanes(Options { max_queued: 40, max_queued_per_workspace: 40, ..Options::default() });
+        (0..40).for_each(|id| lanes.push(job(id, "a")));
+        assert_eq!((lanes.room(&ws("a")), lanes.room(&ws("b"))), (0, RESERVED));
+        lanes.pop(&ws("a"));
+        assert_eq!(lanes.room(&ws("a")), 1);
+    }
+
+    #[test]
+    fn a_node_full_of_slow_attempts_still_serves_the_others() {
+        let mut lanes = lanes(Options { max_in_flight: 4, max_in_flight_per_workspace: 4, ..Options::default() });
+        (0..3).for_each(|_| lanes.attempt_started(&ws("a")));
+        assert_eq!(lanes.slot(&ws("a")), Slot::Free);
+        lanes.attempt_started(&ws("b"));
+        assert_eq!((lanes.slot(&ws("a")), lanes.slot(&ws("b"))), (Slot::NodeFull, Slot::NodeFull));
+        lanes.attempt_started(&ws("a"));
+        lanes.attempt_ended(&ws("b"));
+        assert_eq!((lanes.slot(&ws("a")), lanes.slot(&ws("b"))), (Slot::LaneFull, Slot::Free));
+    }
+
+    #[test]
+    fn lanes_take_turns() {
+        let mut lanes = lanes(Options::default());
+        while lanes.next_turn().is_some() {}
+        [job(1, "a"), job(2, "a"), job(3, "b")].into_iter().for_each(|j| lanes.push(j));
+        let first = lanes.next_turn().unwrap();
+        lanes.list(&first);
+        assert_eq!((first, lanes.next_turn(), lanes.next_turn()), (ws("a"), Some(ws("b")), Some(ws("a"))));
+        assert_eq!(lanes.next_turn(), None);
+    }
+}

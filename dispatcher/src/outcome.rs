@@ -1,0 +1,266 @@
+//! What an attempt, or the want of one, means for a delivery.
+
+use std::time::Duration;
+
+use leadway_domain::record::{Appointment, DeliveryRecord, HeldReason, Outcome};
+use leadway_domain::{LeadId, Offset, Partition, Timestamp};
+
+use crate::schedule::{Schedule, retry_after};
+use crate::{Answer, SendError};
+
+/// How much of an answer is kept, in bytes.
+const RESPONSE_LIMIT: usize = 4 << 10;
+/// Standard Webhooks: a client that answers so wants no more of this.
+const GONE: u16 = 410;
+
+/// A delivery in memory.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) appointment: Box<Appointment>,
+    /// Attempts made so far.
+    pub(crate) attempts: u32,
+    pub(crate) source: Source,
+    /// When it came into memory.
+    pub(crate) since: Timestamp,
+}
+
+/// Where a delivery was taken from, and where its outcome belongs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source {
+    /// Of `appointments` and of `deliveries`.
+    pub(crate) partition: Partition,
+    /// Which assignment of the partition it belongs to: when that is over, so is the job.
+    pub(crate) assignment: u64,
+    pub(crate) place: Place,
+}
+
+/// What holds the delivery while it is in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A record in `appointments`: it holds the watermark back.
+    Log(Offset),
+    /// A row in `open_deliveries`, due at this time.
+    Row(Timestamp),
+}
+
+/// An outcome on its way to the log.
+pub(crate) struct Settled {
+    pub(crate) record: DeliveryRecord,
+    pub(crate) source: Source,
+}
+
+/// How an attempt ended.
+pub(crate) enum Attempt {
+    Answered(Answer),
+    NotAnswered(SendError),
+    /// It could not be made; the text names the way out.
+    Impossible(&'static str),
+}
+
+impl Attempt {
+    pub(crate) fn succeeded(&self) -> bool {
+        matches!(self, Self::Answered(answer) if (200..300).contains(&answer.status))
+    }
+}
+
+impl Job {
+    pub(crate) fn id(&self) -> LeadId {
+        self.appointment.appointment_id
+    }
+
+    /// Whether its row keeps it when it is dropped from memory.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        matches!(self.source.place, Place::Row(_))
+    }
+
+    /// The outcome of an attempt that ended at `now` after `took`. Anything but 2xx is tried again until the schedule
+    /// ends, also a 4xx: most are mended by somebody, and no appointment should be lost to a typing error in a URL. Only
+    /// 410 ends the delivery at once.
+    pub(crate) fn attempted(
+        self,
+        attempt: Attempt,
+        took: Duration,
+        now: Timestamp,
+        schedule: &Schedule,
+        random: &mut fastrand::Rng,
+    ) -> Settled {
+        let attempts = self.attempts.saturating_add(1);
+        let succeeded = attempt.succeeded();
+        let (status, body, asked, error) = match attempt {
+            Attempt::Answered(answer) => {
+                let asked = answer.retry_after.as_deref().and_then(|header| retry_after(header, now));
+                let error = (!succeeded).then(|| format!("the client answered {}", answer.status));
+                (Some(answer.status), Some(text(&answer.body)), asked, error)
+            }
+            Attempt::NotAnswered(error) => (None, None, None, Some(error.to_string())),
+            Attempt::Impossible(why) => (None, None, None, Some(why.to_owned())),
+        };
+        let next = if status == Some(GONE) { None } else { schedule.next(attempts, now, asked, random) };
+        let source = self.source;
+        let mut record = self.record(attempts, now);
+        record.latency_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        (record.status, record.response, record.error) = (status, body, error);
+        record.outcome = match next {
+            _ if succeeded => Outcome::Delivered,
+            Some(due_at) => Outcome::Retry { due_at, appointment: self.appointment },
+            None => Outcome::GivenUp,
+        };
+        Settled { record, source }
+    }
+
+    /// It waits on disk, without an attempt.
+    pub(crate) fn held(self, reason: HeldReason, due_at: Timestamp, now: Timestamp) -> Settled {
+        let mut record = self.record(self.attempts, now);
+        record.outcome = Outcome::Held { due_at, reason, appointment: self.appointment };
+        Settled { record, source: self.source }
+    }
+
+    /// It is given up without a further attempt.
+    pub(crate) fn given_up(self, why: &str, now: Timestamp) -> Settled {
+        let mut record = self.record(self.attempts, now);
+        record.error = Some(why.to_owned());
+        Settled { record, source: self.source }
+    }
+
+    /// Its record with nothing told about an attempt, given up until something better is put in.
+    fn record(&self, attempts: u32, now: Timestamp) -> DeliveryRecord {
+        let appointment = &self.appointment;
+        DeliveryRecord {
+            v: 1,
+            appointment_id: appointment.appointment_id,
+            workspace_id: appointment.workspace_id.clone(),
+            provider_id: appointment.provider_id.clone(),
+            service_type: appointment.service_type.clone(),
+            price: appointment.price,
+            cost: appointment.cost,
+            test: appointment.test,
+            received_at: appointment.received_at,
+            matched_at: appointment.matched_at,
+            attempts,
+            at: now,
+            latency_us: 0,
+            status: None,
+            response: None,
+            error: None,
+            previous_due_at: match self.source.place {
+                Place::Row(due_at) => Some(due_at),
+                Place::Log(_) => None,
+            },
+            outcome: Outcome::GivenUp,
+        }
+    }
+}
+
+/// An answer's body for people to read: at most 4 KiB, cut between characters; what is not UTF-8 is replaced.
+fn text(body: &[u8]) -> String {
+    // A replacement character is longer than the byte it stands for: cut before and after.
+    let mut text = String::from_utf8_lossy(body.get(..RESPONSE_LIMIT).unwrap_or(body)).into_owned();
+    text.truncate(text.floor_char_boundary(RESPONSE_LIMIT));
+    // The cut may have halved the last character.
+    if body.len() > RESPONSE_LIMIT && text.ends_with('\u{fffd}') {
+        text.pop();
+    }
+    text
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::Options;
+    use bytes::Bytes;
+    use leadway_domain::record::RoutingMethod;
+    use leadway_domain::{ContactId, Money, Phone, ProviderId, WorkspaceId, Zip};
+
+    pub(crate) fn appointment(id: u64, workspace: &str) -> Appointment {
+        let phone = Phone::parse("2135550123").unwrap();
+        let provider = ProviderId::new("a").unwrap();
+        Appointment {
+            v: 1,
+            appointment_id: LeadId(id),
+            decision: 1,
+            command_id: None,
+            contact_id: ContactId::derive(phone, &provider),
+            provider_id: provider,
+            workspace_id: WorkspaceId::new(workspace).unwrap(),
+            rule_id: None,
+            routing_method: RoutingMethod::Auto,
+            customer_name: "John Solar Customer".into(),
+            customer_phone: phone,
+            customer_email: None,
+            service_type: "Solar".into(),
+            customer_zip: Zip::parse("90210").unwrap(),
+            appointment_date: "2024-12-01T14:00:00Z".parse().unwrap(),
+            estimated_value: None,
+            notes: String::new(),
+            price: Money::from_cents(15_000),
+            cost: Money::from_cents(7_500),
+            test: false,
+            received_at: "2024-01-15T10:29:59Z".parse().unwrap(),
+            matched_at: "2024-01-15T10:30:00Z".parse().unwrap(),
+        }
+    }
+
+    fn now() -> Timestamp {
+        "2024-01-15T10:31:00Z".parse().unwrap()
+    }
+
+    fn job(attempts: u32) -> Job {
+        let source = Source { partition: Partition(0), assignment: 1, place: Place::Row(Timestamp::UNIX_EPOCH) };
+        Job { appointment: Box::new(appointment(7, "w")), attempts, source, since: now() }
+    }
+
+    fn answer(status: u16, body: &[u8]) -> Attempt {
+        Attempt::Answered(Answer { status, retry_after: None, body: Bytes::copy_from_slice(body) })
+    }
+
+    fn attempted(attempts: u32, attempt: Attempt) -> DeliveryRecord {
+        let schedule = Schedule::new(&Options { max_attempts: 5, ..Options::default() });
+        let mut random = fastrand::Rng::with_seed(1);
+        job(attempts).attempted(attempt, Duration::from_micros(1_500), now(), &schedule, &mut random).record
+    }
+
+    #[test]
+    fn only_2xx_is_a_delivery() {
+        for (status, delivered) in
+            [(200, true), (202, true), (299, true), (199, false), (301, false), (404, false), (500, false)]
+        {
+            let record = attempted(0, answer(status, b"ok"));
+            assert_eq!(record.outcome == Outcome::Delivered, delivered, "{status}");
+            assert_eq!(record.error.is_none(), delivered, "{status}");
+            assert_eq!((record.status, record.attempts, record.latency_us), (Some(status), 1, 1_500));
+            assert_eq!((record.response.as_deref(), record.previous_due_at), (Some("ok"), Some(Timestamp::UNIX_EPOCH)));
+        }
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_until_the_schedule_ends_but_not_when_gone() {
+        for attempts in 0..4 {
+            let record = attempted(attempts, Attempt::NotAnswered(SendError::Timeout));
+            let Outcome::Retry { due_at, appointment } = record.outcome else { panic!("{:?}", record.outcome) };
+            assert!(due_at >= now());
+            assert_eq!((appointment.appointment_id, record.attempts), (LeadId(7), attempts + 1));
+        }
+        assert_eq!(attempted(4, answer(500, b"")).outcome, Outcome::GivenUp);
+        assert_eq!(attempted(0, answer(410, b"")).outcome, Outcome::GivenUp);
+    }
+
+    #[test]
+    fn the_answer_is_cut_between_characters() {
+        let record = attempted(0, answer(200, &[b"x", "é".repeat(40_000).as_bytes()].concat()));
+        let text = record.response.unwrap();
+        assert_eq!(text.len(), 4_095);
+        assert!(text.starts_with("xé") && text.ends_with('é'));
+        let garbage = attempted(0, answer(200, &[0xff; 10_000])).response.unwrap();
+        assert!(garbage.len() <= 4_096 && garbage.chars().all(|c| c == '\u{fffd}'));
+    }
+
+    #[test]
+    fn held_and_given_up_count_no_attempt() {
+        let held = job(2).held(HeldReason::QueueFull, now(), now()).record;
+        assert_eq!((held.attempts, held.latency_us, held.status), (2, 0, None));
+        assert!(matches!(held.outcome, Outcome::Held { reason: HeldReason::QueueFull, .. }));
+        let given_up = job(2).given_up("the workspace was deleted", now()).record;
+        assert_eq!((given_up.attempts, given_up.outcome), (2, Outcome::GivenUp));
+        assert_eq!(given_up.error.as_deref(), Some("the workspace was deleted"));
+    }
+}

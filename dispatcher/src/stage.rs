@@ -1,0 +1,390 @@
+//! The loop: one task owns all state, attempts run beside it, and everything that is decided is committed before the next
+//! records are read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leadway_domain::record::{AppointmentRecord, DeliveryRecord, Topic};
+use leadway_domain::settings::Settings;
+use leadway_domain::telemetry::{DELIVERY_IN_FLIGHT, DELIVERY_QUEUED, STAGE_LAG, UNREADABLE_RECORDS};
+use leadway_domain::{Clock, LeadId, Offset, Partition, Timestamp, WorkspaceId};
+use leadway_eventlog::{Assignment, EventLog, LogError, ReadLimit, Record, SettingsHandle, Stage, StageEvent};
+use leadway_tables::{Tables, TablesError};
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::sync::watch;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::agenda::Agenda;
+use crate::circuit::Rule;
+use crate::lane::Lanes;
+use crate::open::{Ended, Found, Query, deleted_workspaces};
+use crate::outcome::{Attempt, Job, Place, Settled, Source};
+use crate::progress::{Positions, Progress, Standing};
+use crate::schedule::{Schedule, later};
+use crate::{Error, Options, Transport};
+
+/// The stage's name in the log.
+const NAME: &str = "dispatcher";
+/// One read: what does not fit in memory of it goes to disk in one commit.
+const READ: ReadLimit = ReadLimit { records: 512, bytes: 1 << 20 };
+/// How often what nothing else causes is done: metrics, progress without outcomes, putting on disk what waits long. Also
+/// how long the loop sleeps at most, because the wall clock may leap (a suspended machine, a test) and timers do not.
+const TICK: Duration = Duration::from_secs(1);
+/// Pause after something that failed for a moment.
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
+/// How long the settings may take to show what the log holds.
+const SETTINGS_LAG: Duration = Duration::from_secs(10);
+
+/// Delivers appointments to the workspaces' webhooks: the stage between `appointments` and `deliveries`.
+pub struct Dispatcher {
+    log: Arc<dyn EventLog>,
+    tables: Arc<dyn Tables>,
+    settings: SettingsHandle,
+    clock: Clock,
+    transport: Arc<dyn Transport>,
+    seed: u64,
+    options: Options,
+}
+
+impl Dispatcher {
+    /// A dispatcher that posts by `transport` and draws the jitter of retries from `rng_seed`.
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        tables: Arc<dyn Tables>,
+        settings: SettingsHandle,
+        clock: Clock,
+        transport: Arc<dyn Transport>,
+        rng_seed: u64,
+        options: Options,
+    ) -> Self {
+        Self { log, tables, settings, clock, transport, seed: rng_seed, options }
+    }
+
+    /// Joins the stage and runs until `stop`: then it takes nothing new, waits for the attempts under way as long as the
+    /// options say, commits their outcomes and returns `Ok`. An error means that it must be started anew, except when
+    /// another member has taken over ([`Error::is_transient`]); nothing is lost by it.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        self.options.check()?;
+        let mut stage = self.log.stage(NAME, Topic::Appointments, &[Topic::Deliveries]).await?;
+        let mut running = Running::start(self).await?;
+        while !stop.is_cancelled() {
+            running.turn(&mut *stage, &stop).await?;
+        }
+        running.drain(&mut *stage, &stop).await
+    }
+}
+
+/// All state of a running dispatcher. What it does is spread over this file (the loop, records, settings), `deliver`
+/// (attempts), `due` (what is due on disk) and `commit` (outcomes).
+pub(crate) struct Running {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) tables: Arc<dyn Tables>,
+    pub(crate) clock: Clock,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) options: Options,
+    pub(crate) schedule: Schedule,
+    pub(crate) circuit_rule: Rule,
+    pub(crate) random: fastrand::Rng,
+    handle: SettingsHandle,
+    changes: watch::Receiver<Offset>,
+    settings: Arc<Settings>,
+    deleted: FxHashSet<WorkspaceId>,
+    pub(crate) partitions: FxHashMap<Partition, Owned>,
+    assignments: u64,
+    pub(crate) lanes: Lanes,
+    /// When a lane that waits for its rate or its circuit may go on.
+    pub(crate) wakes: Agenda,
+    /// When a workspace's rows are to be looked at.
+    pub(crate) scans: Agenda,
+    pub(crate) attempts: JoinSet<(Attempt, Duration)>,
+    /// The jobs of the attempts under way.
+    pub(crate) flying: FxHashMap<Id, Job>,
+    /// At most one scan at a time: they are answered in the order in which they were asked.
+    pub(crate) scan: JoinSet<(Query, Result<Found, TablesError>)>,
+    /// Outcomes to be committed at the end of this turn.
+    pub(crate) outbox: Vec<Settled>,
+    pub(crate) progress_due: bool,
+    next_tick: Timestamp,
+}
+
+/// A partition that is this member's.
+pub(crate) struct Owned {
+    pub(crate) assignment: u64,
+    pub(crate) progress: Progress,
+    pub(crate) committed: Positions,
+    pub(crate) ended: Ended,
+}
+
+/// Why the loop goes on.
+enum Woken {
+    Event(Result<StageEvent, LogError>),
+    Ended(Result<(Id, (Attempt, Duration)), JoinError>),
+    Found(Result<(Query, Result<Found, TablesError>), JoinError>),
+    /// A time has come, the settings have changed, or it is to stop: the next turn sees to it.
+    Turn,
+}
+
+impl Running {
+    async fn start(from: Dispatcher) -> Result<Self, Error> {
+        let deleted = deleted_workspaces(&*from.log).await?;
+        let now = from.clock.now();
+        Ok(Self {
+            schedule: Schedule::new(&from.options),
+            circuit_rule: Rule::new(&from.options),
+            random: fastrand::Rng::with_seed(from.seed),
+            changes: from.settings.changes(),
+            settings: from.settings.load(),
+            handle: from.settings,
+            deleted,
+            partitions: FxHashMap::default(),
+            assignments: 0,
+            lanes: Lanes::new(&from.options, from.clock.clone()),
+            wakes: Agenda::default(),
+            scans: Agenda::default(),
+            attempts: JoinSet::new(),
+            flying: FxHashMap::default(),
+            scan: JoinSet::new(),
+            outbox: Vec::new(),
+            progress_due: false,
+            next_tick: now,
+            log: from.log,
+            tables: from.tables,
+            clock: from.clock,
+            transport: from.transport,
+            options: from.options,
+        })
+    }
+
+    async fn turn(&mut self, stage: &mut dyn Stage, stop: &CancellationToken) -> Result<(), Error> {
+        let now = self.clock.now();
+        self.follow_settings(now);
+        if now >= self.next_tick {
+            self.next_tick = later(now, TICK);
+            self.tick(now).await;
+        }
+        self.start_scan(now);
+        self.dispatch(now);
+        self.commit(stage, stop).await?;
+        match self.wait(stage, stop).await {
+            Woken::Event(Ok(StageEvent::Assigned(assignments))) => self.assign(assignments).await?,
+            Woken::Event(Ok(StageEvent::Revoked(partitions))) => partitions.into_iter().for_each(|p| self.forget(p)),
+            Woken::Event(Ok(StageEvent::Records(records))) => self.take(records).await?,
+            Woken::Event(Err(error)) if error.is_transient() => {
+                tracing::warn!(%error, "appointments cannot be read; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Woken::Event(Err(error)) => return Err(error.into()),
+            Woken::Ended(ended) => {
+                self.attempt_ended(ended);
+                while let Some(ended) = self.attempts.try_join_next_with_id() {
+                    self.attempt_ended(ended);
+                }
+            }
+            Woken::Found(found) => self.found(found),
+            Woken::Turn => {}
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self, stage: &mut dyn Stage, stop: &CancellationToken) -> Woken {
+        let now = self.clock.now();
+        let scans = if self.scan.is_empty() { self.scans.next() } else { None };
+        let next = [self.wakes.next(), scans, Some(self.next_tick)].into_iter().flatten().min().unwrap_or(now);
+        let micros = u64::try_from(next.as_microsecond() - now.as_microsecond()).unwrap_or(0);
+        let pause = Duration::from_micros(micros).clamp(Duration::from_millis(1), TICK);
+        tokio::select! {
+            () = stop.cancelled() => Woken::Turn,
+            event = stage.next(READ) => Woken::Event(event),
+            Some(ended) = self.attempts.join_next_with_id() => Woken::Ended(ended),
+            Some(found) = self.scan.join_next() => Woken::Found(found),
+            Ok(()) = self.changes.changed() => Woken::Turn,
+            () = tokio::time::sleep(pause) => Woken::Turn,
+        }
+    }
+
+    async fn drain(mut self, stage: &mut dyn Stage, stop: &CancellationToken) -> Result<(), Error> {
+        let deadline = Instant::now() + self.options.drain();
+        while let Ok(Some(ended)) = timeout_at(deadline, self.attempts.join_next_with_id()).await {
+            self.attempt_ended(ended);
+            self.commit(stage, stop).await?;
+        }
+        let cut_off = self.attempts.len();
+        if cut_off > 0 {
+            tracing::warn!(attempts = cut_off, "attempts were cut off; they are made again after the start");
+        }
+        self.progress_due = true;
+        self.commit(stage, stop).await
+    }
+
+    /// Takes over partitions. See [`Progress`] for how it finds what already has an outcome.
+    async fn assign(&mut self, assignments: Vec<Assignment>) -> Result<(), Error> {
+        for Assignment { partition, progress } in assignments {
+            self.forget(partition);
+            let at = |topic| progress.iter().find(|p| p.topic == topic).map_or(Offset(0), |p| p.next);
+            let (watermark, outcomes_from) = (at(Topic::Appointments), at(Topic::Deliveries));
+            let outcomes_end = self.log.end(Topic::Deliveries, partition).await?;
+            let appointments_end = self.log.end(Topic::Appointments, partition).await?;
+            let done = self.outcomes_between(partition, outcomes_from, outcomes_end).await?;
+            let standing = Standing { watermark, outcomes_from, outcomes_end, appointments_end, done };
+            self.assignments += 1;
+            let owned = Owned {
+                assignment: self.assignments,
+                progress: Progress::resume(standing),
+                committed: Positions { watermark, outcomes_from },
+                ended: Ended::default(),
+            };
+            self.partitions.insert(partition, owned);
+        }
+        let now = self.clock.now();
+        let known: Vec<WorkspaceId> = self.settings.workspaces.keys().chain(&self.deleted).cloned().collect();
+        for id in known {
+            if self.partitions.contains_key(&self.partition_of(&id)) {
+                self.look_at_rows(&id, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// The appointments whose outcomes stand there.
+    async fn outcomes_between(
+        &self,
+        partition: Partition,
+        mut from: Offset,
+        end: Offset,
+    ) -> Result<FxHashSet<LeadId>, Error> {
+        let mut done = FxHashSet::default();
+        while from < end {
+            let records = self.log.read(Topic::Deliveries, partition, from, ReadLimit::default()).await?;
+            let Some(last) = records.last() else { break };
+            from = last.next();
+            for record in &records {
+                match record.decode::<DeliveryRecord>() {
+                    Ok(outcome) => drop(done.insert(outcome.appointment_id)),
+                    Err(error) => {
+                        metrics::counter!(UNREADABLE_RECORDS, "topic" => Topic::Deliveries.name()).increment(1);
+                        tracing::error!(%error, offset = record.address.offset.0, "an outcome was set aside");
+                    }
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// Everything known of a partition is void. Attempts under way end, and their outcomes are dropped.
+    fn forget(&mut self, partition: Partition) {
+        self.partitions.remove(&partition);
+        for id in self.lanes.ids() {
+            if self.partition_of(&id) == partition {
+                self.scans.forget(&id);
+                for job in self.lanes.extract(&id, |_| true) {
+                    self.lanes.left(job.id(), job.source.assignment);
+                }
+                if let Some(lane) = self.lanes.get(&id) {
+                    lane.rows = Default::default();
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, records: Vec<Record>) -> Result<(), Error> {
+        let now = self.clock.now();
+        for record in &records {
+            let Source { partition, assignment, place } = match self.partitions.get(&record.address.partition) {
+                Some(owned) => Source {
+                    partition: record.address.partition,
+                    assignment: owned.assignment,
+                    place: Place::Log(record.address.offset),
+                },
+                None => continue,
+            };
+            let appointment = match record.decode::<AppointmentRecord>() {
+                Ok(AppointmentRecord::Routed(appointment)) => Some(appointment),
+                Ok(_) => None,
+                Err(error) => {
+                    metrics::counter!(UNREADABLE_RECORDS, "topic" => Topic::Appointments.name()).increment(1);
+                    tracing::error!(%error, offset = record.address.offset.0, "an appointment was set aside");
+                    None
+                }
+            };
+            let Some(owned) = self.partitions.get_mut(&partition) else { continue };
+            let Some(appointment) = appointment else {
+                owned.progress.pass(record.address.offset);
+                continue;
+            };
+            if !owned.progress.take(record.address.offset, appointment.appointment_id) {
+                continue;
+            }
+            self.know(&appointment.workspace_id).await?;
+            let source = Source { partition, assignment, place };
+            self.admit(Job { appointment, attempts: 0, source, since: now }, now);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that there is a lane, and that a workspace is not taken for deleted because the settings here lag
+    /// behind those that the router had.
+    async fn know(&mut self, id: &WorkspaceId) -> Result<(), Error> {
+        if self.lanes.get(id).is_some_and(|lane| lane.workspace.is_some()) {
+            return Ok(());
+        }
+        if !self.settings.workspaces.contains_key(id) {
+            let end = self.log.end(Topic::Settings, Partition(0)).await?;
+            if let Some(last) = end.0.checked_sub(1) {
+                let caught_up = tokio::time::timeout(SETTINGS_LAG, self.handle.wait_for(Offset(last))).await;
+                caught_up.map_err(|_| LogError::Unavailable("the settings do not follow the log".into()))??;
+            }
+            self.follow_settings(self.clock.now());
+        }
+        if self.lanes.get(id).is_none() {
+            self.lanes.follow(id, self.settings.workspaces.get(id).cloned());
+        }
+        Ok(())
+    }
+
+    /// Takes over changed settings: what was stopped may go on, what went may have to stop.
+    fn follow_settings(&mut self, now: Timestamp) {
+        let settings = self.handle.load();
+        if Arc::ptr_eq(&settings, &self.settings) {
+            return;
+        }
+        self.settings = settings;
+        for id in self.lanes.ids() {
+            let workspace = self.settings.workspaces.get(&id).cloned();
+            let Some(lane) = self.lanes.get(&id) else { continue };
+            if lane.workspace != workspace {
+                lane.rows.begin_again();
+                self.lanes.follow(&id, workspace);
+                self.scans.at(&id, now);
+            }
+        }
+    }
+
+    /// Has the rows of a workspace looked at from the first on, now.
+    fn look_at_rows(&mut self, id: &WorkspaceId, now: Timestamp) {
+        if self.lanes.get(id).is_none() {
+            self.lanes.follow(id, self.settings.workspaces.get(id).cloned());
+        }
+        self.scans.at(id, now);
+    }
+
+    async fn tick(&mut self, now: Timestamp) {
+        self.progress_due = true;
+        self.spill_waiting(now);
+        metrics::gauge!(DELIVERY_IN_FLIGHT).set(f64::from(self.lanes.in_flight()));
+        metrics::gauge!(DELIVERY_QUEUED).set(self.lanes.queued() as f64);
+        let mut lag = 0;
+        for (partition, owned) in &self.partitions {
+            // A gauge that is late is no reason to fail.
+            let end = self.log.end(Topic::Appointments, *partition).await.unwrap_or_default();
+            lag += end.0.saturating_sub(owned.progress.taken().0);
+        }
+        metrics::gauge!(STAGE_LAG, "stage" => NAME, "topic" => Topic::Appointments.name()).set(lag as f64);
+    }
+
+    /// The partition in which this workspace's appointments and outcomes stand.
+    pub(crate) fn partition_of(&self, id: &WorkspaceId) -> Partition {
+        self.log.partition_of(Topic::Deliveries, id.as_str())
+    }
+}

@@ -1,0 +1,147 @@
+//! Where webhooks may go: not into the operator's own network (server-side request forgery).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use url::{Host, Url};
+
+/// Checks what can be told from the URL alone: scheme, credentials, and the address if it is written as one. Names are
+/// checked when they are resolved, at each connection. The error says what is wrong, to be shown after the field's name.
+pub fn check_target(url: &Url, allow_private: bool) -> Result<(), String> {
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must be an http or https URL".into());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must hold no user name or password; deliveries are signed instead".into());
+    }
+    let address = match url.host() {
+        None => return Err("must name a host".into()),
+        Some(Host::Domain(_)) => return Ok(()),
+        Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
+        Some(Host::Ipv6(v6)) => IpAddr::V6(v6),
+    };
+    if allow_private || is_public(address) { Ok(()) } else { Err(format!("must not lead to {address}: {NOT_PUBLIC}")) }
+}
+
+/// Why an address is refused, and the way out.
+pub(crate) const NOT_PUBLIC: &str =
+    "it is not an address of the public internet (the setting dispatcher.allow_private_targets lifts this)";
+
+/// Whether an address belongs to the public internet: none of the special ranges of the IANA registries (RFC 6890), and
+/// no IPv6 form of such an IPv4 address.
+pub(crate) fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, d] = address.octets();
+    !(address.is_private()
+        || address.is_loopback()
+        || address.is_link_local() // holds the clouds' metadata service, 169.254.169.254
+        || address.is_multicast()
+        || address.is_broadcast()
+        || address.is_documentation()
+        || a == 0
+        || a >= 240
+        || (a == 100 && (64..128).contains(&b)) // shared by carriers (CGNAT)
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && (18..20).contains(&b))
+        || [a, b, c, d] == [168, 63, 129, 16]) // Azure's host service: public by its number, private by its meaning
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let embedded = |high: u16, low: u16| {
+        let ([w, x], [y, z]) = (high.to_be_bytes(), low.to_be_bytes());
+        is_public_v4(Ipv4Addr::new(w, x, y, z))
+    };
+    match [a, b, c, d, e, f] {
+        [0, 0, 0, 0, 0, 0xffff] => embedded(g, h),      // IPv4-mapped
+        [0x64, 0xff9b, 0, 0, 0, 0] => embedded(g, h),   // NAT64
+        [0x2002, high, low, ..] => embedded(high, low), // 6to4
+        [0x2001, 0..=0x1ff, ..] => false,               // Teredo, ORCHID and other protocol assignments
+        [0x2001, 0xdb8, ..] | [0x3fff, ..] => false,    // documentation
+        _ => (0x2000..0x4000).contains(&a),             // only 2000::/3 is given out as global unicast
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_public() {
+        for text in [
+            "127.0.0.1",
+            "127.8.8.8",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.127.255.255",
+            "0.0.0.0",
+            "0.1.2.3",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "192.0.0.8",
+            "192.0.2.1",
+            "198.18.0.1",
+            "168.63.129.16",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "64:ff9b::a00:1",
+            "2002:a00:1::",
+            "2001::1",
+            "2001:db8::1",
+            "64:ff9b:1::1",
+            "100::1",
+        ] {
+            assert!(!is_public(text.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "8.8.8.8",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "198.20.0.1",
+            "192.0.1.1",
+            "2606:4700:4700::1111",
+            "2a00:1450:4001::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::808:808",
+            "2002:808:808::",
+        ] {
+            assert!(is_public(text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_are_checked_for_what_can_be_seen() {
+        let check = |url: &str, allow| check_target(&Url::parse(url).unwrap(), allow);
+        assert!(check("https://client.example.com/hooks", false).is_ok());
+        assert!(check("http://127.0.0.1:8080/", true).is_ok());
+        // The URL parser reads every spelling of an address; none slips through.
+        for url in ["http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://[::ffff:127.0.0.1]/"] {
+            assert!(check(url, false).is_err(), "{url}");
+        }
+        for url in ["ftp://client.example.com/", "https://user@client.example.com/", "https://:pw@client.example.com/"]
+        {
+            assert!(check(url, true).is_err(), "{url}");
+        }
+    }
+}

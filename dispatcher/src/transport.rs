@@ -1,0 +1,56 @@
+//! How a request reaches a client: the contract, so that tests can stand in for the network.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use url::Url;
+
+/// One attempt's request, ready to be posted. `Content-Type`, `User-Agent` and `X-Webhook-Source` are the same for all
+/// and added by the transport.
+#[derive(Clone, Debug)]
+pub struct WebhookRequest {
+    /// Where to.
+    pub url: Url,
+    /// `webhook-id`: the same at every attempt.
+    pub id: String,
+    /// `webhook-timestamp`: this attempt's time in Unix seconds.
+    pub timestamp: i64,
+    /// `webhook-signature`.
+    pub signature: String,
+    /// JSON.
+    pub body: Bytes,
+}
+
+/// What a client answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The header `Retry-After`, as it came.
+    pub retry_after: Option<String>,
+    /// At most the first 64 KiB of the body; less when the time was over before its end.
+    pub body: Bytes,
+}
+
+/// Why there was no answer. The texts are short and hold nothing of the request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The client may not be reached from here.
+    #[error("target refused: {0}")]
+    Refused(String),
+    /// No connection came about.
+    #[error("no connection: {0}")]
+    Connect(String),
+    /// The time was over before an answer began.
+    #[error("no answer in time")]
+    Timeout,
+    /// The connection ended before an answer began, or the answer is not HTTP.
+    #[error("no valid answer: {0}")]
+    Broken(String),
+}
+
+/// Posts requests. `send` ends within bounded time, whatever the client does, and dropping its future is safe.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// Posts once: neither redirects nor failures are followed by another request.
+    async fn send(&self, request: WebhookRequest) -> Result<Answer, SendError>;
+}

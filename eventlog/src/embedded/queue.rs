@@ -1,0 +1,187 @@
+//! What waits for the writer: bounded in bytes, taken a tick at a time.
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::entry::{progress_size, record_size};
+use crate::{Address, LogError, NewRecord, Position};
+
+/// Work for the writer.
+pub(crate) enum Request {
+    Commit(Commit),
+    Join(Join),
+}
+
+/// Records and progress that land together.
+pub(crate) struct Commit {
+    pub(crate) records: Vec<NewRecord>,
+    /// The member that commits; `None` for an append that no stage makes.
+    pub(crate) member: Option<Member>,
+    pub(crate) progress: Vec<Position>,
+    pub(crate) answer: oneshot::Sender<Result<Vec<Address>, LogError>>,
+}
+
+/// One member of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) stage: &'static str,
+    /// Only the newest may commit.
+    pub(crate) generation: u64,
+}
+
+/// A stage begins anew. It goes through the queue so that what an earlier member has under way is either in the
+/// progress that the new one is told, or refused.
+pub(crate) struct Join {
+    pub(crate) stage: &'static str,
+    /// Whose progress is asked for.
+    pub(crate) positions: Vec<Position>,
+    pub(crate) answer: oneshot::Sender<Joined>,
+}
+
+/// What a new member is told.
+pub(crate) struct Joined {
+    pub(crate) member: Member,
+    /// The positions asked for, each where the stage stands.
+    pub(crate) positions: Vec<Position>,
+}
+
+impl Request {
+    /// Bytes that it takes in a frame, at most.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Commit(commit) => {
+                let progress = commit.member.map_or(0, |m| progress_size(m.stage) * commit.progress.len());
+                commit.records.iter().map(record_size).sum::<usize>() + progress
+            }
+            Self::Join(_) => 0,
+        }
+    }
+}
+
+/// The requests that wait.
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+    limit: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    requests: std::collections::VecDeque<(usize, Request)>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Queue {
+    /// A queue that takes no more when `limit` bytes wait.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { waiting: Mutex::default(), wake: Condvar::new(), limit }
+    }
+
+    /// Adds a request of `size` bytes.
+    pub(crate) fn push(&self, request: Request, size: usize) -> Result<(), LogError> {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            return Err(LogError::Closed);
+        }
+        if waiting.bytes > 0 && waiting.bytes + size > self.limit {
+            return Err(LogError::Unavailable(format!(
+                "{} bytes wait to be written, and max_waiting_bytes is {}; try again soon",
+                waiting.bytes, self.limit
+            )));
+        }
+        waiting.bytes += size;
+        waiting.requests.push_back((size, request));
+        drop(waiting);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Waits for requests and takes all of them, up to about `limit` bytes. `None` when the queue is closed and empty.
+    pub(crate) fn take(&self, limit: usize) -> Option<Tick> {
+        let mut waiting = self.waiting.lock();
+        while waiting.requests.is_empty() {
+            if waiting.closed {
+                return None;
+            }
+            self.wake.wait(&mut waiting);
+        }
+        let mut tick = Tick { requests: Vec::with_capacity(waiting.requests.len()), bytes: 0 };
+        while let Some((size, _)) = waiting.requests.front() {
+            if tick.bytes > 0 && tick.bytes + size > limit {
+                break;
+            }
+            let Some((size, request)) = waiting.requests.pop_front() else { break };
+            tick.bytes += size;
+            tick.requests.push(request);
+        }
+        waiting.bytes -= tick.bytes;
+        Some(tick)
+    }
+
+    /// Takes nothing more; what waits is still written.
+    pub(crate) fn close(&self) {
+        self.waiting.lock().closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Takes nothing more and forgets what waits, which answers it with [`LogError::Closed`].
+    pub(crate) fn abandon(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.closed = true;
+        let forgotten = std::mem::take(&mut waiting.requests);
+        drop(waiting);
+        drop(forgotten);
+    }
+}
+
+/// What is written at once.
+pub(crate) struct Tick {
+    pub(crate) requests: Vec<Request>,
+    /// Bytes that they take in a frame, at most.
+    pub(crate) bytes: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn join() -> Request {
+        Request::Join(Join { stage: "s", positions: Vec::new(), answer: oneshot::channel().0 })
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_until_something_is_taken() {
+        let queue = Queue::new(100);
+        queue.push(join(), 60).unwrap();
+        assert!(queue.push(join(), 60).unwrap_err().is_transient());
+        assert_eq!(queue.take(1_000).unwrap().bytes, 60);
+        queue.push(join(), 60).unwrap();
+    }
+
+    #[test]
+    fn a_single_request_may_be_larger_than_the_queue() {
+        Queue::new(100).push(join(), 200).unwrap();
+    }
+
+    #[test]
+    fn a_tick_takes_all_that_fits() {
+        let queue = Queue::new(1_000);
+        for _ in 0..5 {
+            queue.push(join(), 40).unwrap();
+        }
+        assert_eq!(queue.take(100).unwrap().requests.len(), 2);
+        assert_eq!(queue.take(30).unwrap().requests.len(), 1);
+        assert_eq!(queue.take(1_000).unwrap().requests.len(), 2);
+    }
+
+    #[test]
+    fn a_closed_queue_gives_out_what_waits_and_takes_nothing() {
+        let queue = Queue::new(1_000);
+        queue.push(join(), 1).unwrap();
+        queue.close();
+        assert!(matches!(queue.push(join(), 1), Err(LogError::Closed)));
+        assert!(queue.take(10).is_some());
+        assert!(queue.take(10).is_none());
+    }
+}

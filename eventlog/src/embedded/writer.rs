@@ -1,0 +1,262 @@
+//! The writer: a thread that takes everything waiting, makes one frame of it, writes and syncs it once, lets readers
+//! see it and answers.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use leadway_domain::record::Topic;
+use leadway_domain::{Offset, telemetry};
+use tokio::sync::{oneshot, watch};
+
+use super::Shared;
+use super::entry::{put_progress, put_record};
+use super::frame::{self, HEADER};
+use super::lanes::code;
+use super::queue::{Commit, Join, Joined, Member, Queue, Request, Tick};
+use super::segment::{Appender, NotWritten};
+use super::sidecar::Sidecar;
+use super::state::State;
+use super::view::{Committed, TailRecord};
+use crate::record::placed_partition;
+use crate::{Address, LogError, Position};
+
+type Answer = (oneshot::Sender<Result<Vec<Address>, LogError>>, Vec<Address>);
+
+/// The one that writes.
+pub(crate) struct Writer {
+    /// What is durable; during a tick its ends run ahead, and go back when the tick fails.
+    state: State,
+    appender: Appender,
+    /// Sequence of the newest segment's first frame.
+    first: u64,
+    generations: HashMap<&'static str, u64>,
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    /// By topic: wakes those who wait for its records.
+    wakers: Vec<watch::Sender<()>>,
+    /// Bytes of a frame, unless a single request is larger.
+    tick_bytes: usize,
+}
+
+/// A frame in the making.
+struct Draft {
+    frame: Vec<u8>,
+    records: Vec<DraftRecord>,
+    progress: Vec<(&'static str, Position)>,
+    answers: Vec<Answer>,
+}
+
+struct DraftRecord {
+    lane: usize,
+    address: Address,
+    kind: &'static str,
+    raw: Range<usize>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        recovered: (State, Appender, u64),
+        shared: Arc<Shared>,
+        queue: Arc<Queue>,
+        wakers: Vec<watch::Sender<()>>,
+        tick_bytes: usize,
+    ) -> Self {
+        let (state, appender, first) = recovered;
+        Self { state, appender, first, generations: HashMap::new(), shared, queue, wakers, tick_bytes }
+    }
+
+    /// Writes until the queue is closed and empty.
+    pub(crate) fn run(mut self) {
+        // Should this thread die, whoever waits or comes later is told instead of waiting for ever.
+        let _abandon = AbandonOnDrop(self.queue.clone());
+        let queue = self.queue.clone();
+        while let Some(tick) = queue.take(self.tick_bytes) {
+            self.tick(tick);
+        }
+    }
+
+    fn tick(&mut self, tick: Tick) {
+        let started = Instant::now();
+        let rolled = self.roll_if_full(tick.bytes);
+        let (mut draft, joins) = self.draft(tick);
+        let outcome = if draft.is_empty() { Ok(()) } else { rolled.and_then(|()| self.write(&mut draft)) };
+        let answers = std::mem::take(&mut draft.answers);
+        match outcome {
+            Ok(()) => {
+                let topics = self.publish(draft, started);
+                for (answer, addresses) in answers {
+                    // An error is a caller who no longer waits.
+                    let _ = answer.send(Ok(addresses));
+                }
+                self.wake(&topics);
+            }
+            Err(not_written) => {
+                self.take_back(&draft);
+                let error = refusal(&not_written);
+                for (answer, _) in answers {
+                    let _ = answer.send(Err(error.clone()));
+                }
+            }
+        }
+        for (join, member) in joins {
+            self.answer_join(join, member);
+        }
+    }
+
+    /// Begins a new segment if a frame of so many bytes does not fit into the newest one. Before the tick is drafted:
+    /// the snapshot must hold what is durable and nothing else.
+    fn roll_if_full(&mut self, bytes: usize) -> Result<(), NotWritten> {
+        if bytes == 0 || !self.appender.is_full((bytes + HEADER) as u64) {
+            return Ok(());
+        }
+        let full = self.appender.segment();
+        let snapshot = self.state.snapshot(self.appender.next_number());
+        self.appender.roll(&snapshot)?;
+        let next = self.state.sequence;
+        self.state.sequence += 1;
+        let first = std::mem::replace(&mut self.first, next);
+        let index = self.shared.view.read().index_of(full.number);
+        self.shared.view.write().set_segment(self.appender.segment());
+        let sidecar = Sidecar { segment: full, first, next, index };
+        if let Err(error) = sidecar.store(&self.shared.folder, self.state.lanes) {
+            tracing::warn!(%error, segment = full.number, "the index of a full segment is not stored; the next start makes it anew");
+        }
+        Ok(())
+    }
+
+    /// Makes a frame of the tick. Who is fenced off is refused at once and has no part in it.
+    fn draft(&mut self, tick: Tick) -> (Draft, Vec<(Join, Member)>) {
+        let count = tick.requests.len();
+        let mut draft = Draft {
+            frame: frame::begin(tick.bytes),
+            records: Vec::with_capacity(count),
+            progress: Vec::new(),
+            answers: Vec::with_capacity(count),
+        };
+        let mut joins = Vec::new();
+        for request in tick.requests {
+            match request {
+                Request::Commit(commit) => self.draft_commit(&mut draft, commit),
+                Request::Join(join) => {
+                    let generation = self.generations.entry(join.stage).or_default();
+                    *generation += 1;
+                    let member = Member { stage: join.stage, generation: *generation };
+                    joins.push((join, member));
+                }
+            }
+        }
+        (draft, joins)
+    }
+
+    fn draft_commit(&mut self, draft: &mut Draft, commit: Commit) {
+        if let Some(Member { stage, generation }) = commit.member {
+            if self.generations.get(stage) != Some(&generation) {
+                let _ = commit.answer.send(Err(LogError::Fenced { stage: stage.to_owned() }));
+                return;
+            }
+            for position in commit.progress {
+                if position.next > self.state.progress(stage, position.topic, position.partition) {
+                    put_progress(&mut draft.frame, stage, position);
+                    draft.progress.push((stage, position));
+                }
+            }
+        }
+        let mut addresses = Vec::with_capacity(commit.records.len());
+        for record in &commit.records {
+            let partition = placed_partition(record, self.state.lanes.partitions(record.topic));
+            // Partitions were checked before the request was queued.
+            let Some(lane) = self.state.lanes.of(record.topic, partition) else { continue };
+            let offset = self.state.end(lane);
+            let address = Address { topic: record.topic, partition, offset: Offset(offset) };
+            let raw = put_record(&mut draft.frame, record, address);
+            draft.records.push(DraftRecord { lane, address, kind: record.kind, raw });
+            self.state.set_end(lane, offset + 1);
+            addresses.push(address);
+        }
+        draft.answers.push((commit.answer, addresses));
+    }
+
+    fn write(&mut self, draft: &mut Draft) -> Result<(), NotWritten> {
+        frame::finish(&mut draft.frame, self.state.sequence);
+        self.appender.append(&draft.frame)?;
+        self.state.sequence += 1;
+        Ok(())
+    }
+
+    /// Lets readers see what was written; returns how many records each topic got.
+    fn publish(&mut self, draft: Draft, started: Instant) -> Vec<u64> {
+        let mut topics = vec![0; Topic::ALL.len()];
+        if draft.is_empty() {
+            return topics;
+        }
+        let frame = Bytes::from(draft.frame);
+        let length = frame.len() as u64;
+        let record = |r: DraftRecord| {
+            if let Some(count) = topics.get_mut(usize::from(code(r.address.topic))) {
+                *count += 1;
+            }
+            (r.lane, TailRecord { raw: frame.slice(r.raw), kind: r.kind })
+        };
+        let records = draft.records.into_iter().map(record).collect();
+        let position = self.appender.segment().length - length;
+        self.shared.view.write().commit(Committed { position, length, records });
+        for (stage, position) in draft.progress {
+            self.state.advance(stage, position);
+        }
+        metrics::counter!(telemetry::LOG_COMMITS).increment(1);
+        metrics::histogram!(telemetry::LOG_COMMIT_SECONDS).record(started.elapsed());
+        for (topic, count) in Topic::ALL.into_iter().map(|t| (t, topics.get(usize::from(code(t))).copied())) {
+            if let Some(count) = count.filter(|c| *c > 0) {
+                metrics::counter!(telemetry::LOG_RECORDS, "topic" => topic.name()).increment(count);
+            }
+        }
+        topics
+    }
+
+    fn wake(&self, topics: &[u64]) {
+        for (waker, _) in self.wakers.iter().zip(topics).filter(|(_, count)| **count > 0) {
+            waker.send_replace(());
+        }
+    }
+
+    /// The offsets of a frame that was not written are given to the next records.
+    fn take_back(&mut self, draft: &Draft) {
+        for record in draft.records.iter().rev() {
+            self.state.set_end(record.lane, record.address.offset.0);
+        }
+        metrics::counter!(telemetry::LOG_FAILURES).increment(1);
+    }
+
+    fn answer_join(&self, join: Join, member: Member) {
+        let at = |p: Position| Position { next: self.state.progress(join.stage, p.topic, p.partition), ..p };
+        let positions = join.positions.iter().copied().map(at).collect();
+        let _ = join.answer.send(Joined { member, positions });
+    }
+}
+
+impl Draft {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.progress.is_empty()
+    }
+}
+
+fn refusal(not_written: &NotWritten) -> LogError {
+    let NotWritten { error, taken_back } = not_written;
+    if *taken_back {
+        LogError::Unavailable(error.to_string())
+    } else {
+        tracing::error!(%error, "a failed commit could not be taken back durably: a restart may find it");
+        LogError::Closed
+    }
+}
+
+struct AbandonOnDrop(Arc<Queue>);
+
+impl Drop for AbandonOnDrop {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}

@@ -1,0 +1,91 @@
+//! The one writer of settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leadway_domain::problem::Problem;
+use leadway_domain::record::Topic;
+use leadway_domain::settings::{Change, Settings, SettingsChange};
+use leadway_domain::{Clock, Offset, Partition, Timestamp};
+use leadway_eventlog::{EventLog, LogError, NewRecord, SettingsHandle};
+use tokio::sync::Mutex;
+
+use crate::problem::Refusal;
+
+/// How long a change that is durable may take to be in force here.
+const IN_FORCE: Duration = Duration::from_secs(10);
+
+/// Checks and appends changes of settings one at a time, so that each is checked against all that came before it, and
+/// answers when the change is in force here, so that a caller reads its own writes.
+pub(crate) struct SettingsWriter {
+    log: Arc<dyn EventLog>,
+    settings: SettingsHandle,
+    clock: Clock,
+    turn: Mutex<()>,
+}
+
+/// What a decision about settings comes to.
+pub(crate) struct Decided<T> {
+    /// What is to be changed; an empty batch changes nothing and is not written.
+    pub(crate) change: Change,
+    /// What the caller is told.
+    pub(crate) answer: T,
+}
+
+impl<T> Decided<T> {
+    pub(crate) fn new(change: Change, answer: T) -> Self {
+        Self { change, answer }
+    }
+}
+
+impl SettingsWriter {
+    pub(crate) fn new(log: Arc<dyn EventLog>, settings: SettingsHandle, clock: Clock) -> Self {
+        Self { log, settings, clock, turn: Mutex::default() }
+    }
+
+    /// Decides against the settings as they are now, and makes it so. `decide` is pure: it gets the settings and the time.
+    pub(crate) async fn change<T, E>(
+        &self,
+        actor: &str,
+        decide: impl FnOnce(&Settings, Timestamp) -> Result<Decided<T>, E>,
+    ) -> Result<T, Refusal>
+    where
+        Refusal: From<E>,
+    {
+        let _turn = self.turn.lock().await;
+        self.catch_up().await?;
+        let settings = self.settings.load();
+        let now = self.clock.now();
+        let Decided { change, answer } = decide(&settings, now)?;
+        if change.singles().is_empty() {
+            return Ok(answer);
+        }
+        let record = SettingsChange::new(&settings, actor, now, change);
+        let addresses = self.log.append(vec![NewRecord::of(&record, now)]).await?;
+        if let Some(address) = addresses.first() {
+            self.in_force(address.offset).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Waits for what another node, or a caller that went away while its append was under way, has written.
+    async fn catch_up(&self) -> Result<(), Refusal> {
+        let end = self.log.end(Topic::Settings, Partition(0)).await?;
+        let Some(last) = end.0.checked_sub(1).map(Offset) else { return Ok(()) };
+        match tokio::time::timeout(IN_FORCE, self.settings.wait_for(last)).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(Problem::unavailable("The settings are behind the log; nothing was changed.", 5).into()),
+        }
+    }
+
+    /// The change is durable whatever happens here: a caller is not told that it failed.
+    async fn in_force(&self, offset: Offset) -> Result<(), LogError> {
+        match tokio::time::timeout(IN_FORCE, self.settings.wait_for(offset)).await {
+            Ok(done) => done,
+            Err(_) => {
+                tracing::warn!(offset = offset.0, "a change of settings is durable but not in force here yet");
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Asking for something to be done with a lead: append the command, await the answer.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use jiff::civil::DateTime;
+use leadway_domain::problem::Problem;
+use leadway_domain::record::{LeadAction, LeadCommand, LeadRecord, Topic};
+use leadway_domain::{LeadId, Phone, ProviderId, Timestamp, WorkspaceId};
+use leadway_eventlog::NewRecord;
+use leadway_tables::schema::{CommandRow, LeadRow};
+use leadway_tables::{get, key};
+use serde::Serialize;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::appointments::AppointmentView;
+use crate::auth::Actor;
+use crate::fields::{Fields, Input};
+use crate::leads::{appointment_row, lead_id, lead_row};
+use crate::problem::{Answer, Refusal, not_found};
+use crate::state::{Portal, Shared};
+
+/// Shortest and longest pause between two looks for the answer.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default().routes(routes!(schedule)).routes(routes!(assign)).routes(routes!(read))
+}
+
+/// A command and what became of it.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"command_id": 8192, "lead_id": 4096, "status": "routed", "reason": "", "decided_at": "2024-01-15T10:30:00Z"}))]
+struct CommandView {
+    /// Which command.
+    #[schema(value_type = u64)]
+    command_id: LeadId,
+    /// The lead concerned; absent while the command waits.
+    #[schema(value_type = Option<u64>)]
+    lead_id: Option<LeadId>,
+    /// `pending`, `routed`, `unrouted` or `refused`.
+    status: String,
+    /// Why it was refused or not routed.
+    reason: String,
+    /// When it was decided.
+    decided_at: Option<Timestamp>,
+    /// Where to look for the answer.
+    href: String,
+}
+
+impl CommandView {
+    fn pending(command_id: LeadId, lead_id: Option<LeadId>) -> Self {
+        let href = format!("/api/commands/{command_id}");
+        Self { command_id, lead_id, status: "pending".into(), reason: String::new(), decided_at: None, href }
+    }
+
+    fn of(row: CommandRow) -> Self {
+        Self {
+            lead_id: row.lead_id,
+            status: row.status.unwrap_or_default(),
+            reason: row.reason.unwrap_or_default(),
+            decided_at: row.decided_at,
+            ..Self::pending(row.command_id, None)
+        }
+    }
+}
+
+/// The log key of a lead: that of its own record, so that its commands follow it in the same partition.
+pub(crate) fn lead_key(phone: Phone, provider: &ProviderId) -> String {
+    format!("{}/{provider}", phone.e164())
+}
+
+/// The record of a command about this lead; `None` for a row that is no whole lead.
+pub(crate) fn command_record(
+    portal: &Portal,
+    lead: &LeadRow,
+    actor: &str,
+    action: LeadAction,
+    at: Timestamp,
+) -> Option<NewRecord> {
+    let (partition, _) = portal.addressing.address(lead.lead_id)?;
+    let lead_key = lead_key(lead.phone?, lead.provider_id.as_ref()?);
+    let actor = actor.to_owned();
+    let command = LeadCommand { v: 1, lead_id: lead.lead_id, lead_key, actor, at, action };
+    Some(NewRecord::of(&LeadRecord::Command(command), at).in_partition(partition))
+}
+
+/// Appends the command and answers with what became of it, or with where to look when that takes too long.
+async fn submit(portal: &Portal, lead: &LeadRow, actor: &str, action: LeadAction) -> Answer<Response> {
+    let record = command_record(portal, lead, actor, action, portal.clock.now());
+    let record = record.ok_or_else(|| not_found("lead", lead.lead_id))?;
+    let addresses = portal.log.append(vec![record]).await?;
+    let address = addresses.first().ok_or_else(|| not_found("lead", lead.lead_id))?;
+    let command_id = portal.addressing.id(address.partition, address.offset);
+    let deadline = Instant::now() + Duration::from_millis(portal.options.command_timeout_ms);
+    let mut pause = PAUSES.0;
+    loop {
+        if let Some(row) = get::<CommandRow>(&*portal.tables, &key![command_id]).await? {
+            return decided(portal, lead.lead_id, row).await;
+        }
+        if Instant::now() >= deadline {
+            let view = CommandView::pending(command_id, Some(lead.lead_id));
+            return Ok((StatusCode::ACCEPTED, Json(view)).into_response());
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+async fn decided(portal: &Portal, lead_id: LeadId, row: CommandRow) -> Answer<Response> {
+    if row.status.as_deref() == Some("refused") {
+        return Err(Problem::conflict(row.reason.unwrap_or_default()).into());
+    }
+    let appointment = appointment_row(portal, lead_id).await?.ok_or_else(|| not_found("appointment", lead_id))?;
+    Ok(Json(AppointmentView::of(appointment)).into_response())
+}
+
+/// When the appointment is to be.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"appointment_date": "2024-12-01T14:00:00Z"}))]
+struct ScheduleInput {
+    /// RFC 3339, or a local time (`2024-12-01T14:00`) in the customer's zone. Without it, the next free slot of the
+    /// workspace that matches.
+    appointment_date: Option<String>,
+}
+
+/// Gives a lead a date, which makes it an appointment, and answers with it: routed, or unrouted with the reason.
+#[utoipa::path(post, path = "/api/leads/{id}/schedule", tag = "Leads", request_body = ScheduleInput,
+    responses((status = 200, body = AppointmentView),
+        (status = 202, body = CommandView, description = "Not decided yet; `href` tells where to look"),
+        (status = 409, description = "The lead cannot be scheduled; `detail` says why")))]
+async fn schedule(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path(id): Path<String>,
+    Input(fields): Input,
+) -> Answer<Response> {
+    let lead = lead_row(&portal, lead_id(&id)?).await?;
+    let appointment_date = read_date(&portal, &lead, fields)?;
+    submit(&portal, &lead, &actor, LeadAction::Schedule { appointment_date }).await
+}
+
+fn read_date(portal: &Portal, lead: &LeadRow, mut fields: Fields) -> Result<Option<Timestamp>, Problem> {
+    let text = fields.optional::<String>("appointment_date");
+    let zone = lead.zip_code.and_then(|zip| portal.zips.get(zip)).map(|info| info.time_zone.clone());
+    let local = |text: &str| {
+        let time = text.parse::<DateTime>().ok().filter(|_| text.len() > "2024-12-01".len())?;
+        time.to_zoned(zone?).ok().map(|zoned| zoned.timestamp())
+    };
+    let date = text.as_deref().and_then(|text| text.parse::<Timestamp>().ok().or_else(|| local(text)));
+    if text.is_some() && date.is_none() {
+        let rule = "must be a time such as 2024-12-01T14:00:00Z, or 2024-12-01T14:00 in the customer's time zone";
+        fields.error("appointment_date", "invalid", rule);
+    }
+    fields.finish(Some(date))
+}
+
+/// Who is to receive the appointment.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"workspace_id": "solar_west_coast"}))]
+struct AssignInput {
+    /// The workspace, whatever the rules say.
+    workspace_id: String,
+}
+
+/// Sends an appointment to a workspace by hand (`routing_method` manual), and answers with it.
+#[utoipa::path(post, path = "/api/appointments/{id}/assign", tag = "Appointments", request_body = AssignInput,
+    responses((status = 200, body = AppointmentView),
+        (status = 202, body = CommandView, description = "Not decided yet; `href` tells where to look"),
+        (status = 409, description = "It cannot be assigned; `detail` says why")))]
+async fn assign(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path(id): Path<String>,
+    Input(mut fields): Input,
+) -> Answer<Response> {
+    let lead = lead_row(&portal, lead_id(&id)?).await?;
+    let workspace = fields.required::<WorkspaceId>("workspace_id");
+    if workspace.as_ref().is_some_and(|w| !portal.settings.load().workspaces.contains_key(w)) {
+        fields.error("workspace_id", "unknown", "is no workspace; GET /api/workspaces lists them");
+    }
+    let workspace_id = fields.finish(workspace)?;
+    submit(&portal, &lead, &actor, LeadAction::Assign { workspace_id }).await
+}
+
+/// What became of a command.
+#[utoipa::path(get, path = "/api/commands/{id}", tag = "Appointments", responses((status = 200, body = CommandView)))]
+async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Json<CommandView>> {
+    let missing = || not_found("command", &id);
+    let command_id = lead_id(&id).map_err(|_| missing())?;
+    if let Some(row) = get::<CommandRow>(&*portal.tables, &key![command_id]).await? {
+        return Ok(Json(CommandView::of(row)));
+    }
+    // Not decided yet, if the log holds a command there.
+    let (partition, offset) = portal.addressing.address(command_id).ok_or_else(missing)?;
+    if partition.0 >= portal.log.partitions(Topic::Leads) {
+        return Err(missing());
+    }
+    let limit = leadway_eventlog::ReadLimit { records: 1, ..Default::default() };
+    let records = portal.log.read(Topic::Leads, partition, offset, limit).await?;
+    let record = records.first().filter(|r| r.address.offset == offset).ok_or_else(missing)?;
+    match record.decode::<LeadRecord>() {
+        Ok(LeadRecord::Command(command)) => Ok(Json(CommandView::pending(command_id, Some(command.lead_id)))),
+        _ => Err::<_, Refusal>(missing()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leadway_domain::ContactId;
+    use leadway_domain::lead::Lead;
+
+    #[test]
+    fn the_key_of_a_command_is_that_of_its_lead() {
+        let (phone, provider) = (Phone::parse("2135550123").unwrap(), ProviderId::new("a").unwrap());
+        let lead: Lead = serde_json::from_value(serde_json::json!({
+            "v": 1, "provider_id": "a", "contact_id": ContactId::derive(phone, &provider), "first_name": "",
+            "last_name": "", "phone": "2135550123", "product_type": "Solar", "zip_code": "90210", "state": "CA",
+            "cost": 75, "submission": "0", "received_at": "2024-01-15T10:30:00Z",
+        }))
+        .unwrap();
+        assert_eq!(lead_key(phone, &provider), lead.log_key());
+    }
+}

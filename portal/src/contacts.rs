@@ -1,0 +1,201 @@
+//! Contacts: one per telephone and provider.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use leadway_domain::problem::{FieldError, Problem};
+use leadway_domain::{ContactId, LeadId, Phone, ProviderId, Timestamp};
+use leadway_tables::schema::{ContactByDayRow, ContactRow, LeadByContactRow, bucket, day};
+use leadway_tables::{Range, get, key, scan};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::descent::first_day;
+use crate::leads::{LeadView, appointment_row};
+use crate::page::{Page, PageRequest};
+use crate::problem::{Answer, not_found};
+use crate::query::{FromQuery, Params, Query};
+use crate::span::SpanRequest;
+use crate::state::{Portal, Shared};
+
+/// Most days that one page passes.
+const MAX_DAYS: usize = 800;
+
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default().routes(routes!(list)).routes(routes!(read)).routes(routes!(leads))
+}
+
+/// A customer of one provider.
+#[derive(Serialize, ToSchema)]
+struct ContactView {
+    #[schema(value_type = Uuid)]
+    contact_id: ContactId,
+    /// E.164.
+    #[schema(value_type = Option<String>, example = "+12135550123")]
+    phone: Option<Phone>,
+    #[schema(value_type = Option<String>, example = "a")]
+    provider_id: Option<ProviderId>,
+    /// As last sent.
+    first_name: Option<String>,
+    /// As last sent.
+    last_name: Option<String>,
+    /// As last sent.
+    email: Option<String>,
+    /// How many leads.
+    leads: i64,
+    /// First lead's arrival.
+    created_at: Option<Timestamp>,
+    /// Last lead's arrival.
+    updated_at: Option<Timestamp>,
+}
+
+impl ContactView {
+    fn of(row: ContactRow) -> Self {
+        Self {
+            contact_id: row.contact_id,
+            phone: row.phone,
+            provider_id: row.provider_id,
+            first_name: row.first_name,
+            last_name: row.last_name,
+            email: row.email,
+            leads: row.leads.unwrap_or(0),
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+/// Which contacts are asked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ContactFilter {
+    /// Only the contact with this telephone; needs `provider_id`, too.
+    #[param(value_type = Option<String>, example = "213-555-0123")]
+    phone: Option<Phone>,
+    /// Only those of this provider.
+    #[param(value_type = Option<String>)]
+    provider_id: Option<ProviderId>,
+    /// Only those first seen on this day (UTC); the same as `from` and `to` both on it.
+    #[param(value_type = Option<String>, example = "2024-01-15")]
+    day: SpanRequest,
+    #[param(ignore)]
+    span: SpanRequest,
+    #[param(ignore)]
+    page: PageRequest,
+}
+
+impl FromQuery for ContactFilter {
+    fn read(query: &mut Query) -> Self {
+        Self {
+            phone: query.with("phone", |text| Phone::parse(text).map_err(|e| e.to_string())),
+            provider_id: query.with("provider_id", |text| ProviderId::new(text).map_err(|e| e.to_string())),
+            day: SpanRequest::day(query, "day"),
+            span: SpanRequest::read(query),
+            page: PageRequest::read(query),
+        }
+    }
+}
+
+/// Contacts, newest first. `from` and `to` are about the first lead's arrival.
+#[utoipa::path(get, path = "/api/contacts", tag = "Contacts", params(ContactFilter, SpanRequest, PageRequest),
+    responses((status = 200, body = Page<ContactView>)))]
+async fn list(State(portal): State<Shared>, Params(filter): Params<ContactFilter>) -> Answer<Json<Page<ContactView>>> {
+    let page = match (filter.phone, &filter.provider_id) {
+        (Some(phone), Some(provider)) => {
+            let row: Option<ContactRow> = get(&*portal.tables, &key![ContactId::derive(phone, provider)]).await?;
+            Page::new(row.into_iter().map(ContactView::of).collect(), None::<()>)
+        }
+        (Some(_), None) => {
+            let message = "is needed with phone: a contact is one telephone at one provider";
+            return Err(Problem::validation(vec![FieldError::new("provider_id", "required", message)]).into());
+        }
+        (None, _) => by_day(&portal, &filter).await?,
+    };
+    Ok(Json(page))
+}
+
+/// Where the next page starts.
+#[derive(Serialize, Deserialize)]
+struct ContactPosition {
+    day: i64,
+    before: Option<(Timestamp, ContactId)>,
+}
+
+async fn by_day(portal: &Portal, filter: &ContactFilter) -> Answer<Page<ContactView>> {
+    let now = portal.clock.now();
+    let asked = if filter.day.is_given() { filter.day } else { filter.span };
+    let (first, last, span) = if asked.is_given() {
+        let span = asked.resolve(now, 366)?;
+        (Some(*span.days().start()), *span.days().end(), Some(span))
+    } else {
+        (first_day(portal).await?, day(now), None)
+    };
+    let Some(first) = first else { return Ok(Page::new(Vec::new(), None::<()>)) };
+    let limit = filter.page.limit;
+    let mut position = filter.page.position()?.unwrap_or(ContactPosition { day: last, before: None });
+    let (mut items, mut rows_left, mut days_left) = (Vec::new(), portal.options.page_scan_rows, MAX_DAYS);
+    while position.day >= first && rows_left > 0 && days_left > 0 {
+        let chunk = limit.max(250).min(rows_left);
+        let mut range = Range::last(chunk);
+        range.before = position.before.map(|(at, id)| key![at, id]);
+        let rows: Vec<ContactByDayRow> = scan(&*portal.tables, &key![position.day], range).await?;
+        let found = rows.len();
+        for entry in rows {
+            rows_left -= 1;
+            position.before = Some((entry.created_at, entry.contact_id));
+            if span.is_some_and(|span| !span.contains(entry.created_at)) {
+                continue;
+            }
+            let row: Option<ContactRow> = get(&*portal.tables, &key![entry.contact_id]).await?;
+            let wanted = |row: &ContactRow| filter.provider_id.is_none() || row.provider_id == filter.provider_id;
+            items.extend(row.filter(wanted).map(ContactView::of));
+            if items.len() == limit {
+                return Ok(Page::new(items, Some(position)));
+            }
+        }
+        if found < chunk {
+            position = ContactPosition { day: position.day - 1, before: None };
+            days_left -= 1;
+        }
+    }
+    let more = position.day >= first;
+    Ok(Page::new(items, more.then_some(position)))
+}
+
+async fn contact_row(portal: &Portal, id: &str) -> Answer<ContactRow> {
+    let missing = || not_found("contact", id);
+    let contact = ContactId(Uuid::parse_str(id).map_err(|_| missing())?);
+    get(&*portal.tables, &key![contact]).await?.ok_or_else(missing)
+}
+
+/// One contact.
+#[utoipa::path(get, path = "/api/contacts/{id}", tag = "Contacts", responses((status = 200, body = ContactView)))]
+async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Json<ContactView>> {
+    Ok(Json(ContactView::of(contact_row(&portal, &id).await?)))
+}
+
+/// A contact's leads, newest first.
+#[utoipa::path(get, path = "/api/contacts/{id}/leads", tag = "Contacts", params(PageRequest),
+    responses((status = 200, body = Page<LeadView>)))]
+async fn leads(
+    State(portal): State<Shared>,
+    Path(id): Path<String>,
+    Params(page): Params<PageRequest>,
+) -> Answer<Json<Page<LeadView>>> {
+    let contact = contact_row(&portal, &id).await?.contact_id;
+    let mut range = Range::last(page.limit + 1);
+    range.before = page.position()?.map(|before: LeadId| key![before]);
+    let mut rows: Vec<LeadByContactRow> = scan(&*portal.tables, &key![contact], range).await?;
+    let more = rows.len() > page.limit;
+    rows.truncate(page.limit);
+    let next = rows.last().map(|row| row.lead_id).filter(|_| more);
+    let mut items = Vec::with_capacity(rows.len());
+    for LeadByContactRow { lead_id, .. } in rows {
+        let Some(bucket) = bucket(portal.addressing, lead_id) else { continue };
+        let Some(lead) = get(&*portal.tables, &key![bucket, lead_id]).await? else { continue };
+        items.push(LeadView::of(lead, appointment_row(&portal, lead_id).await?.as_ref()));
+    }
+    Ok(Json(Page::new(items, next)))
+}

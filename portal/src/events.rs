@@ -1,0 +1,83 @@
+//! What happened to an appointment, step by step.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use leadway_domain::{LeadId, Offset, Partition, Timestamp};
+use leadway_tables::schema::AppointmentEventRow;
+use leadway_tables::{Json as JsonCell, Range, key, scan};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::leads::{lead_id, lead_row};
+use crate::page::{Page, PageRequest};
+use crate::problem::Answer;
+use crate::query::Params;
+use crate::state::Shared;
+
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default().routes(routes!(list))
+}
+
+/// One step.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "at": "2024-01-15T10:30:00.120Z", "event_type": "delivery.delivered",
+    "event_data": {"status": 200, "attempts": 1}, "topic": "deliveries", "partition": 3, "offset": 17,
+}))]
+struct EventView {
+    /// When.
+    at: Timestamp,
+    /// `lead.received`, `appointment.routed`, `delivery.retry`, …
+    event_type: Option<String>,
+    /// What matters of it.
+    #[schema(value_type = Object)]
+    event_data: Option<Value>,
+    /// Where the record stands in the log.
+    topic: String,
+    #[schema(value_type = u32)]
+    partition: Partition,
+    #[schema(value_type = u64)]
+    offset: Offset,
+}
+
+/// The key of an event: where the next page starts.
+#[derive(Serialize, Deserialize)]
+struct EventPosition {
+    at: Timestamp,
+    topic: String,
+    partition: Partition,
+    offset: Offset,
+}
+
+/// Everything that happened to a lead and its appointment, in order.
+#[utoipa::path(get, path = "/api/appointments/{id}/events", tag = "Appointments", params(PageRequest),
+    responses((status = 200, body = Page<EventView>)))]
+async fn list(
+    State(portal): State<Shared>,
+    Path(id): Path<String>,
+    Params(page): Params<PageRequest>,
+) -> Answer<Json<Page<EventView>>> {
+    let id: LeadId = lead_row(&portal, lead_id(&id)?).await?.lead_id;
+    let mut range = Range::first(page.limit + 1);
+    range.from = page.position()?.map(|p: EventPosition| key![p.at, p.topic, p.partition, p.offset]);
+    let mut rows: Vec<AppointmentEventRow> = scan(&*portal.tables, &key![id], range).await?;
+    let next = rows.get(page.limit).map(|row| EventPosition {
+        at: row.at,
+        topic: row.topic.clone(),
+        partition: row.log_partition,
+        offset: row.log_offset,
+    });
+    rows.truncate(page.limit);
+    let show = |row: AppointmentEventRow| EventView {
+        at: row.at,
+        event_type: row.event_type,
+        event_data: row.event_data.map(|JsonCell(data)| data),
+        topic: row.topic,
+        partition: row.log_partition,
+        offset: row.log_offset,
+    };
+    Ok(Json(Page::new(rows.into_iter().map(show).collect(), next)))
+}

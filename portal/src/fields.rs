@@ -1,0 +1,269 @@
+//! JSON bodies, read field by field so that every error is told at once.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use http::header;
+use leadway_domain::Money;
+use leadway_domain::problem::{FieldError, Problem};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::problem::Refusal;
+
+/// The largest amount per lead or appointment, in dollars: sums of any number of them that a node can hold stay exact.
+const MAX_AMOUNT: Money = Money::from_cents(100_000_000);
+
+type Raw = BTreeMap<String, Box<RawValue>>;
+
+/// The fields of a JSON object, as text: numbers are never turned into floats on the way.
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
+    raw: Raw,
+    known: Vec<&'static str>,
+    errors: Vec<FieldError>,
+}
+
+/// The JSON body of a request. An empty body is an object without fields.
+pub(crate) struct Input(pub(crate) Fields);
+
+impl<S: Send + Sync> FromRequest<S> for Input {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let json = is_json(request.headers());
+        let bytes = Bytes::from_request(request, state).await?;
+        if !json && !bytes.is_empty() {
+            let detail = "Send the body as JSON, with Content-Type: application/json.";
+            return Err(Problem::new(415, "unsupported-media-type", "Only JSON is understood here", detail).into());
+        }
+        Ok(Self(Fields::parse(&bytes)?))
+    }
+}
+
+fn is_json(headers: &http::HeaderMap) -> bool {
+    let essence = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
+    let essence = essence.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || essence == "application/merge-patch+json" || essence.ends_with("+json")
+}
+
+impl Fields {
+    /// Reads the text of a JSON object.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        let raw = serde_json::from_slice(bytes).map_err(|e| {
+            let (line, column) = (e.line(), e.column());
+            Problem::bad_request(format!(
+                "The body must be a JSON object: {} at line {line}, column {column}.",
+                reason(&e)
+            ))
+        })?;
+        Ok(Self { raw, ..Self::default() })
+    }
+
+    /// Takes these fields as changes of `present`, as RFC 7396 says: `null` removes, objects merge, the rest replaces.
+    pub(crate) fn merged_onto(self, present: &impl Serialize) -> Result<Self, Problem> {
+        let unreadable = |e: serde_json::Error| Problem::bad_request(format!("The change cannot be merged: {e}."));
+        let text = serde_json::to_string(present).map_err(unreadable)?;
+        let mut raw: Raw = serde_json::from_str(&text).map_err(unreadable)?;
+        for (name, change) in self.raw {
+            if change.get() == "null" {
+                raw.remove(&name);
+                continue;
+            }
+            let present = raw.get(&name).map_or("null", |r| r.get());
+            let merged = if change.get().starts_with('{') && present.starts_with('{') {
+                let mut object: Value = serde_json::from_str(present).map_err(unreadable)?;
+                merge(&mut object, serde_json::from_str(change.get()).map_err(unreadable)?);
+                serde_json::value::to_raw_value(&object).map_err(unreadable)?
+            } else {
+                change
+            };
+            raw.insert(name, merged);
+        }
+        Ok(Self { raw, ..Self::default() })
+    }
+
+    /// Notes that something is wrong.
+    pub(crate) fn error(&mut self, field: &str, code: &str, message: impl Into<String>) {
+        self.errors.push(FieldError::new(field, code, message));
+    }
+
+    /// Adds errors found elsewhere.
+    pub(crate) fn errors(&mut self, errors: impl IntoIterator<Item = FieldError>) {
+        self.errors.extend(errors);
+    }
+
+    /// The field's value; `None` when it is absent, `null` or wrong (which is noted).
+    pub(crate) fn optional<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<T> {
+        self.known.push(name);
+        let raw = self.raw.get(name).filter(|raw| raw.get() != "null")?;
+        match serde_json::from_str(raw.get()) {
+            Ok(value) => Some(value),
+            Err(e) => {
+                self.error(name, "invalid", reason(&e));
+                None
+            }
+        }
+    }
+
+    /// The field's value; noted as missing when it is absent.
+    pub(crate) fn required<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<T> {
+        if self.raw.get(name).is_none_or(|raw| raw.get() == "null") {
+            self.error(name, "required", "is required");
+        }
+        self.optional(name)
+    }
+
+    /// A text of at most `max` characters, trimmed; empty when absent.
+    pub(crate) fn text(&mut self, name: &'static str, max: usize) -> String {
+        let text = self.optional::<String>(name).unwrap_or_default().trim().to_owned();
+        if text.chars().count() > max {
+            self.error(name, "too_long", format!("must have at most {max} characters"));
+        }
+        text
+    }
+
+    /// A text that must not be empty.
+    pub(crate) fn required_text(&mut self, name: &'static str, max: usize) -> String {
+        let wrong_before = self.errors.len();
+        let text = self.text(name, max);
+        if text.is_empty() && self.errors.len() == wrong_before {
+            self.error(name, "required", "is required and must not be empty");
+        }
+        text
+    }
+
+    /// An amount from 0 to a million dollars.
+    pub(crate) fn amount(&mut self, name: &'static str) -> Option<Money> {
+        let amount = self.required::<Money>(name)?;
+        if amount.is_negative() || amount > MAX_AMOUNT {
+            self.error(name, "invalid", "must be from 0 to 1000000 dollars");
+        }
+        Some(amount)
+    }
+
+    /// Fields that are shown but not set: sending them back as they were read is no error.
+    pub(crate) fn read_only(&mut self, names: &[&'static str]) {
+        for name in names {
+            self.raw.remove(*name);
+        }
+    }
+
+    /// The id of a new thing, or of an `existing` one, which the body may repeat but not change.
+    pub(crate) fn id<T: DeserializeOwned + PartialEq + Clone + Display>(
+        &mut self,
+        name: &'static str,
+        existing: Option<&T>,
+    ) -> Option<T> {
+        let Some(existing) = existing else { return self.required(name) };
+        if self.optional::<T>(name).is_some_and(|sent| sent != *existing) {
+            self.error(name, "invalid", format!("cannot be changed; it is {existing}"));
+        }
+        Some(existing.clone())
+    }
+
+    /// The value read, or everything that is wrong: fields that nobody asked for are.
+    pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, Problem> {
+        let unknown: Vec<String> = self.raw.keys().filter(|k| !self.known.contains(&k.as_str())).cloned().collect();
+        let allowed = self.known.join(", ");
+        for name in unknown {
+            let message = if allowed.is_empty() {
+                "is no field here; none is expected".to_owned()
+            } else {
+                format!("is no field here; the fields are {allowed}")
+            };
+            self.error(&name, "unknown", message);
+        }
+        match value {
+            Some(value) if self.errors.is_empty() => Ok(value),
+            _ => Err(Problem::validation(self.errors)),
+        }
+    }
+}
+
+/// A JSON error without its position, which is told apart or means nothing within a field.
+pub(crate) fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or_default().to_owned()
+}
+
+/// RFC 7396.
+pub(crate) fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Default::default());
+    }
+    let Value::Object(target) = target else { return };
+    for (name, change) in patch {
+        if change.is_null() {
+            target.remove(&name);
+        } else {
+            merge(target.entry(name).or_insert(Value::Null), change);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn names(problem: &Problem) -> Vec<(&str, &str)> {
+        problem.errors.iter().map(|e| (e.field.as_str(), e.code.as_str())).collect()
+    }
+
+    #[test]
+    fn every_wrong_field_is_told_at_once() {
+        let mut fields = Fields::parse(br#"{"rate": 1.005, "on": "yes", "colour": 1}"#).unwrap();
+        let (rate, on) = (fields.amount("rate"), fields.optional::<bool>("on"));
+        fields.required_text("name", 10);
+        let problem = fields.finish(rate.zip(on)).unwrap_err();
+        assert_eq!(
+            names(&problem),
+            [("rate", "invalid"), ("on", "invalid"), ("name", "required"), ("colour", "unknown")]
+        );
+        assert!(problem.errors[3].message.contains("rate, on, name"), "{problem:?}");
+    }
+
+    #[test]
+    fn amounts_do_not_pass_through_floats() {
+        let mut fields = Fields::parse(br#"{"rate": 999999.99}"#).unwrap();
+        assert_eq!(fields.amount("rate"), Some(Money::from_cents(99_999_999)));
+        let mut merged = Fields::parse(b"{}").unwrap().merged_onto(&json!({"rate": 0.1})).unwrap();
+        assert_eq!(merged.amount("rate"), Some(Money::from_cents(10)));
+    }
+
+    #[test]
+    fn a_patch_merges_as_rfc_7396_says() {
+        // Appendix A of the RFC.
+        for (mut target, patch, result) in [
+            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
+            (json!({"a": "b"}), json!({"a": null}), json!({})),
+            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+            (json!([1, 2]), json!({"a": "b", "c": null}), json!({"a": "b"})),
+        ] {
+            merge(&mut target, patch);
+            assert_eq!(target, result);
+        }
+    }
+
+    #[test]
+    fn a_broken_body_is_told_with_its_position() {
+        let problem = Fields::parse(b"{\n \"a\": }").unwrap_err();
+        assert_eq!(problem.status, 400);
+        assert!(problem.detail.contains("line 2, column 7"), "{}", problem.detail);
+    }
+}

@@ -1,0 +1,94 @@
+//! What a new node needs before anybody can use it: products and an admin.
+
+use std::sync::Arc;
+
+use leadway_domain::record::Topic;
+use leadway_domain::secret::{KeyHash, new_key};
+use leadway_domain::settings::{Account, Change, DEFAULT_PRODUCTS, Entity, Product, Role, Settings, SettingsChange};
+use leadway_domain::{Clock, Partition, Timestamp};
+use leadway_eventlog::{EventLog, NewRecord, SettingsHandle};
+
+use crate::keys::new_account;
+use crate::{Error, Random};
+
+/// Name of the account that the environment's key belongs to.
+const ADMIN: &str = "admin";
+/// What the node calls itself in the log of changes.
+const SYSTEM: &str = "system";
+/// A key shorter than this is warned of.
+const SHORT_KEY: usize = 16;
+
+/// What the first start did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct FirstStart {
+    /// Whether the log held no settings before.
+    pub is_first: bool,
+    /// The admin key that was made; print it once, it cannot be shown again. `None` when one was given or exists.
+    pub new_admin_key: Option<String>,
+}
+
+/// Makes sure that there are products (at the very first start) and an admin. `admin_key` is the value of
+/// `LEADWAY_ADMIN_KEY`: the account `admin` has exactly this key after the call. Without it, an admin is made when there
+/// is none. Everything is one change, so that a crash leaves all of it or nothing.
+pub async fn first_start(
+    log: Arc<dyn EventLog>,
+    settings: SettingsHandle,
+    clock: Clock,
+    random: &Random,
+    admin_key: Option<String>,
+) -> Result<FirstStart, Error> {
+    let end = log.end(Topic::Settings, Partition(0)).await?;
+    let present = settings.load();
+    let now = clock.now();
+    let mut changes = if end.0 == 0 { default_products() } else { Vec::new() };
+    let admin_key = admin_key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
+    let mut new_admin_key = None;
+    let account = match admin_key {
+        Some(key) => with_given_key(&present, &key, now)?,
+        None if present.accounts.values().any(|a| a.role == Role::Admin) => None,
+        None => {
+            let key = new_key("lwk", random.bytes()?);
+            let account = new_account(ADMIN.to_owned(), &key, Role::Admin, now);
+            new_admin_key = Some(key);
+            Some(account)
+        }
+    };
+    changes.extend(account.map(|account| Change::Put(Entity::Account(account))));
+    if !changes.is_empty() {
+        let record = SettingsChange::new(&present, SYSTEM, now, Change::Batch(changes));
+        for address in log.append(vec![NewRecord::of(&record, now)]).await? {
+            settings.wait_for(address.offset).await?;
+        }
+    }
+    Ok(FirstStart { is_first: end.0 == 0, new_admin_key })
+}
+
+fn default_products() -> Vec<Change> {
+    let product = |(name, synonyms): &(&str, &[&str])| Product {
+        name: (*name).to_owned(),
+        synonyms: synonyms.iter().map(|s| (*s).to_owned()).collect(),
+        auto_schedule: false,
+    };
+    DEFAULT_PRODUCTS.iter().map(|p| Change::Put(Entity::Product(product(p)))).collect()
+}
+
+/// The account `admin` with this key, if it is not so already.
+fn with_given_key(settings: &Settings, key: &str, now: Timestamp) -> Result<Option<Account>, Error> {
+    if !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Error::AdminKey { rule: "must be visible ASCII characters; or unset it to have one made" });
+    }
+    if key.len() < SHORT_KEY {
+        tracing::warn!("LEADWAY_ADMIN_KEY is short enough to be guessed; unset it to have a strong one made");
+    }
+    let hash = KeyHash::of(key);
+    match settings.account_by_key(&hash) {
+        Some(holder) if holder.name != ADMIN || holder.role != Role::Admin => {
+            Err(Error::AdminKey { rule: "is the key of another account; choose another, or revoke that one" })
+        }
+        Some(_) => Ok(None),
+        None => Ok(Some(match settings.accounts.values().find(|a| a.name == ADMIN) {
+            Some(old) => Account { key_hash: hash, role: Role::Admin, ..Account::clone(old) },
+            None => new_account(ADMIN.to_owned(), key, Role::Admin, now),
+        })),
+    }
+}

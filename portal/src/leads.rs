@@ -1,0 +1,263 @@
+//! Leads.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use leadway_domain::lead::InterestLevel;
+use leadway_domain::record::Topic;
+use leadway_domain::{ContactId, LeadId, Money, Phone, ProviderId, Timestamp, Zip};
+use leadway_tables::schema::{AppointmentRow, LeadRow, bucket};
+use leadway_tables::{Json as JsonCell, Range, get, key, scan};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::appointments::forward_status;
+use crate::descent::Descent;
+use crate::page::{Page, PageRequest};
+use crate::problem::{Answer, not_found};
+use crate::query::{FromQuery, Params, Query};
+use crate::span::{Span, SpanRequest};
+use crate::state::{Portal, Shared, product_filter};
+
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default().routes(routes!(list)).routes(routes!(read))
+}
+
+/// How far a lead has come.
+pub(crate) const STATUSES: [&str; 7] = ["received", "waiting", "unrouted", "pending", "success", "failed", "duplicate"];
+
+/// A lead as it was accepted, and how far it has come.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LeadView {
+    /// Its id, also that of its appointment.
+    #[schema(value_type = u64, example = 4096)]
+    pub(crate) lead_id: LeadId,
+    /// `received` (about to be decided), `waiting` (for a date: POST …/schedule), `unrouted`, the appointment's
+    /// `pending`, `success` or `failed`, or `duplicate`.
+    pub(crate) status: String,
+    /// Who it is about.
+    #[schema(value_type = Option<Uuid>)]
+    contact_id: Option<ContactId>,
+    /// Who sent it.
+    #[schema(value_type = Option<String>, example = "a")]
+    pub(crate) provider_id: Option<ProviderId>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    /// E.164.
+    #[schema(value_type = Option<String>, example = "+12135550123")]
+    phone: Option<Phone>,
+    email: Option<String>,
+    /// Canonical product name.
+    #[schema(example = "Solar")]
+    pub(crate) product_type: Option<String>,
+    #[schema(value_type = Option<String>, example = "90210")]
+    pub(crate) zip_code: Option<Zip>,
+    #[schema(example = "CA")]
+    state: Option<String>,
+    /// In dollars.
+    #[schema(value_type = Option<f64>, example = 25000)]
+    estimated_value: Option<Money>,
+    /// hot, warm or cold.
+    #[schema(value_type = Option<String>)]
+    interest_level: Option<InterestLevel>,
+    notes: Option<String>,
+    /// The date asked for.
+    appointment_date: Option<Timestamp>,
+    /// The provider's own id.
+    external_id: Option<String>,
+    /// What the provider sent that no field took.
+    #[schema(value_type = Object)]
+    extra: Map<String, Value>,
+    /// Whether it is a test, which is never billed.
+    pub(crate) test: bool,
+    /// What the provider is paid, in dollars.
+    #[schema(value_type = Option<f64>, example = 75)]
+    cost: Option<Money>,
+    /// When it arrived.
+    pub(crate) received_at: Option<Timestamp>,
+    /// The first submission, when this one is a duplicate.
+    #[schema(value_type = Option<u64>)]
+    duplicate_of: Option<LeadId>,
+}
+
+impl LeadView {
+    pub(crate) fn of(lead: LeadRow, appointment: Option<&AppointmentRow>) -> Self {
+        Self {
+            lead_id: lead.lead_id,
+            status: status(&lead, appointment).to_owned(),
+            contact_id: lead.contact_id,
+            provider_id: lead.provider_id,
+            first_name: lead.first_name,
+            last_name: lead.last_name,
+            phone: lead.phone,
+            email: lead.email,
+            product_type: lead.product_type,
+            zip_code: lead.zip_code,
+            state: lead.state,
+            estimated_value: lead.estimated_value,
+            interest_level: lead.interest_level.map(|JsonCell(level)| level),
+            notes: lead.notes,
+            appointment_date: lead.appointment_date,
+            external_id: lead.external_id,
+            extra: lead.extra.map(|JsonCell(extra)| extra).unwrap_or_default(),
+            test: lead.test.unwrap_or(false),
+            cost: lead.cost,
+            received_at: lead.received_at,
+            duplicate_of: lead.duplicate_of,
+        }
+    }
+}
+
+fn status<'r>(lead: &LeadRow, appointment: Option<&'r AppointmentRow>) -> &'r str {
+    match appointment.filter(|a| a.routing_status.is_some()) {
+        Some(decided) => forward_status(decided).unwrap_or("unrouted"),
+        None if lead.duplicate_of.is_some() => "duplicate",
+        None if lead.appointment_date.is_none() && lead.auto_schedule != Some(true) => "waiting",
+        None => "received",
+    }
+}
+
+/// Which leads are asked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct LeadFilter {
+    /// Only those of this provider.
+    provider_id: Option<String>,
+    /// Only those for this product (name or synonym).
+    product_type: Option<String>,
+    /// Only those in this ZIP.
+    #[param(value_type = Option<String>, example = "90210")]
+    zip_code: Option<Zip>,
+    /// Only those that have come so far: received, waiting, unrouted, pending, success, failed or duplicate.
+    status: Option<String>,
+    /// Only tests, or none of them.
+    test: Option<bool>,
+    #[param(ignore)]
+    span: SpanRequest,
+    #[param(ignore)]
+    page: PageRequest,
+}
+
+/// Reads a ZIP of a query string.
+pub(crate) fn zip_param(query: &mut Query, name: &'static str) -> Option<Zip> {
+    query.with(name, |text| Zip::parse(text).map_err(|e| e.to_string()))
+}
+
+/// Reads a parameter that has one of a few values.
+pub(crate) fn one_of(query: &mut Query, name: &'static str, values: &[&str]) -> Option<String> {
+    query.with(name, |text| match values.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("must be one of {}", values.join(", "))),
+    })
+}
+
+impl FromQuery for LeadFilter {
+    fn read(query: &mut Query) -> Self {
+        Self {
+            provider_id: query.text("provider_id"),
+            product_type: query.text("product_type"),
+            zip_code: zip_param(query, "zip_code"),
+            status: one_of(query, "status", &STATUSES),
+            test: query.parsed("test", "must be true or false"),
+            span: SpanRequest::read(query),
+            page: PageRequest::read(query),
+        }
+    }
+}
+
+impl LeadFilter {
+    fn matches(&self, lead: &LeadView, product: Option<&String>, span: Option<&Span>) -> bool {
+        self.provider_id.as_ref().is_none_or(|p| lead.provider_id.as_ref().is_some_and(|id| id.as_str() == p))
+            && product.is_none_or(|p| lead.product_type.as_ref() == Some(p))
+            && self.zip_code.is_none_or(|z| lead.zip_code == Some(z))
+            && self.status.as_ref().is_none_or(|s| lead.status == *s)
+            && self.test.is_none_or(|test| lead.test == test)
+            && span.is_none_or(|span| lead.received_at.is_some_and(|at| span.contains(at)))
+    }
+}
+
+/// Leads, newest first. A page looks at a bounded number of rows: with filters it may hold fewer than asked for.
+#[utoipa::path(get, path = "/api/leads", tag = "Leads", params(LeadFilter, SpanRequest, PageRequest),
+    responses((status = 200, body = Page<LeadView>)))]
+async fn list(State(portal): State<Shared>, Params(filter): Params<LeadFilter>) -> Answer<Json<Page<LeadView>>> {
+    let product = product_filter(&portal.settings.load(), "product_type", filter.product_type.as_deref())?;
+    let span = match filter.span.is_given() {
+        true => Some(filter.span.resolve(portal.clock.now(), 366)?),
+        false => None,
+    };
+    let mut descent = Descent::start(&portal, &filter.page, span.as_ref()).await?;
+    let mut items = Vec::new();
+    'page: loop {
+        let leads = descent.next(&portal, |lead: &LeadRow| lead.lead_id).await?;
+        if leads.is_empty() {
+            break;
+        }
+        let appointments = appointments_of(&portal, &leads).await?;
+        for lead in leads {
+            let id = lead.lead_id;
+            let view = LeadView::of(lead, appointments.get(&id));
+            if filter.matches(&view, product.as_ref(), span.as_ref()) {
+                items.push(view);
+            }
+            if items.len() == filter.page.limit {
+                descent.stop_at(id);
+                break 'page;
+            }
+        }
+    }
+    Ok(Json(Page::new(items, descent.cursor())))
+}
+
+/// What was decided about leads of one bucket, given in descending order.
+async fn appointments_of(portal: &Portal, leads: &[LeadRow]) -> Answer<HashMap<LeadId, AppointmentRow>> {
+    let (Some(newest), Some(oldest)) = (leads.first(), leads.last()) else { return Ok(HashMap::new()) };
+    // A bucket has no more rows than this, whatever the number of partitions.
+    let range = Range::first(1 << 22).from(key![oldest.lead_id]).before(key![LeadId(newest.lead_id.0 + 1)]);
+    let rows: Vec<AppointmentRow> = scan(&*portal.tables, &key![newest.bucket], range).await?;
+    Ok(rows.into_iter().map(|row| (row.appointment_id, row)).collect())
+}
+
+/// The id in a path: what is no number is nothing's id.
+pub(crate) fn lead_id(text: &str) -> Answer<LeadId> {
+    text.parse().map(LeadId).map_err(|_| not_found("lead", text))
+}
+
+/// The lead of this id. One that is in the log but not in the tables yet is waited for.
+pub(crate) async fn lead_row(portal: &Portal, id: LeadId) -> Answer<LeadRow> {
+    let missing = || not_found("lead", id);
+    let (partition, offset) = portal.addressing.address(id).ok_or_else(missing)?;
+    let bucket = bucket(portal.addressing, id).ok_or_else(missing)?;
+    if let Some(row) = get(&*portal.tables, &key![bucket, id]).await? {
+        return Ok(row);
+    }
+    let in_log =
+        partition.0 < portal.log.partitions(Topic::Leads) && offset < portal.log.end(Topic::Leads, partition).await?;
+    if !in_log {
+        return Err(missing());
+    }
+    let applied = portal.tables.wait_applied(Topic::Leads, partition, offset.next());
+    if let Ok(result) = tokio::time::timeout(portal.catch_up_timeout(), applied).await {
+        result?;
+    }
+    get(&*portal.tables, &key![bucket, id]).await?.ok_or_else(missing)
+}
+
+/// What was decided about a lead, if anything was.
+pub(crate) async fn appointment_row(portal: &Portal, id: LeadId) -> Answer<Option<AppointmentRow>> {
+    let Some(bucket) = bucket(portal.addressing, id) else { return Ok(None) };
+    let row: Option<AppointmentRow> = get(&*portal.tables, &key![bucket, id]).await?;
+    // The outcome of a delivery may be applied before the decision that it follows.
+    Ok(row.filter(|row| row.routing_status.is_some()))
+}
+
+/// One lead. One that was accepted a moment ago is waited for.
+#[utoipa::path(get, path = "/api/leads/{id}", tag = "Leads", responses((status = 200, body = LeadView)))]
+async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Json<LeadView>> {
+    let lead = lead_row(&portal, lead_id(&id)?).await?;
+    let appointment = appointment_row(&portal, lead.lead_id).await?;
+    Ok(Json(LeadView::of(lead, appointment.as_ref())))
+}

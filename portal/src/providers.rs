@@ -1,0 +1,292 @@
+//! Lead providers.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use leadway_domain::intake::check_mapping;
+use leadway_domain::problem::Problem;
+use leadway_domain::secret::{KeyHash, new_key};
+use leadway_domain::settings::{Change, Entity, EntityKind, FieldMapping, Provider, RateLimit, Settings};
+use leadway_domain::{Money, ProviderId, Timestamp};
+use leadway_tables::schema::QuarantineRow;
+use leadway_tables::{Range, key, scan};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::auth::Actor;
+use crate::change::Decided;
+use crate::fields::{Fields, Input};
+use crate::page::{Page, PageRequest};
+use crate::problem::{Answer, Refusal, not_found};
+use crate::query::Params;
+use crate::state::Shared;
+
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default()
+        .routes(routes!(list, create))
+        .routes(routes!(read, replace, patch, delete))
+        .routes(routes!(rotate_key))
+}
+
+/// What is set about a provider.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"id": "a", "name": "Provider A", "cost_per_lead": 75}))]
+struct ProviderInput {
+    /// Part of its address `/webhook/provider-{id}`; cannot be changed later.
+    #[schema(value_type = String)]
+    id: ProviderId,
+    /// Display name.
+    name: String,
+    /// What one accepted lead costs, in dollars.
+    #[schema(value_type = f64, example = 75)]
+    cost_per_lead: Money,
+    /// Whether leads are taken from it; true by default.
+    #[schema(value_type = Option<bool>)]
+    is_active: bool,
+    /// How its fields become ours, beyond the built-in aliases: `fields` (source name or JSON pointer → our field),
+    /// `constants` (our field → value) and `values` (our field → value as sent → value as meant).
+    #[schema(value_type = Option<Object>, example = json!({"fields": {"/contact/tel": "phone"}, "values": {"product_type": {"PV": "Solar"}}}))]
+    mapping: FieldMapping,
+    /// Whether its leads without a date are given the next free slot at once; false by default.
+    #[schema(value_type = Option<bool>)]
+    auto_schedule: bool,
+    /// How fast it may post: leads per second, and how many at once (`burst`); no limit when absent.
+    #[schema(value_type = Option<Object>, example = json!({"per_second": 100, "burst": 200}))]
+    rate_limit: Option<RateLimit>,
+}
+
+/// A provider.
+#[derive(Serialize, ToSchema)]
+struct ProviderView {
+    /// Chosen by the operator.
+    #[schema(value_type = String, example = "a")]
+    id: ProviderId,
+    /// Display name.
+    name: String,
+    /// What one accepted lead costs, in dollars.
+    #[schema(value_type = f64, example = 75)]
+    cost_per_lead: Money,
+    /// Whether leads are taken from it.
+    is_active: bool,
+    /// How its fields become ours.
+    #[schema(value_type = Object)]
+    mapping: FieldMapping,
+    /// Whether its leads without a date are given the next free slot at once.
+    auto_schedule: bool,
+    /// How fast it may post.
+    #[schema(value_type = Option<Object>)]
+    rate_limit: Option<RateLimit>,
+    /// Where it posts its leads.
+    #[schema(example = "/webhook/provider-a")]
+    webhook_path: String,
+    /// When it was made.
+    created_at: Timestamp,
+    /// When it was last changed.
+    updated_at: Timestamp,
+}
+
+/// A provider with its credentials, which are shown this once.
+#[derive(Serialize, ToSchema)]
+struct ProviderWithKey {
+    #[serde(flatten)]
+    provider: ProviderView,
+    /// Its key, for a header, the query or to sign with. Not kept: it cannot be shown again.
+    #[schema(example = "lwp_6f1d…")]
+    key: String,
+    /// The secret of `X-Signature` (HMAC-SHA256 of the body), for providers that sign instead of sending their key.
+    hmac_secret: String,
+}
+
+impl ProviderView {
+    fn of(provider: &Provider) -> Self {
+        Self {
+            id: provider.id.clone(),
+            name: provider.name.clone(),
+            cost_per_lead: provider.cost_per_lead,
+            is_active: provider.is_active,
+            mapping: provider.mapping.clone(),
+            auto_schedule: provider.auto_schedule,
+            rate_limit: provider.rate_limit,
+            webhook_path: format!("/webhook/provider-{}", provider.id),
+            created_at: provider.created_at,
+            updated_at: provider.updated_at,
+        }
+    }
+}
+
+impl ProviderWithKey {
+    fn new(provider: &Provider, key: String) -> Self {
+        Self { provider: ProviderView::of(provider), key, hmac_secret: provider.key_hash.as_hex().to_owned() }
+    }
+}
+
+fn read_input(mut fields: Fields, existing: Option<&ProviderId>) -> Result<ProviderInput, Problem> {
+    fields.read_only(&["webhook_path", "created_at", "updated_at"]);
+    let id = fields.id("id", existing);
+    let name = fields.required_text("name", 200);
+    let cost_per_lead = fields.amount("cost_per_lead");
+    let is_active = fields.optional("is_active").unwrap_or(true);
+    let mapping: FieldMapping = fields.optional("mapping").unwrap_or_default();
+    fields.errors(check_mapping(&mapping));
+    let auto_schedule = fields.optional("auto_schedule").unwrap_or(false);
+    let rate_limit = read_rate_limit(&mut fields);
+    let input = id.zip(cost_per_lead).map(|(id, cost_per_lead)| ProviderInput {
+        id,
+        name,
+        cost_per_lead,
+        is_active,
+        mapping,
+        auto_schedule,
+        rate_limit,
+    });
+    fields.finish(input)
+}
+
+/// Reads `rate_limit`, of which both numbers must be at least 1.
+pub(crate) fn read_rate_limit(fields: &mut Fields) -> Option<RateLimit> {
+    let limit: RateLimit = fields.optional("rate_limit")?;
+    if limit.per_second == 0 || limit.burst == Some(0) {
+        fields.error("rate_limit", "invalid", "per_second and burst must be at least 1; leave it out for no limit");
+    }
+    Some(limit)
+}
+
+impl ProviderInput {
+    fn into_provider(self, key_hash: KeyHash, created_at: Timestamp, now: Timestamp) -> Provider {
+        Provider {
+            id: self.id,
+            name: self.name,
+            cost_per_lead: self.cost_per_lead,
+            is_active: self.is_active,
+            key_hash,
+            mapping: self.mapping,
+            auto_schedule: self.auto_schedule,
+            rate_limit: self.rate_limit,
+            created_at,
+            updated_at: now,
+        }
+    }
+}
+
+fn find<'s>(settings: &'s Settings, id: &str) -> Result<&'s Arc<Provider>, Refusal> {
+    settings.providers.get(id).ok_or_else(|| not_found("provider", id))
+}
+
+fn put(provider: Provider) -> Change {
+    Change::Put(Entity::Provider(provider))
+}
+
+/// Providers in the order of their ids.
+#[utoipa::path(get, path = "/api/providers", tag = "Providers", params(PageRequest),
+    responses((status = 200, body = Page<ProviderView>)))]
+async fn list(State(portal): State<Shared>, Params(page): Params<PageRequest>) -> Answer<Json<Page<ProviderView>>> {
+    let settings = portal.settings.load();
+    let rows = settings.providers.iter().map(|(id, provider)| (id.clone(), &**provider));
+    Ok(Json(Page::of_sorted(rows, &page, ProviderView::of)?))
+}
+
+/// Makes a provider. Its `key` and `hmac_secret` are shown in this answer only.
+#[utoipa::path(post, path = "/api/providers", tag = "Providers", request_body = ProviderInput,
+    responses((status = 201, body = ProviderWithKey), (status = 409, description = "The id is taken")))]
+async fn create(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Input(fields): Input,
+) -> Answer<(StatusCode, Json<ProviderWithKey>)> {
+    let key = new_key("lwp", portal.random.bytes()?);
+    let decide = |settings: &Settings, now| {
+        let input = read_input(fields, None)?;
+        if settings.providers.contains_key(&input.id) {
+            let detail = format!("There is a provider {} already; change it with PUT or PATCH.", input.id);
+            return Err(Problem::conflict(detail));
+        }
+        let provider = input.into_provider(KeyHash::of(&key), now, now);
+        let answer = ProviderWithKey::new(&provider, key);
+        Ok(Decided::new(put(provider), answer))
+    };
+    let made = portal.writer.change(&actor, decide).await?;
+    Ok((StatusCode::CREATED, Json(made)))
+}
+
+/// One provider.
+#[utoipa::path(get, path = "/api/providers/{id}", tag = "Providers", responses((status = 200, body = ProviderView)))]
+async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Json<ProviderView>> {
+    Ok(Json(ProviderView::of(find(&portal.settings.load(), &id)?)))
+}
+
+async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: bool) -> Answer<Json<ProviderView>> {
+    let decide = |settings: &Settings, now| {
+        let present = find(settings, id)?;
+        let fields = if merge { fields.merged_onto(&ProviderView::of(present))? } else { fields };
+        let input = read_input(fields, Some(&present.id))?;
+        let provider = input.into_provider(present.key_hash.clone(), present.created_at, now);
+        let view = ProviderView::of(&provider);
+        Ok::<_, Refusal>(Decided::new(put(provider), view))
+    };
+    portal.writer.change(actor, decide).await.map(Json)
+}
+
+/// Replaces what is set about a provider; what is left out takes its default.
+#[utoipa::path(put, path = "/api/providers/{id}", tag = "Providers", request_body = ProviderInput,
+    responses((status = 200, body = ProviderView)))]
+async fn replace(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path(id): Path<String>,
+    Input(fields): Input,
+) -> Answer<Json<ProviderView>> {
+    change(&portal, &actor, &id, fields, false).await
+}
+
+/// Changes the fields that are sent (RFC 7396) and leaves the others.
+#[utoipa::path(patch, path = "/api/providers/{id}", tag = "Providers", request_body(content = Object, example = json!({"is_active": false})),
+    responses((status = 200, body = ProviderView)))]
+async fn patch(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path(id): Path<String>,
+    Input(fields): Input,
+) -> Answer<Json<ProviderView>> {
+    change(&portal, &actor, &id, fields, true).await
+}
+
+/// Removes a provider: its key is refused from then on. Its leads and contacts stay.
+#[utoipa::path(delete, path = "/api/providers/{id}", tag = "Providers",
+    responses((status = 204), (status = 409, description = "Its quarantine is not empty")))]
+async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(id): Path<String>) -> Answer<StatusCode> {
+    if let Ok(provider) = ProviderId::new(&id)
+        && !scan::<QuarantineRow>(&*portal.tables, &key![provider], Range::first(1)).await?.is_empty()
+    {
+        let detail = "Leads in its quarantine refer to it; release or discard them first (GET /api/quarantine).";
+        return Err(Problem::conflict(detail).into());
+    }
+    let decide = |settings: &Settings, _| {
+        find(settings, &id)?;
+        let change = Change::Delete { kind: EntityKind::Provider, id: id.clone() };
+        Ok::<_, Refusal>(Decided::new(change, StatusCode::NO_CONTENT))
+    };
+    portal.writer.change(&actor, decide).await
+}
+
+/// Gives a provider a new key and HMAC secret, shown in this answer only; the old ones are refused from then on.
+#[utoipa::path(post, path = "/api/providers/{id}/rotate-key", tag = "Providers",
+    responses((status = 200, body = ProviderWithKey)))]
+async fn rotate_key(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path(id): Path<String>,
+) -> Answer<Json<ProviderWithKey>> {
+    let key = new_key("lwp", portal.random.bytes()?);
+    let decide = |settings: &Settings, now| {
+        let mut provider = Provider::clone(find(settings, &id)?);
+        provider.key_hash = KeyHash::of(&key);
+        provider.updated_at = now;
+        let answer = ProviderWithKey::new(&provider, key);
+        Ok::<_, Refusal>(Decided::new(put(provider), answer))
+    };
+    portal.writer.change(&actor, decide).await.map(Json)
+}

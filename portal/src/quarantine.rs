@@ -1,0 +1,155 @@
+//! Leads that were refused.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use leadway_domain::problem::FieldError;
+use leadway_domain::record::{PostedAs, QuarantineEnd, QuarantineRecord};
+use leadway_domain::{LeadId, ProviderId, Timestamp};
+use leadway_eventlog::NewRecord;
+use leadway_tables::schema::QuarantineRow;
+use leadway_tables::{Json as JsonCell, Range, get, key, scan};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::auth::Actor;
+use crate::page::{Page, PageRequest};
+use crate::problem::{Answer, ProblemField, not_found};
+use crate::query::{FromQuery, Params, Query};
+use crate::state::{Portal, Shared};
+
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default().routes(routes!(list)).routes(routes!(read, discard))
+}
+
+/// A lead that was refused, kept so that it can be corrected.
+#[derive(Serialize, ToSchema)]
+struct QuarantineView {
+    id: Uuid,
+    #[schema(value_type = String, example = "a")]
+    provider_id: ProviderId,
+    /// `lead` or `appointment`.
+    #[schema(value_type = Option<String>)]
+    posted_as: Option<PostedAs>,
+    /// As it was sent.
+    #[schema(value_type = Object)]
+    body: Option<Value>,
+    /// Everything that is wrong with it.
+    #[schema(value_type = Vec<ProblemField>)]
+    errors: Vec<FieldError>,
+    received_at: Option<Timestamp>,
+}
+
+impl QuarantineView {
+    fn of(row: QuarantineRow) -> Self {
+        Self {
+            id: row.id,
+            provider_id: row.provider_id,
+            posted_as: row.posted_as.map(|JsonCell(posted_as)| posted_as),
+            body: row.body.map(|JsonCell(body)| body),
+            errors: row.errors.map(|JsonCell(errors)| errors).unwrap_or_default(),
+            received_at: row.received_at,
+        }
+    }
+}
+
+/// Whose refused leads are asked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct QuarantineFilter {
+    /// Only those of this provider.
+    #[param(value_type = Option<String>)]
+    provider_id: Option<ProviderId>,
+    #[param(ignore)]
+    page: PageRequest,
+}
+
+impl FromQuery for QuarantineFilter {
+    fn read(query: &mut Query) -> Self {
+        Self {
+            provider_id: query.with("provider_id", |text| ProviderId::new(text).map_err(|e| e.to_string())),
+            page: PageRequest::read(query),
+        }
+    }
+}
+
+/// Where the next page starts.
+#[derive(Serialize, Deserialize)]
+struct QuarantinePosition {
+    provider: ProviderId,
+    before: Option<Uuid>,
+}
+
+/// Refused leads, provider by provider, each provider's newest first.
+#[utoipa::path(get, path = "/api/quarantine", tag = "Quarantine", params(QuarantineFilter, PageRequest),
+    responses((status = 200, body = Page<QuarantineView>)))]
+async fn list(
+    State(portal): State<Shared>,
+    Params(filter): Params<QuarantineFilter>,
+) -> Answer<Json<Page<QuarantineView>>> {
+    let start: Option<QuarantinePosition> = filter.page.position()?;
+    let providers: Vec<ProviderId> = match filter.provider_id {
+        Some(provider) => vec![provider],
+        None => portal.settings.load().providers.keys().cloned().collect(),
+    };
+    let mut items = Vec::new();
+    let rest = providers.into_iter().filter(|p| start.as_ref().is_none_or(|s| *p >= s.provider));
+    for provider in rest {
+        let before = start.as_ref().filter(|s| s.provider == provider).and_then(|s| s.before);
+        let room = filter.page.limit - items.len();
+        let mut range = Range::last(room + 1);
+        range.before = before.map(|id| key![id]);
+        let rows: Vec<QuarantineRow> = scan(&*portal.tables, &key![provider], range).await?;
+        let more = rows.len() > room;
+        items.extend(rows.into_iter().take(room).map(QuarantineView::of));
+        if more {
+            // Without room for any of this provider's rows, the next page starts where this one would have.
+            let shown = items.last().filter(|last: &&QuarantineView| last.provider_id == provider).map(|last| last.id);
+            let next = QuarantinePosition { provider, before: shown.or(before) };
+            return Ok(Json(Page::new(items, Some(next))));
+        }
+    }
+    Ok(Json(Page::new(items, None::<()>)))
+}
+
+/// The refused lead at this address.
+pub(crate) async fn quarantine_row(portal: &Portal, provider: &str, id: &str) -> Answer<QuarantineRow> {
+    let missing = || not_found("refused lead", format!("{provider}/{id}"));
+    let (Ok(provider), Ok(id)) = (ProviderId::new(provider), Uuid::parse_str(id)) else { return Err(missing()) };
+    get(&*portal.tables, &key![provider, id]).await?.ok_or_else(missing)
+}
+
+/// The record that takes a refused lead out of the quarantine.
+pub(crate) fn end_record(row: &QuarantineRow, actor: &str, lead_id: Option<LeadId>, at: Timestamp) -> NewRecord {
+    let end =
+        QuarantineEnd { v: 1, id: row.id, provider_id: row.provider_id.clone(), actor: actor.to_owned(), at, lead_id };
+    NewRecord::of(&QuarantineRecord::Ended(end), at)
+}
+
+/// One refused lead.
+#[utoipa::path(get, path = "/api/quarantine/{provider_id}/{id}", tag = "Quarantine",
+    responses((status = 200, body = QuarantineView)))]
+async fn read(
+    State(portal): State<Shared>,
+    Path((provider, id)): Path<(String, String)>,
+) -> Answer<Json<QuarantineView>> {
+    Ok(Json(QuarantineView::of(quarantine_row(&portal, &provider, &id).await?)))
+}
+
+/// Discards a refused lead.
+#[utoipa::path(delete, path = "/api/quarantine/{provider_id}/{id}", tag = "Quarantine", responses((status = 204)))]
+async fn discard(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path((provider, id)): Path<(String, String)>,
+) -> Answer<StatusCode> {
+    let _turn = portal.releasing.lock().await;
+    let row = quarantine_row(&portal, &provider, &id).await?;
+    let addresses = portal.log.append(vec![end_record(&row, &actor, None, portal.clock.now())]).await?;
+    portal.wait_applied(&addresses).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,128 @@
+//! Correcting a refused lead and letting it go its way.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use leadway_domain::intake::Intake;
+use leadway_domain::lead::{Lead, SubmissionKey};
+use leadway_domain::problem::Problem;
+use leadway_domain::record::{LeadRecord, PostedAs, Topic};
+use leadway_domain::{ContactId, LeadId};
+use leadway_eventlog::{NewRecord, ReadLimit};
+use leadway_tables::schema::{LeadByContactRow, QuarantineRow};
+use leadway_tables::{Json as JsonCell, Range, key, scan};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::auth::Actor;
+use crate::fields::{Input, merge};
+use crate::problem::Answer;
+use crate::quarantine::{end_record, quarantine_row};
+use crate::state::{Portal, Shared};
+
+/// How many of the contact's last leads are compared with the one that is released.
+const COMPARED: usize = 100;
+
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default().routes(routes!(release))
+}
+
+/// Corrections of a refused lead.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"lead": {"phone": "213-555-0123"}}))]
+struct ReleaseInput {
+    /// The fields that change, by the provider's own names (RFC 7396: `null` removes one). Without it, the lead is tried
+    /// as it was sent: for instance after its product was made.
+    #[schema(value_type = Option<Object>)]
+    lead: Option<Value>,
+}
+
+/// What a released lead became.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"status": "accepted", "lead_id": 4096, "contact_id": "0f4b0d7e-52a5-5c0c-9d1c-3d1a2b8f6a10"}))]
+struct ReleaseView {
+    /// `accepted`, or `duplicate` when the same submission was accepted before.
+    status: String,
+    /// The lead; of a duplicate, the first one.
+    #[schema(value_type = u64)]
+    lead_id: LeadId,
+    #[schema(value_type = Uuid)]
+    contact_id: ContactId,
+}
+
+/// Corrects a refused lead and accepts it like any other. If it is still not valid, 422 lists what is wrong and it stays.
+#[utoipa::path(post, path = "/api/quarantine/{provider_id}/{id}/release", tag = "Quarantine", request_body = ReleaseInput,
+    responses((status = 200, body = ReleaseView), (status = 409, description = "Its provider is gone")))]
+async fn release(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path((provider, id)): Path<(String, String)>,
+    Input(mut fields): Input,
+) -> Answer<Json<ReleaseView>> {
+    let corrections: Option<Value> = fields.optional("lead");
+    if corrections.as_ref().is_some_and(|c| !c.is_object()) {
+        fields.error("lead", "invalid", "must be an object with the fields to change");
+    }
+    fields.finish(Some(()))?;
+    let _turn = portal.releasing.lock().await;
+    let row = quarantine_row(&portal, &provider, &id).await?;
+    let lead = normalise(&portal, &row, corrections)?;
+    let contact_id = lead.contact_id;
+    let now = portal.clock.now();
+    if let Some(lead_id) = submitted_before(&portal, contact_id, lead.submission).await? {
+        let addresses = portal.log.append(vec![end_record(&row, &actor, Some(lead_id), now)]).await?;
+        portal.wait_applied(&addresses).await?;
+        return Ok(Json(ReleaseView { status: "duplicate".into(), lead_id, contact_id }));
+    }
+    // The lead's id is its address, known only when it is durable; so its end in the quarantine follows. After a crash in
+    // between it is still listed, and releasing it again finds the first one.
+    let received = LeadRecord::Received(Box::new(lead));
+    let mut addresses = portal.log.append(vec![NewRecord::of(&received, now)]).await?;
+    let first = addresses.first().ok_or_else(|| Problem::unavailable("The log gave no address.", 2))?;
+    let lead_id = portal.addressing.id(first.partition, first.offset);
+    addresses.extend(portal.log.append(vec![end_record(&row, &actor, Some(lead_id), now)]).await?);
+    portal.wait_applied(&addresses).await?;
+    Ok(Json(ReleaseView { status: "accepted".into(), lead_id, contact_id }))
+}
+
+fn normalise(portal: &Portal, row: &QuarantineRow, corrections: Option<Value>) -> Result<Lead, Problem> {
+    let settings = portal.settings.load();
+    let Some(provider) = settings.providers.get(&row.provider_id) else {
+        return Err(Problem::conflict("Its provider is gone; make it again, or discard the lead."));
+    };
+    let mut body = row.body.clone().map(|JsonCell(body)| body).unwrap_or_default();
+    if let Some(corrections) = corrections {
+        merge(&mut body, corrections);
+    }
+    let mut bytes = serde_json::to_vec(&body).unwrap_or_default();
+    let raw = simd_json::to_borrowed_value(&mut bytes)
+        .map_err(|e| Problem::bad_request(format!("The corrected lead cannot be read: {e}.")))?;
+    let intake = Intake {
+        provider,
+        settings: &settings,
+        zips: &portal.zips,
+        posted_as: row.posted_as.as_ref().map_or(PostedAs::Lead, |JsonCell(posted_as)| *posted_as),
+        idempotency_key: None,
+        now: portal.clock.now(),
+    };
+    intake.normalise(&raw).map_err(Problem::validation)
+}
+
+/// The contact's lead that is the same submission, if there is one among its last.
+async fn submitted_before(portal: &Portal, contact: ContactId, submission: SubmissionKey) -> Answer<Option<LeadId>> {
+    let rows: Vec<LeadByContactRow> = scan(&*portal.tables, &key![contact], Range::last(COMPARED)).await?;
+    for LeadByContactRow { lead_id, .. } in rows {
+        let Some((partition, offset)) = portal.addressing.address(lead_id) else { continue };
+        let limit = ReadLimit { records: 1, ..ReadLimit::default() };
+        let records = portal.log.read(Topic::Leads, partition, offset, limit).await?;
+        let record = records.first().filter(|record| record.address.offset == offset);
+        if let Some(Ok(LeadRecord::Received(lead))) = record.map(|r| r.decode::<LeadRecord>())
+            && lead.submission == submission
+        {
+            return Ok(Some(lead_id));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,130 @@
+//! Rules as CSV: the columns of the import and the export, which round-trip.
+
+use leadway_domain::problem::FieldError;
+use leadway_domain::settings::Rule;
+
+use crate::rule_check::RuleInput;
+
+/// The columns, in the order in which the export writes them.
+const COLUMNS: [&str; 7] = ["id", "workspace_id", "product_types", "zip_codes", "priority", "is_active", "notes"];
+/// Without these there is no rule.
+const REQUIRED: [&str; 3] = ["workspace_id", "product_types", "zip_codes"];
+
+/// What was read of one row, counted from 1 (without the head).
+pub(crate) struct ImportRow {
+    pub(crate) number: usize,
+    pub(crate) input: Result<RuleInput, Vec<FieldError>>,
+}
+
+/// Reads CSV with a head. An error is about the text as a whole: its head, or a row that is no CSV.
+pub(crate) fn read(bytes: &[u8]) -> Result<Vec<ImportRow>, FieldError> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(bytes);
+    let broken = |e: csv::Error| FieldError::new("csv", "invalid", format!("cannot be read as CSV: {e}"));
+    let head = reader.headers().map_err(broken)?.clone();
+    let names: Vec<String> = head.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let unknown: Vec<&str> = names.iter().map(String::as_str).filter(|n| !COLUMNS.contains(n)).collect();
+    let missing: Vec<&str> = REQUIRED.into_iter().filter(|c| !names.iter().any(|n| n == c)).collect();
+    if !unknown.is_empty() || !missing.is_empty() {
+        let message = format!(
+            "the first line must name the columns {}; missing: [{}], unknown: [{}]",
+            COLUMNS.join(","),
+            missing.join(", "),
+            unknown.join(", ")
+        );
+        return Err(FieldError::new("csv", "invalid", message));
+    }
+    let mut rows = Vec::new();
+    for (index, record) in reader.records().enumerate() {
+        let record = record.map_err(broken)?;
+        let cell =
+            |column: &str| names.iter().position(|n| n == column).and_then(|i| record.get(i)).unwrap_or_default();
+        let input = if record.len() == names.len() {
+            read_row(cell)
+        } else {
+            let message = format!("has {} cells where the head has {}", record.len(), names.len());
+            Err(vec![FieldError::new("row", "invalid", message)])
+        };
+        rows.push(ImportRow { number: index + 1, input });
+    }
+    Ok(rows)
+}
+
+fn read_row<'r>(cell: impl Fn(&str) -> &'r str) -> Result<RuleInput, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let priority = match cell("priority") {
+        "" => 1,
+        text => text.parse().unwrap_or_else(|_| {
+            errors.push(FieldError::new("priority", "invalid", "must be a whole number"));
+            0
+        }),
+    };
+    let is_active = match cell("is_active").to_ascii_lowercase().as_str() {
+        "" | "true" | "1" | "yes" => true,
+        "false" | "0" | "no" => false,
+        _ => {
+            errors.push(FieldError::new("is_active", "invalid", "must be true or false"));
+            false
+        }
+    };
+    let notes = cell("notes").to_owned();
+    if notes.chars().count() > 2_000 {
+        errors.push(FieldError::new("notes", "too_long", "must have at most 2000 characters"));
+    }
+    let list = |text: &str, separator: &[char]| -> Vec<String> {
+        text.split(separator).map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect()
+    };
+    let input = RuleInput {
+        id: Some(cell("id").to_owned()).filter(|id| !id.is_empty()),
+        workspace_id: cell("workspace_id").to_owned(),
+        product_types: list(cell("product_types"), &['|']),
+        zip_codes: list(cell("zip_codes"), &['|', ' ']),
+        priority,
+        is_active,
+        notes,
+    };
+    if errors.is_empty() { Ok(input) } else { Err(errors) }
+}
+
+/// Writes rules as CSV with a head.
+pub(crate) fn write<'a>(rules: impl Iterator<Item = &'a Rule>) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(COLUMNS)?;
+    for rule in rules {
+        writer.write_record([
+            rule.id.to_string(),
+            rule.workspace_id.to_string(),
+            rule.product_types.join("|"),
+            rule.zip_codes.join("|"),
+            rule.priority.to_string(),
+            rule.is_active.to_string(),
+            rule.notes.clone(),
+        ])?;
+    }
+    writer.into_inner().map_err(|e| e.into_error().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_read_with_its_defaults() {
+        let text = "\u{feff}Workspace_ID,product_types,zip_codes\nsolar,Solar | Battery,90210 902*|CA\n";
+        let rows = read(text.as_bytes()).unwrap();
+        let rule = rows[0].input.as_ref().unwrap();
+        assert_eq!(rule.product_types, ["Solar", "Battery"]);
+        assert_eq!(rule.zip_codes, ["90210", "902*", "CA"]);
+        assert_eq!((rule.priority, rule.is_active, &rule.id), (1, true, &None));
+    }
+
+    #[test]
+    fn a_wrong_head_and_wrong_cells_are_named() {
+        let head = read(b"workspace,product_types,zip_codes\n").err().unwrap();
+        assert!(head.message.contains("missing: [workspace_id], unknown: [workspace]"), "{}", head.message);
+        let rows = read(b"workspace_id,product_types,zip_codes,priority,is_active\na,Solar,90210,x,maybe\nb,Solar\n");
+        let rows = rows.unwrap();
+        assert_eq!(rows[0].input.as_ref().err().unwrap().len(), 2);
+        assert_eq!(rows[1].input.as_ref().err().unwrap()[0].field, "row");
+    }
+}

@@ -1,0 +1,354 @@
+//! Client businesses.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use jiff::SignedDuration;
+use leadway_domain::hours::OpeningHours;
+use leadway_domain::phone::PhoneFormat;
+use leadway_domain::problem::Problem;
+use leadway_domain::settings::{Change, Entity, EntityKind, RateLimit, Settings, SigningSecret, Workspace};
+use leadway_domain::{Money, Timestamp, WorkspaceId};
+use leadway_tables::schema::OpenDeliveryRow;
+use leadway_tables::{Range, key, scan};
+use serde::Serialize;
+use url::Url;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::auth::Actor;
+use crate::change::Decided;
+use crate::fields::{Fields, Input};
+use crate::page::{Page, PageRequest};
+use crate::problem::{Answer, Refusal, not_found};
+use crate::providers::read_rate_limit;
+use crate::query::Params;
+use crate::state::Shared;
+use crate::webhook_url;
+
+/// How long deliveries are signed with the old secret too, after a rotation.
+const OLD_SECRET_VALID: SignedDuration = SignedDuration::from_hours(24);
+
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default()
+        .routes(routes!(list, create))
+        .routes(routes!(read, replace, patch, delete))
+        .routes(routes!(rotate_secret))
+}
+
+/// What is set about a workspace; also, with the times, how it is shown.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "solar_west_coast", "name": "Solar West Coast Team",
+    "outbound_webhook_url": "https://solar-client.com/webhooks/appts", "webhook_active": true,
+    "business_type": "Solar Installation", "payment_rate": 150,
+}))]
+struct WorkspaceInput {
+    /// Chosen by the operator; cannot be changed later.
+    #[schema(value_type = String, example = "solar_west_coast")]
+    id: WorkspaceId,
+    /// Display name.
+    name: String,
+    /// Where appointments are posted; without it, deliveries are held.
+    #[schema(value_type = Option<String>)]
+    outbound_webhook_url: Option<Url>,
+    /// Where appointments of test leads are posted.
+    #[schema(value_type = Option<String>)]
+    test_webhook_url: Option<Url>,
+    /// While false, deliveries are held; false by default.
+    #[schema(value_type = Option<bool>)]
+    webhook_active: bool,
+    /// What it does.
+    #[schema(value_type = Option<String>)]
+    business_type: String,
+    /// What one delivered appointment pays, in dollars. An appointment keeps the rate of the moment it was routed.
+    #[schema(value_type = f64, example = 150)]
+    payment_rate: Money,
+    /// How it wants to read telephone numbers: `dashed` (default), `e164`, `national` or `digits`.
+    #[schema(value_type = Option<String>, example = "dashed")]
+    phone_format: PhoneFormat,
+    /// How fast appointments may be posted to it: per second, and how many at once (`burst`); no limit when absent.
+    #[schema(value_type = Option<Object>, example = json!({"per_second": 10, "burst": 20}))]
+    rate_limit: Option<RateLimit>,
+    /// How many posts may be under way at once; only the node's own limit when absent.
+    max_concurrency: Option<u32>,
+    /// When it takes appointments, in the customer's time zone; Monday to Friday, 9 to 17 by default.
+    #[schema(value_type = Option<Object>, example = json!({"days": {"monday": [["09:00", "17:00"]]}, "slot_minutes": 60}))]
+    opening_hours: OpeningHours,
+}
+
+/// A workspace.
+#[derive(Serialize, ToSchema)]
+struct WorkspaceView {
+    #[serde(flatten)]
+    set: WorkspaceInput,
+    /// When it was made.
+    created_at: Timestamp,
+    /// When it was last changed.
+    updated_at: Timestamp,
+}
+
+/// A workspace with its new signing secret, which is shown this once.
+#[derive(Serialize, ToSchema)]
+struct WorkspaceWithSecret {
+    #[serde(flatten)]
+    workspace: WorkspaceView,
+    /// What its deliveries are signed with (Standard Webhooks). It cannot be shown again.
+    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw…")]
+    signing_secret: String,
+    /// How long the secret before stays valid, after a rotation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_secret_valid_until: Option<Timestamp>,
+}
+
+impl WorkspaceView {
+    fn of(w: &Workspace) -> Self {
+        let set = WorkspaceInput {
+            id: w.id.clone(),
+            name: w.name.clone(),
+            outbound_webhook_url: w.outbound_webhook_url.clone(),
+            test_webhook_url: w.test_webhook_url.clone(),
+            webhook_active: w.webhook_active,
+            business_type: w.business_type.clone(),
+            payment_rate: w.payment_rate,
+            phone_format: w.phone_format,
+            rate_limit: w.rate_limit,
+            max_concurrency: w.max_concurrency,
+            opening_hours: w.opening_hours.clone(),
+        };
+        Self { set, created_at: w.created_at, updated_at: w.updated_at }
+    }
+}
+
+fn read_input(
+    mut fields: Fields,
+    existing: Option<&WorkspaceId>,
+    allow_private: bool,
+) -> Result<WorkspaceInput, Problem> {
+    fields.read_only(&["created_at", "updated_at"]);
+    let id = fields.id("id", existing);
+    let name = fields.required_text("name", 200);
+    let outbound_webhook_url = read_url(&mut fields, "outbound_webhook_url", allow_private);
+    let test_webhook_url = read_url(&mut fields, "test_webhook_url", allow_private);
+    let webhook_active = fields.optional("webhook_active").unwrap_or(false);
+    let business_type = fields.text("business_type", 200);
+    let payment_rate = fields.amount("payment_rate");
+    let phone_format = fields.optional("phone_format").unwrap_or_default();
+    let rate_limit = read_rate_limit(&mut fields);
+    let max_concurrency: Option<u32> = fields.optional("max_concurrency");
+    if max_concurrency == Some(0) {
+        fields.error(
+            "max_concurrency",
+            "invalid",
+            "must be at least 1; set webhook_active to false to hold deliveries",
+        );
+    }
+    let opening_hours: OpeningHours = fields.optional("opening_hours").unwrap_or_default();
+    if let Some(wrong) = opening_hours.check() {
+        fields.error("opening_hours", "invalid", wrong);
+    }
+    let input = id.zip(payment_rate).map(|(id, payment_rate)| WorkspaceInput {
+        id,
+        name,
+        outbound_webhook_url,
+        test_webhook_url,
+        webhook_active,
+        business_type,
+        payment_rate,
+        phone_format,
+        rate_limit,
+        max_concurrency,
+        opening_hours,
+    });
+    fields.finish(input)
+}
+
+fn read_url(fields: &mut Fields, name: &'static str, allow_private: bool) -> Option<Url> {
+    let text: String = fields.optional(name)?;
+    webhook_url::parse(&text, allow_private).map_err(|rule| fields.error(name, "invalid", rule)).ok()
+}
+
+impl WorkspaceInput {
+    fn into_workspace(self, signing_secrets: Vec<SigningSecret>, created_at: Timestamp, now: Timestamp) -> Workspace {
+        Workspace {
+            id: self.id,
+            name: self.name,
+            outbound_webhook_url: self.outbound_webhook_url,
+            test_webhook_url: self.test_webhook_url,
+            webhook_active: self.webhook_active,
+            business_type: self.business_type,
+            payment_rate: self.payment_rate,
+            signing_secrets,
+            phone_format: self.phone_format,
+            rate_limit: self.rate_limit,
+            max_concurrency: self.max_concurrency,
+            opening_hours: self.opening_hours,
+            created_at,
+            updated_at: now,
+        }
+    }
+}
+
+fn find<'s>(settings: &'s Settings, id: &str) -> Result<&'s Arc<Workspace>, Refusal> {
+    settings.workspaces.get(id).ok_or_else(|| not_found("workspace", id))
+}
+
+fn put(workspace: Workspace) -> Change {
+    Change::Put(Entity::Workspace(workspace))
+}
+
+/// Workspaces in the order of their ids.
+#[utoipa::path(get, path = "/api/workspaces", tag = "Workspaces", params(PageRequest),
+    responses((status = 200, body = Page<WorkspaceView>)))]
+async fn list(State(portal): State<Shared>, Params(page): Params<PageRequest>) -> Answer<Json<Page<WorkspaceView>>> {
+    let settings = portal.settings.load();
+    let rows = settings.workspaces.iter().map(|(id, workspace)| (id.clone(), &**workspace));
+    Ok(Json(Page::of_sorted(rows, &page, WorkspaceView::of)?))
+}
+
+/// Makes a workspace. Its `signing_secret` is shown in this answer only.
+#[utoipa::path(post, path = "/api/workspaces", tag = "Workspaces", request_body = WorkspaceInput,
+    responses((status = 201, body = WorkspaceWithSecret), (status = 409, description = "The id is taken")))]
+async fn create(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Input(fields): Input,
+) -> Answer<(StatusCode, Json<WorkspaceWithSecret>)> {
+    let secret = portal.random.signing_secret()?;
+    let decide = |settings: &Settings, now| {
+        let input = read_input(fields, None, portal.options.allow_private_targets)?;
+        if settings.workspaces.contains_key(&input.id) {
+            let detail = format!("There is a workspace {} already; change it with PUT or PATCH.", input.id);
+            return Err(Problem::conflict(detail));
+        }
+        let secrets = vec![SigningSecret { secret: secret.clone(), valid_until: None }];
+        let workspace = input.into_workspace(secrets, now, now);
+        let answer = WorkspaceWithSecret {
+            workspace: WorkspaceView::of(&workspace),
+            signing_secret: secret,
+            previous_secret_valid_until: None,
+        };
+        Ok(Decided::new(put(workspace), answer))
+    };
+    let made = portal.writer.change(&actor, decide).await?;
+    Ok((StatusCode::CREATED, Json(made)))
+}
+
+/// One workspace.
+#[utoipa::path(get, path = "/api/workspaces/{id}", tag = "Workspaces", responses((status = 200, body = WorkspaceView)))]
+async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Json<WorkspaceView>> {
+    Ok(Json(WorkspaceView::of(find(&portal.settings.load(), &id)?)))
+}
+
+async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: bool) -> Answer<Json<WorkspaceView>> {
+    let decide = |settings: &Settings, now| {
+        let present = find(settings, id)?;
+        let fields = if merge { fields.merged_onto(&WorkspaceView::of(present))? } else { fields };
+        let input = read_input(fields, Some(&present.id), portal.options.allow_private_targets)?;
+        let workspace = input.into_workspace(present.signing_secrets.clone(), present.created_at, now);
+        let view = WorkspaceView::of(&workspace);
+        Ok::<_, Refusal>(Decided::new(put(workspace), view))
+    };
+    portal.writer.change(actor, decide).await.map(Json)
+}
+
+/// Replaces what is set about a workspace; what is left out takes its default.
+#[utoipa::path(put, path = "/api/workspaces/{id}", tag = "Workspaces", request_body = WorkspaceInput,
+    responses((status = 200, body = WorkspaceView)))]
+async fn replace(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path(id): Path<String>,
+    Input(fields): Input,
+) -> Answer<Json<WorkspaceView>> {
+    change(&portal, &actor, &id, fields, false).await
+}
+
+/// Changes the fields that are sent (RFC 7396) and leaves the others.
+#[utoipa::path(patch, path = "/api/workspaces/{id}", tag = "Workspaces",
+    request_body(content = Object, example = json!({"webhook_active": false})),
+    responses((status = 200, body = WorkspaceView)))]
+async fn patch(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path(id): Path<String>,
+    Input(fields): Input,
+) -> Answer<Json<WorkspaceView>> {
+    change(&portal, &actor, &id, fields, true).await
+}
+
+/// Removes a workspace to which no rule and no waiting delivery refers.
+#[utoipa::path(delete, path = "/api/workspaces/{id}", tag = "Workspaces",
+    responses((status = 204), (status = 409, description = "Rules or deliveries refer to it")))]
+async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(id): Path<String>) -> Answer<StatusCode> {
+    if let Ok(workspace) = WorkspaceId::new(&id)
+        && let Some(open) = scan::<OpenDeliveryRow>(&*portal.tables, &key![workspace], Range::first(1)).await?.first()
+    {
+        let detail = format!("Appointment {} waits for delivery to it; deliver it first.", open.appointment_id);
+        return Err(Problem::conflict(detail).into());
+    }
+    let decide = |settings: &Settings, _| {
+        find(settings, &id)?;
+        let rules: Vec<String> =
+            settings.rules.values().filter(|r| r.workspace_id.as_str() == id).map(|r| r.id.to_string()).collect();
+        if !rules.is_empty() {
+            let shown = rules.iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let detail = format!("{} routing rules refer to it; delete them first: {shown}.", rules.len());
+            return Err(Refusal(Problem::conflict(detail)));
+        }
+        let change = Change::Delete { kind: EntityKind::Workspace, id: id.clone() };
+        Ok(Decided::new(change, StatusCode::NO_CONTENT))
+    };
+    portal.writer.change(&actor, decide).await
+}
+
+/// Gives a workspace a new signing secret, shown in this answer only. Deliveries are signed with both for a day.
+#[utoipa::path(post, path = "/api/workspaces/{id}/rotate-secret", tag = "Workspaces",
+    responses((status = 200, body = WorkspaceWithSecret)))]
+async fn rotate_secret(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path(id): Path<String>,
+) -> Answer<Json<WorkspaceWithSecret>> {
+    let secret = portal.random.signing_secret()?;
+    let decide = |settings: &Settings, now: Timestamp| {
+        let mut workspace = Workspace::clone(find(settings, &id)?);
+        let valid_until = now + OLD_SECRET_VALID;
+        workspace.signing_secrets = rotated(std::mem::take(&mut workspace.signing_secrets), &secret, now, valid_until);
+        workspace.updated_at = now;
+        let answer = WorkspaceWithSecret {
+            workspace: WorkspaceView::of(&workspace),
+            signing_secret: secret,
+            previous_secret_valid_until: Some(valid_until),
+        };
+        Ok::<_, Refusal>(Decided::new(put(workspace), answer))
+    };
+    portal.writer.change(&actor, decide).await.map(Json)
+}
+
+/// The new secret first, then those still valid, each with its end: at most two, so that signatures stay short.
+fn rotated(old: Vec<SigningSecret>, new: &str, now: Timestamp, until: Timestamp) -> Vec<SigningSecret> {
+    let still_valid = old.into_iter().filter(|s| s.valid_until.is_none_or(|end| end > now)).take(1);
+    let ending = still_valid.map(|s| SigningSecret { valid_until: Some(s.valid_until.unwrap_or(until)), ..s });
+    [SigningSecret { secret: new.to_owned(), valid_until: None }].into_iter().chain(ending).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rotated_secret_ends_after_its_day_and_at_most_two_are_valid() {
+        let now: Timestamp = "2024-01-15T10:30:00Z".parse().unwrap();
+        let until = now + OLD_SECRET_VALID;
+        let first = vec![SigningSecret { secret: "1".into(), valid_until: None }];
+        let second = rotated(first, "2", now, until);
+        let ends: Vec<_> = second.iter().map(|s| (s.secret.as_str(), s.valid_until)).collect();
+        assert_eq!(ends, [("2", None), ("1", Some(until))]);
+        let third = rotated(second, "3", now, until);
+        assert_eq!(third.iter().map(|s| s.secret.as_str()).collect::<Vec<_>>(), ["3", "2"]);
+    }
+}

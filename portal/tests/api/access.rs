@@ -1,0 +1,121 @@
+//! Keys, roles, and requests that go nowhere.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::Request;
+use leadway_domain::Clock;
+use leadway_domain::record::Topic;
+use leadway_domain::secret::KeyHash;
+use leadway_domain::settings::DEFAULT_PRODUCTS;
+use leadway_eventlog::{EventLog, MemoryLog, SettingsHandle};
+use leadway_portal::{Error, Random, first_start};
+use serde_json::json;
+
+use crate::world::{World, at, provider};
+
+#[tokio::test]
+async fn nothing_under_api_answers_without_a_valid_key() {
+    let world = World::new().await;
+    let bare = |path: &str| Request::builder().uri(path.to_owned()).body(Body::empty()).unwrap();
+    let there = world.send(bare("/api/providers")).await.expect(401);
+    let nowhere = world.send(bare("/api/nothing")).await.expect(401);
+    assert_eq!(there.text, nowhere.text, "whether a path exists is not told");
+    assert_eq!(there.headers["www-authenticate"], "Bearer");
+    for key in ["", "wrong", "Bearer", "lwk_the-admin-key-of-the-test"] {
+        let reply = world.call_as(key, "GET", "/api/providers", None).await.expect(401);
+        assert_eq!(reply.text, there.text);
+    }
+    world.send(bare("/openapi.json")).await.expect(200);
+    world.send(bare("/docs/")).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_reader_reads_and_does_not_write() {
+    let world = World::new().await;
+    let made = world.post("/api/keys", json!({"name": "dashboard", "role": "reader"})).await.expect(201).json();
+    let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+    world.call_as(key, "GET", "/api/providers", None).await.expect(200);
+    let body = provider().to_string();
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        world.call_as(key, method, "/api/providers", Some(("application/json", &body))).await.expect(403);
+    }
+    assert!(world.present().providers.is_empty());
+    let listed = world.get("/api/keys").await.expect(200);
+    assert!(!listed.text.contains("key_hash") && !listed.text.contains(key), "{}", listed.text);
+    world.call("DELETE", &format!("/api/keys/{id}"), None).await.expect(204);
+    world.call_as(key, "GET", "/api/providers", None).await.expect(401);
+}
+
+#[tokio::test]
+async fn the_last_admin_cannot_be_revoked_and_names_are_unique() {
+    let world = World::new().await;
+    let admin = world.get("/api/keys").await.json()["items"][0]["id"].as_str().unwrap().to_owned();
+    world.call("DELETE", &format!("/api/keys/{admin}"), None).await.expect(409);
+    world.post("/api/keys", json!({"name": "admin", "role": "admin"})).await.expect(409);
+    world.post("/api/keys", json!({"name": "second", "role": "boss"})).await.expect(422);
+    world.post("/api/keys", json!({"name": "second", "role": "admin"})).await.expect(201);
+    world.call("DELETE", &format!("/api/keys/{admin}"), None).await.expect(204);
+}
+
+#[tokio::test]
+async fn requests_that_go_nowhere_are_told_why() {
+    let world = World::new().await;
+    let cases = [
+        ("GET", "/api/nothing", None, 404),
+        ("GET", "/nothing", None, 404),
+        ("DELETE", "/api/providers", None, 405),
+        ("POST", "/api/providers", Some(("text/plain", "x")), 415),
+        ("POST", "/api/providers", Some(("application/json", "{\"id\": ")), 400),
+        ("POST", "/api/providers", Some(("application/json", "[]")), 400),
+        ("GET", "/api/providers?limit=501", None, 422),
+        ("GET", "/api/providers?cursor=x", None, 422),
+        ("GET", "/api/leads?colour=red", None, 422),
+        ("GET", "/api/leads?product_type=Spaceships", None, 422),
+        ("GET", "/api/leads?from=2024-01-02&to=2022-01-01", None, 422),
+        ("GET", "/api/appointments?status=lost", None, 422),
+    ];
+    for (method, path, body, status) in cases {
+        let reply = world.call_as(crate::world::ADMIN_KEY, method, path, body).await;
+        assert_eq!(reply.status, status, "{method} {path}: {}", reply.text);
+        assert_eq!(reply.headers["content-type"], "application/problem+json", "{method} {path}");
+        assert_eq!(reply.json()["status"], status, "{method} {path}");
+    }
+    let large = format!("{{\"name\": \"{}\"}}", "x".repeat(3 << 20));
+    world
+        .call_as(crate::world::ADMIN_KEY, "POST", "/api/providers", Some(("application/json", &large)))
+        .await
+        .expect(413);
+}
+
+async fn start(log: &MemoryLog, key: Option<&str>) -> Result<(SettingsHandle, Option<String>), Error> {
+    let shared: Arc<dyn EventLog> = Arc::new(log.clone());
+    let settings = SettingsHandle::follow(shared.clone()).await?;
+    let clock = Clock::manual(at("2024-01-15T10:30:00Z"));
+    let first = first_start(shared, settings.clone(), clock, &Random::seeded(1), key.map(str::to_owned)).await?;
+    Ok((settings, first.new_admin_key))
+}
+
+#[tokio::test]
+async fn the_first_start_makes_products_and_an_admin_once() {
+    let log = MemoryLog::new(1);
+    let (settings, made) = start(&log, None).await.unwrap();
+    let made = made.expect("a key to print");
+    assert_eq!(settings.load().products.len(), DEFAULT_PRODUCTS.len());
+    assert!(settings.load().account_by_key(&KeyHash::of(&made)).is_some());
+    let end = log.end(Topic::Settings, leadway_domain::Partition(0)).await.unwrap();
+    assert_eq!(end.0, 1, "one change: all of it or nothing");
+    assert_eq!(start(&log, None).await.unwrap().1, None, "the second start prints nothing");
+    assert_eq!(log.end(Topic::Settings, leadway_domain::Partition(0)).await.unwrap(), end);
+}
+
+#[tokio::test]
+async fn the_environments_key_is_the_admins_at_every_start() {
+    let log = MemoryLog::new(1);
+    let key = |settings: &SettingsHandle, key: &str| settings.load().account_by_key(&KeyHash::of(key)).is_some();
+    start(&log, Some("the-first-admin-key")).await.unwrap();
+    let (settings, _) = start(&log, Some("the-second-admin-key")).await.unwrap();
+    assert!(!key(&settings, "the-first-admin-key") && key(&settings, "the-second-admin-key"));
+    assert_eq!(settings.load().accounts.len(), 1, "the account is the same");
+    assert!(matches!(start(&log, Some("not visible")).await, Err(Error::AdminKey { .. })));
+}

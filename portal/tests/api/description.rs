@@ -1,0 +1,124 @@
+//! The API's own description.
+
+use serde_json::Value;
+
+use crate::world::World;
+
+/// Every operation that the issue asks of the portal, and those that it takes to use them.
+const OPERATIONS: &[&str] = &[
+    "get /api/providers",
+    "post /api/providers",
+    "get /api/providers/{id}",
+    "put /api/providers/{id}",
+    "patch /api/providers/{id}",
+    "delete /api/providers/{id}",
+    "post /api/providers/{id}/rotate-key",
+    "get /api/workspaces",
+    "post /api/workspaces",
+    "get /api/workspaces/{id}",
+    "put /api/workspaces/{id}",
+    "patch /api/workspaces/{id}",
+    "delete /api/workspaces/{id}",
+    "post /api/workspaces/{id}/rotate-secret",
+    "get /api/routing-rules",
+    "post /api/routing-rules",
+    "get /api/routing-rules/{id}",
+    "put /api/routing-rules/{id}",
+    "patch /api/routing-rules/{id}",
+    "delete /api/routing-rules/{id}",
+    "post /api/routing-rules/import",
+    "get /api/routing-rules/export",
+    "get /api/products",
+    "post /api/products",
+    "get /api/products/{name}",
+    "put /api/products/{name}",
+    "patch /api/products/{name}",
+    "delete /api/products/{name}",
+    "get /api/keys",
+    "post /api/keys",
+    "get /api/keys/{id}",
+    "delete /api/keys/{id}",
+    "get /api/leads",
+    "get /api/leads/{id}",
+    "post /api/leads/{id}/schedule",
+    "get /api/contacts",
+    "get /api/contacts/{id}",
+    "get /api/contacts/{id}/leads",
+    "get /api/appointments",
+    "get /api/appointments/{id}",
+    "get /api/appointments/{id}/events",
+    "post /api/appointments/{id}/assign",
+    "get /api/commands/{id}",
+    "get /api/unrouted",
+    "post /api/unrouted/retry",
+    "get /api/quarantine",
+    "get /api/quarantine/{provider_id}/{id}",
+    "delete /api/quarantine/{provider_id}/{id}",
+    "post /api/quarantine/{provider_id}/{id}/release",
+    "get /api/analytics/performance",
+    "get /api/billing/events",
+    "get /api/billing/reconciliation",
+    "get /api/billing/margin",
+    "get /api/settings/changes",
+];
+
+async fn document() -> Value {
+    World::new().await.get("/openapi.json").await.expect(200).json()
+}
+
+#[tokio::test]
+async fn every_operation_is_described_and_no_other() {
+    let document = document().await;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
+    let mut described = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        described.extend(item.as_object().unwrap().keys().map(|method| format!("{method} {path}")));
+    }
+    let mut expected: Vec<String> = OPERATIONS.iter().map(|o| (*o).to_owned()).collect();
+    described.sort();
+    expected.sort();
+    assert_eq!(described, expected);
+}
+
+#[tokio::test]
+async fn every_operation_says_what_it_does_and_how_it_fails() {
+    let document = document().await;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let what = format!("{method} {path}");
+            assert!(operation["summary"].is_string(), "{what} has no summary");
+            assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{what}");
+            let unauthorized = &operation["responses"]["401"]["content"]["application/problem+json"]["schema"]["$ref"];
+            assert_eq!(unauthorized, "#/components/schemas/Problem", "{what}");
+            for parameter in operation["parameters"].as_array().unwrap_or(&Vec::new()) {
+                let described = parameter["in"] == "path" || parameter["description"].is_string();
+                assert!(described, "{what}: {}", parameter["name"]);
+            }
+        }
+    }
+    assert_eq!(document["components"]["securitySchemes"]["key"]["scheme"], "bearer");
+    let example = &document["components"]["schemas"]["WorkspaceInput"]["example"];
+    assert_eq!(example["payment_rate"], 150);
+}
+
+#[tokio::test]
+async fn every_reference_leads_somewhere() {
+    fn references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|v| references(v, found));
+            }
+            Value::Array(items) => items.iter().for_each(|v| references(v, found)),
+            _ => {}
+        }
+    }
+    let document = document().await;
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 50, "{}", found.len());
+    for reference in found {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}

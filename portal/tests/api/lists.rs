@@ -1,0 +1,291 @@
+//! Lists of results: pages, filters, statuses.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+use leadway_domain::{ContactId, LeadId, Offset, Partition, Phone, ProviderId, Timestamp};
+use leadway_tables::schema::{
+    AppointmentByWorkspaceRow, AppointmentEventRow, ContactByDayRow, ContactRow, LeadByContactRow, SettingsChangeRow,
+    UNROUTED_SHARDS, UnroutedRow, day,
+};
+use leadway_tables::{Applied, Json, TableRow, Tables};
+use serde_json::{Value, json};
+
+use crate::world::{PARTITIONS, ParseZip, World, at};
+
+fn ids(items: &[Value], field: &str) -> Vec<u64> {
+    items.iter().map(|item| item[field].as_u64().unwrap()).collect()
+}
+
+/// Leads over three buckets of all partitions, a day for every 300 offsets; every third one routed.
+async fn with_leads(world: &World) -> Vec<LeadId> {
+    world.furnish().await;
+    world.grow_log(2_500).await;
+    let start = at("2024-01-10T12:00:00Z");
+    let mut leads = Vec::new();
+    let mut rows = Vec::new();
+    for offset in (0..2_500u64).step_by(7) {
+        let id = world.lead_id(offset as u32 % PARTITIONS, offset);
+        let received_at = start + SignedDuration::from_hours(24 * (offset as i64 / 300));
+        rows.extend(world.lead(id, received_at).1);
+        if leads.len() % 3 == 0 {
+            let workspace = if leads.len() % 2 == 0 { "solar_west_coast" } else { "other" };
+            rows.extend(routed(world, id, workspace, received_at));
+        }
+        leads.push(id);
+    }
+    // The day's first and last ids as scoring keeps them: in order of arrival, the first stays and the last moves.
+    for id in &leads {
+        let (partition, offset) = world.addressing.address(*id).unwrap();
+        let received = day(start + SignedDuration::from_hours(24 * (offset.0 as i64 / 300)));
+        let same_day = leads.iter().filter(|l| {
+            let (p, o) = world.addressing.address(**l).unwrap();
+            p == partition && day(start + SignedDuration::from_hours(24 * (o.0 as i64 / 300))) == received
+        });
+        let mut row = leadway_tables::schema::LeadDayRow::new(received, partition);
+        row.first_lead_id = same_day.clone().min().copied();
+        row.last_lead_id = same_day.max().copied();
+        rows.push(row.upsert());
+    }
+    world.write(rows).await;
+    world.clock.advance_to(at("2024-01-20T00:00:00Z"));
+    leads
+}
+
+fn routed(world: &World, id: LeadId, workspace: &str, at: Timestamp) -> [leadway_tables::Write; 2] {
+    let row = world.appointment(id, workspace, at);
+    let mut index = AppointmentByWorkspaceRow::new(row.workspace_id.clone().unwrap(), day(at), id);
+    index.matched_at = Some(at);
+    [row.upsert(), index.upsert()]
+}
+
+#[tokio::test]
+async fn pages_of_leads_hold_each_one_once_newest_first() {
+    let world = World::new().await;
+    let leads = with_leads(&world).await;
+    for limit in [13, 50, 500] {
+        let found = ids(&world.all_pages("/api/leads", limit).await, "lead_id");
+        let expected: Vec<u64> = leads.iter().rev().map(|id| id.0).collect();
+        assert_eq!(found, expected, "limit {limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_leads_looks_at_a_bounded_number_of_rows() {
+    let options = leadway_portal::Options { page_scan_rows: 100, ..Default::default() };
+    let world = World::with(options).await;
+    let leads = with_leads(&world).await;
+    let page = world.get("/api/leads?provider_id=nobody&limit=10").await.expect(200).json();
+    assert_eq!(page["items"], json!([]));
+    assert!(page["next_cursor"].is_string(), "it goes on: {page}");
+    assert!(world.all_pages("/api/leads?provider_id=nobody", 10).await.is_empty());
+    assert_eq!(world.all_pages("/api/leads", 30).await.len(), leads.len());
+}
+
+#[tokio::test]
+async fn dates_choose_exactly_the_leads_that_arrived_then() {
+    let world = World::new().await;
+    let leads = with_leads(&world).await;
+    let expected: BTreeSet<u64> = leads
+        .iter()
+        .filter(|id| (300..900).contains(&world.addressing.address(**id).unwrap().1.0))
+        .map(|id| id.0)
+        .collect();
+    let found = world.all_pages("/api/leads?from=2024-01-11&to=2024-01-12", 33).await;
+    assert_eq!(ids(&found, "lead_id").into_iter().collect::<BTreeSet<_>>(), expected);
+    let morning = world.all_pages("/api/leads?from=2024-01-11&to=2024-01-11T11:00:00Z", 33).await;
+    assert_eq!(morning.len(), 0);
+    assert_eq!(world.all_pages("/api/leads?from=2023-01-01&to=2023-12-01", 33).await.len(), 0);
+}
+
+#[tokio::test]
+async fn appointments_are_found_by_id_and_by_workspace() {
+    let world = World::new().await;
+    let leads = with_leads(&world).await;
+    let all = ids(&world.all_pages("/api/appointments", 40).await, "appointment_id");
+    let expected: Vec<u64> = leads.iter().step_by(3).rev().map(|id| id.0).collect();
+    assert_eq!(all, expected);
+    let mut found = Vec::new();
+    for workspace in ["solar_west_coast", "other", "nobody"] {
+        let path = format!("/api/appointments?workspace_id={workspace}");
+        let items = world.all_pages(&path, 7).await;
+        assert!(items.iter().all(|a| a["workspace_id"] == workspace));
+        found.extend(ids(&items, "appointment_id"));
+    }
+    found.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
+    assert_eq!(found, expected, "each one once");
+    let day = world.all_pages("/api/appointments?workspace_id=other&from=2024-01-11&to=2024-01-11", 7).await;
+    let same = world.all_pages("/api/appointments?from=2024-01-11&to=2024-01-11", 7).await;
+    let same: Vec<&Value> = same.iter().filter(|a| a["workspace_id"] == "other").collect();
+    assert!(!day.is_empty());
+    assert_eq!(day.iter().collect::<Vec<_>>(), same);
+}
+
+#[tokio::test]
+async fn a_lead_tells_how_far_it_has_come() {
+    let world = World::new().await;
+    world.furnish().await;
+    world.grow_log(10).await;
+    let now = at("2024-01-15T10:00:00Z");
+    let id = |offset| world.lead_id(0, offset);
+    let mut rows = Vec::new();
+    for offset in 0..7 {
+        let (mut lead, day) = world.lead(id(offset), now);
+        lead.appointment_date = (offset != 1).then_some(now);
+        lead.duplicate_of = (offset == 6).then_some(id(0));
+        rows.extend(day);
+        rows.push(lead.upsert());
+    }
+    // 0 received, 1 waiting, 2 unrouted, 3 routed and nothing more known, 4 taken, 5 given up, 6 duplicate.
+    for (offset, forward) in [(2, None), (3, None), (4, Some("success")), (5, Some("failed"))] {
+        let mut row = world.appointment(id(offset), "solar_west_coast", now);
+        if offset == 2 {
+            row.routing_status = Some("unrouted".into());
+            row.unrouted_code = Some("no_rule".into());
+            row.workspace_id = None;
+        }
+        row.forward_status = forward.map(str::to_owned);
+        rows.push(row.upsert());
+    }
+    world.write(rows).await;
+    let statuses = ["received", "waiting", "unrouted", "pending", "success", "failed", "duplicate"];
+    for (offset, status) in statuses.into_iter().enumerate() {
+        let lead = world.get(&format!("/api/leads/{}", id(offset as u64))).await.expect(200).json();
+        assert_eq!(lead["status"], status);
+        let found = ids(&world.all_pages(&format!("/api/leads?status={status}"), 3).await, "lead_id");
+        assert_eq!(found, [id(offset as u64).0], "{status}");
+    }
+    for (status, offset) in [("unrouted", 2), ("pending", 3), ("success", 4), ("failed", 5)] {
+        let found = world.all_pages(&format!("/api/appointments?status={status}"), 3).await;
+        assert_eq!(ids(&found, "appointment_id"), [id(offset).0], "{status}");
+    }
+    world.get(&format!("/api/appointments/{}", id(1))).await.expect(404);
+    let unrouted = world.get(&format!("/api/appointments/{}", id(2))).await.expect(200).json();
+    assert_eq!((&unrouted["unrouted_code"], &unrouted["forward_status"]), (&json!("no_rule"), &Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lead_accepted_a_moment_ago_is_waited_for() {
+    let world = World::new().await;
+    world.grow_log(1).await;
+    let id = world.lead_id(1, 0);
+    let (_, rows) = world.lead(id, at("2024-01-15T10:30:00Z"));
+    let tables = world.tables.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let topic = leadway_domain::record::Topic::Leads;
+        let applied = [Applied { topic, partition: Partition(1), next: Offset(1) }];
+        tables.write(rows, &applied).await.unwrap();
+    });
+    world.get(&format!("/api/leads/{id}")).await.expect(200);
+    world.get(&format!("/api/leads/{}", world.lead_id(1, 1))).await.expect(404);
+    world.get(&format!("/api/leads/{}", world.lead_id(2, 0))).await.expect(404);
+    for never in ["0", "x", "18446744073709551615", "4097"] {
+        assert_ne!(world.get(&format!("/api/leads/{never}")).await.status, 500, "{never}");
+    }
+}
+
+#[tokio::test]
+async fn contacts_are_found_by_phone_by_day_and_with_their_leads() {
+    let world = World::new().await;
+    world.furnish().await;
+    world.grow_log(2).await;
+    let first = at("2024-01-01T00:00:00Z");
+    let (lead, rows) = world.lead(world.lead_id(0, 0), first);
+    world.write(rows).await;
+    let mut expected = Vec::new();
+    for n in 0..40u64 {
+        let (phone, provider) = (Phone::from_digits(2_135_550_100 + n).unwrap(), ProviderId::new("a").unwrap());
+        let contact = ContactId::derive(phone, &provider);
+        let seen = first + SignedDuration::from_hours(5 * n as i64);
+        let mut row = ContactRow::new(contact);
+        (row.phone, row.provider_id, row.created_at) = (Some(phone), Some(provider), Some(seen));
+        let index = ContactByDayRow::new(day(seen), seen, contact);
+        world.write(vec![row.upsert(), index.upsert()]).await;
+        expected.push(contact.to_string());
+    }
+    expected.reverse();
+    let contact_ids =
+        |items: Vec<Value>| items.iter().map(|c| c["contact_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(contact_ids(world.all_pages("/api/contacts", 7).await), expected);
+    assert_eq!(contact_ids(world.all_pages("/api/contacts?day=2024-01-02", 3).await).len(), 5);
+    let one = world.get("/api/contacts?phone=(213)+555-0107&provider_id=a").await.expect(200).json();
+    assert_eq!(one["items"][0]["phone"], "+12135550107");
+    world.get("/api/contacts?phone=2135550107").await.expect(422);
+
+    let contact = lead.contact_id.unwrap();
+    let leads = [world.lead_id(0, 0), world.lead_id(0, 1)];
+    let rows = leads.map(|id| LeadByContactRow::new(contact, id).upsert());
+    let (_, second) = world.lead(leads[1], first);
+    world.write(rows.into_iter().chain(second).chain([ContactRow::new(contact).upsert()]).collect()).await;
+    let found = world.all_pages(&format!("/api/contacts/{contact}/leads"), 1).await;
+    assert_eq!(ids(&found, "lead_id"), [leads[1].0, leads[0].0]);
+}
+
+#[tokio::test]
+async fn pages_of_unrouted_leads_hold_each_one_once() {
+    let world = World::new().await;
+    world.furnish().await;
+    let mut expected = Vec::new();
+    let mut rows = Vec::new();
+    for offset in 0..200 {
+        // Uneven: a page sees further down where there are fewer.
+        let id = world.lead_id(u32::from(offset % 10 == 0), offset);
+        let mut row = UnroutedRow::new((id.0 % UNROUTED_SHARDS) as i64, id);
+        row.service_type = Some(if offset % 4 == 0 { "HVAC" } else { "Solar" }.into());
+        row.customer_zip = Some("90210".parse_zip());
+        rows.push(row.upsert());
+        expected.push(id.0);
+    }
+    world.write(rows).await;
+    expected.reverse();
+    for limit in [3, 64, 500] {
+        assert_eq!(ids(&world.all_pages("/api/unrouted", limit).await, "lead_id"), expected, "limit {limit}");
+    }
+    assert_eq!(world.all_pages("/api/unrouted?product_type=air+conditioning", 3).await.len(), 50);
+    assert_eq!(world.all_pages("/api/unrouted?zip_code=90211", 3).await.len(), 0);
+}
+
+#[tokio::test]
+async fn events_come_in_order_and_page_by_page() {
+    let world = World::new().await;
+    world.grow_log(1).await;
+    let id = world.lead_id(0, 0);
+    let now = at("2024-01-15T10:30:00Z");
+    world.write(world.lead(id, now).1).await;
+    for (n, topic) in ["leads", "appointments", "deliveries", "deliveries"].into_iter().enumerate() {
+        let mut row = AppointmentEventRow::new(id, now, topic.into(), Partition(0), Offset(n as u64));
+        row.event_type = Some(format!("{topic}.{n}"));
+        row.event_data = Some(Json(json!({"n": n})));
+        world.write(vec![row.upsert()]).await;
+    }
+    let found = world.all_pages(&format!("/api/appointments/{id}/events"), 1).await;
+    let kinds: Vec<&str> = found.iter().map(|e| e["event_type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["appointments.1", "deliveries.2", "deliveries.3", "leads.0"], "same moment: by topic");
+    world.get(&format!("/api/appointments/{}/events", world.lead_id(0, 9))).await.expect(404);
+}
+
+#[tokio::test]
+async fn the_audit_shows_before_and_after_without_secrets() {
+    let world = World::new().await;
+    for offset in 0..9u64 {
+        for part in 0..2 {
+            let mut row = SettingsChangeRow::new(0, Offset(offset), part);
+            row.actor = Some("admin".into());
+            row.at = Some(at("2024-01-15T10:30:00Z"));
+            row.entity = Some(if part == 0 { "provider" } else { "workspace" }.into());
+            row.entity_id = Some(format!("e{offset}"));
+            row.before = Some(Json(Value::Null));
+            row.after = Some(Json(json!({"name": "N", "key_hash": "abc", "signing_secrets": [{"secret": "whsec_x"}]})));
+            world.write(vec![row.upsert()]).await;
+        }
+    }
+    let found = world.all_pages("/api/settings/changes", 5).await;
+    assert_eq!(found.len(), 18);
+    let order: Vec<(u64, i64)> =
+        found.iter().map(|c| (c["offset"].as_u64().unwrap(), c["part"].as_i64().unwrap())).collect();
+    assert!(order.is_sorted_by(|a, b| a > b), "newest first: {order:?}");
+    assert_eq!((&found[0]["before"], &found[0]["after"]), (&Value::Null, &json!({"name": "N"})));
+    assert_eq!(world.all_pages("/api/settings/changes?entity=workspace", 4).await.len(), 9);
+    assert_eq!(world.all_pages("/api/settings/changes?entity_id=e3&actor=admin", 4).await.len(), 2);
+}

@@ -1,0 +1,215 @@
+//! Reconciliation, billing events, margin, performance.
+
+use std::time::Duration;
+
+use leadway_domain::histogram::LatencyHistogram;
+use leadway_domain::record::Topic;
+use leadway_domain::{LeadId, Money, Offset, Partition, ProviderId, WorkspaceId};
+use leadway_eventlog::{EventLog, NewRecord};
+use leadway_tables::schema::{BillingEventRow, DailyRow, DeliveryRow, day};
+use leadway_tables::{Applied, Json, TableRow, Tables};
+use serde_json::{Value, json};
+
+use crate::world::{World, at};
+
+const DAY: &str = "2024-01-15T09:00:00Z";
+
+fn ws(name: &str) -> WorkspaceId {
+    WorkspaceId::new(name).unwrap()
+}
+
+fn delivery(workspace: &str, id: u64, cents: i64, test: bool) -> DeliveryRow {
+    let mut row = DeliveryRow::new(ws(workspace), day(at(DAY)), LeadId(id));
+    (row.delivered_at, row.price, row.test) = (Some(at(DAY)), Some(Money::from_cents(cents)), Some(test));
+    row
+}
+
+fn event(workspace: &str, id: u64, cents: i64) -> BillingEventRow {
+    let mut row = BillingEventRow::new(ws(workspace), day(at(DAY)), LeadId(id));
+    (row.delivered_at, row.amount) = (Some(at(DAY)), Some(Money::from_cents(cents)));
+    row
+}
+
+#[tokio::test]
+async fn reconciliation_is_balanced_when_everything_is_billed_once() {
+    let world = World::new().await;
+    world.furnish().await;
+    for id in 1..=3 {
+        let rows =
+            [delivery("solar_west_coast", id, 14_999, false).upsert(), event("solar_west_coast", id, 14_999).upsert()];
+        world.write(rows.to_vec()).await;
+    }
+    world.write(vec![delivery("solar_west_coast", 9, 14_999, true).upsert()]).await;
+    let report = world.get("/api/billing/reconciliation").await.expect(200).json();
+    assert_eq!((&report["balanced"], &report["differences"]), (&json!(true), &json!([])));
+    let expected = json!([{"workspace_id": "solar_west_coast", "deliveries": 3, "delivered_amount": 449.97,
+        "billing_events": 3, "billed_amount": 449.97, "differences": 0}]);
+    assert_eq!(report["workspaces"], expected);
+}
+
+#[tokio::test]
+async fn reconciliation_lists_every_planted_difference() {
+    let world = World::new().await;
+    world.furnish().await;
+    let workspace = "solar_west_coast";
+    let mut rows = vec![delivery(workspace, 1, 15_000, false).upsert(), event(workspace, 1, 15_000).upsert()];
+    rows.push(delivery(workspace, 2, 15_000, false).upsert());
+    rows.push(event(workspace, 3, 15_000).upsert());
+    rows.extend([delivery(workspace, 4, 15_000, false).upsert(), event(workspace, 4, 14_999).upsert()]);
+    rows.extend([delivery(workspace, 5, 15_000, true).upsert(), event(workspace, 5, 15_000).upsert()]);
+    // A workspace that was removed since is still compared: its name stands in the daily sums.
+    rows.push(delivery("removed", 6, 100, false).upsert());
+    let daily = daily("a", "removed", "Solar", Topic::Deliveries);
+    rows.push(daily.upsert());
+    world.write(rows).await;
+    let report = world.get("/api/billing/reconciliation?from=2024-01-15&to=2024-01-15").await.expect(200).json();
+    let found: Vec<(u64, &str)> = report["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| (d["appointment_id"].as_u64().unwrap(), d["kind"].as_str().unwrap()))
+        .collect();
+    let expected = [
+        (6, "missing_event"),
+        (2, "missing_event"),
+        (3, "event_without_delivery"),
+        (4, "amount_differs"),
+        (5, "test_billed"),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!((&report["balanced"], &report["differences_total"]), (&json!(false), &json!(5)));
+    assert_eq!(report["workspaces"][1]["differences"], 4);
+    let before = world.get("/api/billing/reconciliation?from=2024-01-01&to=2024-01-14").await.expect(200).json();
+    assert_eq!(before["balanced"], true, "another span does not have them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reconciliation_waits_for_the_tables_instead_of_reporting_lag() {
+    let world = World::new().await;
+    world.furnish().await;
+    let record = NewRecord {
+        topic: Topic::Deliveries,
+        partition: Some(Partition(2)),
+        key: String::new(),
+        kind: "delivery.delivered",
+        id: uuid::Uuid::nil(),
+        time: at(DAY),
+        data: "{}".into(),
+    };
+    world.log.append(vec![record]).await.unwrap();
+    let late = world.get("/api/billing/reconciliation").await.expect(503);
+    assert!(late.headers.contains_key("retry-after"));
+    let tables = world.tables.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let applied = [Applied { topic: Topic::Deliveries, partition: Partition(2), next: Offset(1) }];
+        tables.write(Vec::new(), &applied).await.unwrap();
+    });
+    world.get("/api/billing/reconciliation").await.expect(200);
+}
+
+#[tokio::test]
+async fn pages_of_billing_events_hold_each_one_once() {
+    let world = World::new().await;
+    world.furnish().await;
+    let other = json!({"id": "hvac", "name": "HVAC", "payment_rate": 125});
+    world.post("/api/workspaces", other).await.expect(201);
+    let mut rows = Vec::new();
+    for id in 0..60u64 {
+        let workspace = if id % 3 == 0 { "hvac" } else { "solar_west_coast" };
+        let moment = at(DAY) - jiff::SignedDuration::from_hours(24 * (id as i64 % 4));
+        let mut row = BillingEventRow::new(ws(workspace), day(moment), LeadId(id));
+        (row.delivered_at, row.amount) = (Some(moment), Some(Money::from_cents(15_000)));
+        rows.push(row.upsert());
+    }
+    world.write(rows).await;
+    for limit in [1, 7, 500] {
+        let found = world.all_pages("/api/billing/events", limit).await;
+        let mut ids: Vec<u64> = found.iter().map(|e| e["appointment_id"].as_u64().unwrap()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, (0..60).collect::<Vec<_>>(), "limit {limit}");
+    }
+    assert_eq!(world.all_pages("/api/billing/events?workspace_id=hvac", 6).await.len(), 20);
+    let day = world.all_pages("/api/billing/events?from=2024-01-15&to=2024-01-15", 6).await;
+    assert_eq!((day.len(), &day[0]["billable_amount"]), (15, &json!(150)));
+}
+
+fn daily(provider: &str, workspace: &str, product: &str, topic: Topic) -> DailyRow {
+    let provider = ProviderId::new(provider).unwrap();
+    DailyRow::new(day(at(DAY)), provider, workspace.into(), product.into(), topic.name().into(), Partition(0))
+}
+
+/// 30 leads of two providers at 75.01 and 50.10, of which 12 and 6 were delivered.
+async fn with_sums(world: &World) {
+    let cents = |n: i64| Some(Money::from_cents(n));
+    let mut rows = Vec::new();
+    for (provider, leads, cost, delivered) in [("a", 20, 7_501, 12), ("b", 10, 5_010, 6)] {
+        let mut arrived = daily(provider, "", "Solar", Topic::Leads);
+        (arrived.leads, arrived.lead_cost) = (Some(leads), cents(leads * cost));
+        rows.push(arrived.upsert());
+        let mut routed = daily(provider, "solar_west_coast", "Solar", Topic::Appointments);
+        (routed.appointments, routed.unrouted) = (Some(delivered + 3), Some(1));
+        let mut latency = LatencyHistogram::default();
+        latency.record(Duration::from_millis(4));
+        routed.routing_latency = Some(Json(latency));
+        rows.push(routed.upsert());
+        let mut taken = daily(provider, "solar_west_coast", "Solar", Topic::Deliveries);
+        (taken.delivered, taken.given_up) = (Some(delivered), Some(1));
+        (taken.attempts, taken.accepted_attempts) = (Some(delivered * 2), Some(delivered));
+        (taken.revenue, taken.delivered_cost) = (cents(delivered * 14_999), cents(delivered * cost));
+        rows.push(taken.upsert());
+    }
+    world.write(rows).await;
+}
+
+#[tokio::test]
+async fn the_margin_is_exact_and_its_total_the_same_in_every_grouping() {
+    let world = World::new().await;
+    with_sums(&world).await;
+    let report = |group: &'static str| {
+        let path = format!("/api/billing/margin?from=2024-01-15&to=2024-01-15{group}");
+        async { world.get(Box::leak(path.into_boxed_str())).await.expect(200).json() }
+    };
+    // 18 × 149.99 − (20 × 75.01 + 10 × 50.10)
+    let total = json!({"revenue": 2_699.82, "provider_cost": 2_001.20, "margin": 698.62});
+    let by_provider = report("&group_by=provider").await;
+    let expected = json!([
+        {"provider_id": "a", "revenue": 1_799.88, "provider_cost": 1_500.20, "margin": 299.68},
+        {"provider_id": "b", "revenue": 899.94, "provider_cost": 501, "margin": 398.94},
+    ]);
+    assert_eq!(by_provider["rows"], expected);
+    let by_workspace = report("&group_by=workspace").await;
+    // Delivered: 12 × 75.01 + 6 × 50.10 = 1200.72; the other leads cost 800.48.
+    let expected = json!([
+        {"workspace_id": "", "revenue": 0, "provider_cost": 800.48, "margin": -800.48},
+        {"workspace_id": "solar_west_coast", "revenue": 2_699.82, "provider_cost": 1_200.72, "margin": 1_499.10},
+    ]);
+    assert_eq!(by_workspace["rows"], expected);
+    for group in ["", "&group_by=provider", "&group_by=workspace", "&group_by=product", "&group_by=workspace,provider"]
+    {
+        assert_eq!(report(group).await["total"], total, "{group}");
+    }
+}
+
+#[tokio::test]
+async fn performance_is_what_its_definitions_say() {
+    let world = World::new().await;
+    with_sums(&world).await;
+    let report = world.get("/api/analytics/performance?group_by=provider&group_by=day").await.expect(200).json();
+    let row = &report["rows"][0];
+    assert_eq!((&row["provider_id"], &row["day"]), (&json!("a"), &json!("2024-01-15")));
+    assert_eq!((&row["leads"], &row["appointments"], &row["delivered"]), (&json!(20), &json!(15), &json!(12)));
+    assert_eq!(row["lead_to_appointment_rate"], json!(0.75));
+    assert_eq!(row["delivery_rate"], json!(0.8));
+    assert_eq!(row["acceptance_rate"], json!(0.5));
+    assert_eq!(row["revenue"], json!(1_799.88));
+    let p95 = row["routing_latency"]["p95_ms"].as_f64().unwrap();
+    assert!((4.0..=5.0).contains(&p95), "{p95}");
+    assert_eq!(row["delivery_latency"]["p95_ms"], Value::Null);
+    let whole = world.get("/api/analytics/performance").await.expect(200).json();
+    assert_eq!((whole["rows"].as_array().unwrap().len(), &whole["rows"][0]["leads"]), (1, &json!(30)));
+    let by_workspace = world.get("/api/analytics/performance?group_by=workspace").await.json();
+    assert_eq!(by_workspace["rows"][1]["lead_to_appointment_rate"], Value::Null);
+    world.get("/api/analytics/performance?group_by=colour").await.expect(422);
+    world.get("/api/analytics/performance?from=2022-01-01").await.expect(422);
+}

@@ -1,0 +1,117 @@
+//! One batch of records and what was decided about it.
+
+use leadway_domain::lead::Lead;
+use leadway_domain::record::{AppointmentRecord, LeadCommand, LeadRecord, Topic};
+use leadway_domain::{Addressing, LeadId, Timestamp, telemetry};
+use leadway_eventlog::{NewRecord, Record};
+
+use crate::decide::{NeedsSlots, Scene, Standing};
+use crate::standing::Subjects;
+
+/// A record of the topic `leads`.
+pub(crate) enum Item {
+    Lead(LeadId, Box<Lead>),
+    Command(LeadId, LeadCommand),
+}
+
+/// Reads the records. What cannot be read is counted, logged and left out: a newer version may read it, this one
+/// must not stop for it.
+pub(crate) fn read_items(records: &[Record], addressing: Addressing) -> Vec<Item> {
+    let read = |record: &Record| {
+        let id = addressing.id(record.address.partition, record.address.offset);
+        match record.decode() {
+            Ok(LeadRecord::Received(lead)) => Some(Item::Lead(id, lead)),
+            Ok(LeadRecord::Command(command)) => Some(Item::Command(id, command)),
+            Err(error) => {
+                metrics::counter!(telemetry::UNREADABLE_RECORDS, "topic" => Topic::Leads.name()).increment(1);
+                let address = record.address;
+                tracing::error!(%error, partition = address.partition.0, offset = address.offset.0, "a record was set aside");
+                None
+            }
+        }
+    };
+    records.iter().filter_map(read).collect()
+}
+
+/// The leads that the batch's commands are about, each once. A command is younger than its lead.
+pub(crate) fn commanded(items: &[Item]) -> Vec<LeadId> {
+    let mut ids: Vec<LeadId> = items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Command(id, command) if command.lead_id < *id => Some(command.lead_id),
+            _ => None,
+        })
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// Decisions of a batch that are not committed yet.
+pub(crate) struct Batch {
+    pub(crate) decisions: Vec<AppointmentRecord>,
+    /// What commands are about, as this batch's own decisions leave it.
+    subjects: Subjects,
+    /// Arrivals of the leads that were routed or found to match nothing when they were received.
+    arrivals: Vec<Timestamp>,
+}
+
+impl Batch {
+    pub(crate) fn new(subjects: Subjects) -> Self {
+        Self { decisions: Vec::new(), subjects, arrivals: Vec::new() }
+    }
+
+    /// Decides an item by the scene and by what this batch decided before it. `first` is the earlier lead of the
+    /// same submission.
+    pub(crate) fn decide(
+        &self,
+        scene: Scene<'_>,
+        item: &Item,
+        first: Option<LeadId>,
+    ) -> Result<Option<AppointmentRecord>, NeedsSlots> {
+        match item {
+            Item::Lead(id, lead) => scene.receive(*id, lead, first),
+            Item::Command(id, command) => {
+                let subject = self.subjects.get(&command.lead_id).filter(|_| command.lead_id < *id);
+                scene.command(*id, command, subject).map(Some)
+            }
+        }
+    }
+
+    /// Takes the decision in, so that the next ones see it.
+    pub(crate) fn note(&mut self, item: &Item, decision: AppointmentRecord) {
+        if let Some((id, standing)) = Standing::after(&decision) {
+            if let Some(subject) = self.subjects.get_mut(&id) {
+                subject.standing = standing.clone();
+            }
+            if let Item::Lead(_, lead) = item
+                && !matches!(standing, Standing::Duplicate { .. })
+            {
+                self.arrivals.push(lead.received_at);
+            }
+        }
+        self.decisions.push(decision);
+    }
+
+    /// As records for the log.
+    pub(crate) fn outputs(&self, now: Timestamp) -> Vec<NewRecord> {
+        self.decisions.iter().map(|d| NewRecord::of(d, now)).collect()
+    }
+
+    /// Counts what is durable now.
+    pub(crate) fn measure(&self, committed_at: Timestamp) {
+        for decision in &self.decisions {
+            let result = match decision {
+                AppointmentRecord::Routed(_) => "routed",
+                AppointmentRecord::Unrouted(_) => "unrouted",
+                AppointmentRecord::Duplicate(_) => "duplicate",
+                AppointmentRecord::Refused(_) => "refused",
+            };
+            metrics::counter!(telemetry::ROUTER_DECISIONS, "result" => result).increment(1);
+        }
+        for arrival in &self.arrivals {
+            let seconds = committed_at.duration_since(*arrival).as_secs_f64().max(0.0);
+            metrics::histogram!(telemetry::ROUTER_SECONDS).record(seconds);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What can be asked about routing over HTTP.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use leadway_domain::problem::{FieldError, PROBLEM_JSON, Problem};
+use leadway_domain::settings::Settings;
+use leadway_domain::{Clock, Offset, Timestamp, Zip, ZipDirectory};
+use leadway_eventlog::EventLog;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::coverage::{Coverage, coverage};
+use crate::explain::{Explanation, explain};
+use crate::history::settings_at;
+use crate::matcher::Matcher;
+
+/// What the answers come from.
+#[derive(Clone)]
+pub struct ApiDeps {
+    /// The rules in force.
+    pub matcher: Matcher,
+    /// The list of ZIPs.
+    pub zips: Arc<ZipDirectory>,
+    /// Where earlier settings are read.
+    pub log: Arc<dyn EventLog>,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+/// `GET /api/routing/explain` and `GET /api/routing/coverage`. They read only; who may ask is for the caller to check.
+pub fn api(deps: ApiDeps) -> OpenApiRouter {
+    let state = Shared { deps, coverage: Arc::default() };
+    OpenApiRouter::default().routes(routes!(explain_routing)).routes(routes!(routing_coverage)).with_state(state)
+}
+
+#[derive(Clone)]
+struct Shared {
+    deps: ApiDeps,
+    /// The last coverage that was made. The lock makes it once for all who ask meanwhile.
+    coverage: Arc<Mutex<Option<Surveyed>>>,
+}
+
+/// The coverage by one version of the settings.
+struct Surveyed {
+    version: Offset,
+    coverage: Arc<Coverage>,
+}
+
+/// A problem document as an answer.
+struct Failure(Problem);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self.0)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(seconds) = self.0.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ExplainQuery {
+    /// A product's name or synonym.
+    #[param(required, example = "Solar")]
+    product_type: Option<String>,
+    /// A US ZIP code.
+    #[param(required, example = "90210")]
+    zip_code: Option<String>,
+    /// An RFC 3339 moment: explains by the settings as they were then. Now when absent.
+    #[param(format = DateTime, example = "2025-01-31T12:00:00Z")]
+    at: Option<String>,
+}
+
+/// Why a product in a ZIP goes where it goes
+///
+/// The rule that wins, and for every other rule of that product or ZIP why it does not.
+#[utoipa::path(
+    get,
+    path = "/api/routing/explain",
+    tag = "routing",
+    params(ExplainQuery),
+    responses(
+        (status = 200, description = "The winner and the others", body = Explanation),
+        (status = 422, description = "Unknown product or ZIP, or not a moment", content_type = PROBLEM_JSON),
+        (status = 503, description = "The earlier settings cannot be read now", content_type = PROBLEM_JSON),
+    )
+)]
+async fn explain_routing(
+    State(shared): State<Shared>,
+    query: Result<Query<ExplainQuery>, QueryRejection>,
+) -> Result<Json<Explanation>, Failure> {
+    let Query(query) = query.map_err(|e| Failure(Problem::bad_request(e.body_text())))?;
+    let ApiDeps { matcher, zips, log, clock } = shared.deps;
+    let at = moment(&query, clock.now());
+    let settings: Arc<Settings> = match &at {
+        Ok(Some(at)) => Arc::new(settings_at(&*log, *at).await.map_err(|error| {
+            tracing::warn!(%error, "earlier settings cannot be read");
+            Failure(Problem::unavailable("The settings of that time cannot be read now; try again.", 2))
+        })?),
+        _ => matcher.latest().await.settings.clone(),
+    };
+    let (product, zip, at) = checked(&query, &settings, &zips, at).map_err(|e| Failure(Problem::validation(e)))?;
+    // It reads every rule: not on a thread that serves others.
+    let explained = tokio::task::spawn_blocking(move || explain(&settings, &zips, &product, zip)).await;
+    let explanation = explained.map_err(|_| broken("explanation"))?;
+    Ok(Json(Explanation { at, ..explanation }))
+}
+
+/// Which ZIPs are covered
+///
+/// Per product: how many ZIPs are covered and by whom, where rules of several workspaces overlap, and where no rule is.
+#[utoipa::path(
+    get,
+    path = "/api/routing/coverage",
+    tag = "routing",
+    responses((status = 200, description = "The coverage of every product", body = Coverage))
+)]
+async fn routing_coverage(State(shared): State<Shared>) -> Result<Json<Arc<Coverage>>, Failure> {
+    let mut last = shared.coverage.lock().await;
+    let routing = shared.deps.matcher.latest().await;
+    let version = routing.settings_version;
+    if let Some(surveyed) = last.as_ref().filter(|s| s.version == version) {
+        return Ok(Json(surveyed.coverage.clone()));
+    }
+    let zips = shared.deps.zips.clone();
+    let surveyed = tokio::task::spawn_blocking(move || coverage(&routing, &zips)).await;
+    let coverage = Arc::new(surveyed.map_err(|_| broken("coverage"))?);
+    *last = Some(Surveyed { version, coverage: coverage.clone() });
+    Ok(Json(coverage))
+}
+
+fn broken(what: &str) -> Failure {
+    let detail = format!("The {what} could not be made; the node's log says why.");
+    Failure(Problem::new(500, "internal", "Something is wrong on our side", detail))
+}
+
+fn moment(query: &ExplainQuery, now: Timestamp) -> Result<Option<Timestamp>, FieldError> {
+    let Some(text) = &query.at else { return Ok(None) };
+    match text.parse::<Timestamp>() {
+        Ok(at) if at <= now => Ok(Some(at)),
+        Ok(_) => Err(FieldError::new("at", "invalid", "must not be in the future; leave it out for the present")),
+        Err(_) => Err(FieldError::new("at", "invalid", "must be an RFC 3339 moment, such as 2025-01-31T12:00:00Z")),
+    }
+}
+
+/// The canonical product, the ZIP and the moment; or everything that is wrong.
+fn checked(
+    query: &ExplainQuery,
+    settings: &Settings,
+    zips: &ZipDirectory,
+    at: Result<Option<Timestamp>, FieldError>,
+) -> Result<(String, Zip, Option<Timestamp>), Vec<FieldError>> {
+    let product = match query.product_type.as_deref() {
+        None | Some("") => Err(FieldError::new("product_type", "required", "must be given")),
+        Some(name) => settings.product_name(name).map(ToString::to_string).ok_or_else(|| {
+            let known: Vec<&str> = settings.products.values().map(|p| p.name.as_str()).take(MAX_NAMES).collect();
+            FieldError::new("product_type", "unknown", format!("must be one of: {}", known.join(", ")))
+        }),
+    };
+    let zip = match query.zip_code.as_deref() {
+        None | Some("") => Err(FieldError::new("zip_code", "required", "must be given")),
+        Some(text) => {
+            Zip::parse(text).map_err(|e| FieldError::new("zip_code", "invalid", e.to_string())).and_then(|zip| {
+                match zips.get(zip) {
+                    Some(_) => Ok(zip),
+                    None => Err(FieldError::new("zip_code", "unknown", "is not in the list of US ZIP codes")),
+                }
+            })
+        }
+    };
+    match (product, zip, at) {
+        (Ok(product), Ok(zip), Ok(at)) => Ok((product, zip, at)),
+        (product, zip, at) => Err([product.err(), zip.err(), at.err()].into_iter().flatten().collect()),
+    }
+}
+
+/// Product names that an error lists at most.
+const MAX_NAMES: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use http_body_util::BodyExt;
+    use leadway_domain::settings::{Change, SettingsChange};
+    use leadway_eventlog::{MemoryLog, NewRecord, SettingsHandle};
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::decide::tests::{at, put_products, put_rule, put_workspace, rule_id};
+
+    const MONDAY: &str = "2024-11-25T12:00:00Z";
+    const WEDNESDAY: &str = "2024-11-27T12:00:00Z";
+
+    /// A rule to `a` on Monday, and one that beats it, to `b`, on Wednesday.
+    async fn router() -> axum::Router {
+        let log = MemoryLog::new(1);
+        let record = |time: &str, change: Change| {
+            NewRecord::of(&SettingsChange::new(&Settings::default(), "test", at(time), change), at(time))
+        };
+        let changes = [
+            record(MONDAY, put_products()),
+            record(MONDAY, put_workspace("a")),
+            record(MONDAY, put_workspace("b")),
+            record(MONDAY, put_rule(1, "a", "Solar", "902*", 5)),
+            record(WEDNESDAY, put_rule(2, "b", "Solar", "90210", 1)),
+        ];
+        log.append(changes.into()).await.unwrap();
+        let log: Arc<dyn EventLog> = Arc::new(log);
+        let zips = ZipDirectory::builtin();
+        let settings = SettingsHandle::follow(log.clone()).await.unwrap();
+        let matcher = Matcher::follow(settings, zips.clone());
+        api(ApiDeps { matcher, zips, log, clock: Clock::manual(at(WEDNESDAY)) }).into()
+    }
+
+    async fn get(uri: &str) -> (u16, String, Value) {
+        let request = Request::get(uri).body(Body::empty()).unwrap();
+        let response = router().await.oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let media_type = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, media_type, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn explains_by_the_settings_of_now_and_of_then() {
+        let (status, _, now) = get("/api/routing/explain?product_type=solar&zip_code=90210").await;
+        assert_eq!((status, &now["winner"]["workspace_id"]), (200, &Value::from("b")), "{now}");
+        assert_eq!(now["others"][0]["rule_id"], Value::from(rule_id(1).to_string()));
+        assert_eq!(now["others"][0]["why_not"][0], "lower priority than the winner");
+
+        let tuesday = "/api/routing/explain?product_type=Solar&zip_code=90210&at=2024-11-26T00:00:00Z";
+        let (status, _, then) = get(tuesday).await;
+        assert_eq!((status, &then["winner"]["workspace_id"]), (200, &Value::from("a")), "{then}");
+        assert_eq!(
+            (&then["at"], then["others"].as_array().map(Vec::len)),
+            (&Value::from("2024-11-26T00:00:00Z"), Some(0))
+        );
+    }
+
+    #[tokio::test]
+    async fn names_every_field_that_is_wrong() {
+        let (status, media_type, problem) =
+            get("/api/routing/explain?product_type=Boats&zip_code=00000&at=2030-01-01T00:00:00Z").await;
+        assert_eq!((status, media_type.as_str()), (422, PROBLEM_JSON));
+        let errors = problem["errors"].as_array().unwrap();
+        let named: Vec<_> = errors.iter().map(|e| (e["field"].as_str(), e["code"].as_str())).collect();
+        let expected = [("product_type", "unknown"), ("zip_code", "unknown"), ("at", "invalid")];
+        assert_eq!(named, expected.map(|(field, code)| (Some(field), Some(code))));
+        assert!(errors[0]["message"].as_str().unwrap().contains("Heat Pump, HVAC, Solar"), "{problem}");
+
+        let (status, _, problem) = get("/api/routing/explain?zip_code=abc").await;
+        let codes: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|e| e["code"].clone()).collect();
+        assert_eq!((status, codes), (422, vec!["required".into(), "invalid".into()]));
+        assert_eq!(get("/api/routing/explain?zip_code=1&zip_code=2").await.0, 400);
+    }
+
+    #[tokio::test]
+    async fn tells_the_coverage() {
+        let (status, _, coverage) = get("/api/routing/coverage").await;
+        let products = coverage["products"].as_array().unwrap();
+        let solar = products.iter().find(|p| p["product_type"] == "Solar").unwrap();
+        assert_eq!((status, &solar["overlaps"]["sample"][0]["zip_code"]), (200, &Value::from("90210")));
+        assert_eq!(solar["workspaces"][0]["workspace_id"], "a");
+    }
+}

@@ -1,0 +1,332 @@
+//! The stage `router`: reads `leads`, decides, writes `appointments`.
+
+use std::sync::Arc;
+
+use leadway_domain::record::{AppointmentRecord, LeadRecord, Topic};
+use leadway_domain::{Addressing, Clock, LeadId, Offset, Partition, WorkspaceId, ZipDirectory, telemetry};
+use leadway_eventlog::{Assignment, EventLog, Position, ReadLimit, Record, Stage, StageEvent};
+use leadway_tables::Tables;
+use rustc_hash::FxHashMap;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::{Backoff, patiently};
+use crate::batch::{Batch, Item, commanded, read_items};
+use crate::decide::{NeedsSlots, Scene};
+use crate::error::Error;
+use crate::matcher::{Matcher, Routing};
+use crate::slots::{Occupancy, read_taken};
+use crate::standing::{Sources, Subjects};
+use crate::submissions::Submissions;
+
+/// How the router works.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Leads decided and committed together, at most.
+    pub batch_records: usize,
+    /// Bytes of leads decided and committed together, at most.
+    pub batch_bytes: usize,
+    /// How many seconds apart two leads with the same submission key are still one submission. It settles the race
+    /// between ingest nodes that do not know of each other's lead yet, so it must not be longer than the ingest's own
+    /// window: a lead that ingest took for a new one on purpose would be dropped as a duplicate. 0 turns it off.
+    pub dedupe_window_seconds: u64,
+    /// Submissions remembered per partition of the log, at most.
+    pub dedupe_entries: usize,
+    /// Workspaces whose booked slots are kept in memory, at most.
+    pub slot_workspaces: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            batch_records: 1_000,
+            batch_bytes: 1 << 20,
+            dedupe_window_seconds: 60,
+            dedupe_entries: 200_000,
+            slot_workspaces: 10_000,
+        }
+    }
+}
+
+/// What the router works with.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where leads come from and decisions go.
+    pub log: Arc<dyn EventLog>,
+    /// Where earlier decisions and booked slots are read.
+    pub tables: Arc<dyn Tables>,
+    /// The rules in force.
+    pub matcher: Matcher,
+    /// The list of ZIPs.
+    pub zips: Arc<ZipDirectory>,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Makes lead ids.
+    pub addressing: Addressing,
+}
+
+/// The stage. It owns everything it remembers: after an error a new one starts from the log.
+pub struct Router {
+    deps: Deps,
+    options: Options,
+    partitions: FxHashMap<Partition, PartitionState>,
+    slots: Occupancy,
+}
+
+/// What is remembered of one partition.
+struct PartitionState {
+    submissions: Submissions,
+    lag: u64,
+}
+
+/// Whether the stage goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Continue,
+    /// It was told to stop; what it had not committed is decided again by the next one.
+    Stop,
+}
+
+impl Router {
+    /// A router that has not started.
+    pub fn new(deps: Deps, options: Options) -> Self {
+        let slots = Occupancy::new(options.slot_workspaces);
+        Self { deps, options, partitions: FxHashMap::default(), slots }
+    }
+
+    /// Decides leads until it is told to stop. Every decision lands together with the progress past its lead, or not
+    /// at all. Fails when the log closes, another member takes over or the tables cannot be read; then a new router
+    /// goes on where the last commit ended.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
+        let mut stage = self.deps.log.stage("router", Topic::Leads, &[]).await?;
+        let limit = ReadLimit { records: self.options.batch_records, bytes: self.options.batch_bytes };
+        loop {
+            let Some(event) = stop.run_until_cancelled(stage.next(limit)).await else { return Ok(()) };
+            let flow = match event? {
+                StageEvent::Assigned(assignments) => self.assigned(assignments, &stop).await?,
+                StageEvent::Revoked(partitions) => self.revoked(&partitions),
+                StageEvent::Records(records) => self.decide(&mut *stage, &records, &stop).await?,
+            };
+            if flow == Flow::Stop {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn assigned(&mut self, assignments: Vec<Assignment>, stop: &CancellationToken) -> Result<Flow, Error> {
+        // Others may have booked slots meanwhile.
+        self.slots.clear();
+        for assignment in assignments {
+            let partition = assignment.partition;
+            let position = assignment.progress.iter().find(|p| p.topic == Topic::Leads).map_or(Offset(0), |p| p.next);
+            let refill = || self.refill(partition, position);
+            let Some(submissions) = patiently(stop, "reading the last leads", refill).await? else {
+                return Ok(Flow::Stop);
+            };
+            self.partitions.insert(partition, PartitionState { submissions, lag: 0 });
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn revoked(&mut self, partitions: &[Partition]) -> Flow {
+        self.slots.clear();
+        for partition in partitions {
+            self.partitions.remove(partition);
+        }
+        self.report_lag();
+        Flow::Continue
+    }
+
+    /// The submissions within the window before `position`, out of the log.
+    async fn refill(&self, partition: Partition, position: Offset) -> Result<Submissions, Error> {
+        const BLOCK: u64 = 1_000;
+        let window = self.options.dedupe_window_seconds;
+        let mut submissions = Submissions::new(window, self.options.dedupe_entries);
+        let mut blocks = Vec::new();
+        let (mut start, mut read) = (position, 0);
+        let mut newest = None;
+        while start > Offset(0) && read < self.options.dedupe_entries && window > 0 {
+            let end = start;
+            start = Offset(end.0.saturating_sub(BLOCK));
+            let block = self.read_between(partition, start, end).await?;
+            read += BLOCK as usize;
+            let newest = *newest.get_or_insert_with(|| block.last().map(|r| r.time));
+            let oldest = block.first().map(|r| r.time);
+            blocks.push(block);
+            if let (Some(oldest), Some(newest)) = (oldest, newest)
+                && newest.duration_since(oldest).unsigned_abs().as_secs() > window
+            {
+                break;
+            }
+        }
+        for record in blocks.iter().rev().flatten() {
+            if let Ok(LeadRecord::Received(lead)) = record.decode() {
+                let id = self.deps.addressing.id(partition, record.address.offset);
+                submissions.first_of(lead.submission, id, lead.received_at);
+            }
+        }
+        Ok(submissions)
+    }
+
+    async fn read_between(&self, partition: Partition, from: Offset, end: Offset) -> Result<Vec<Record>, Error> {
+        let mut records: Vec<Record> = Vec::new();
+        let mut next = from;
+        while next < end {
+            let limit = ReadLimit { records: (end.0 - next.0) as usize, ..ReadLimit::default() };
+            let page = self.deps.log.read(Topic::Leads, partition, next, limit).await?;
+            let Some(last) = page.last() else { break };
+            next = last.next();
+            records.extend(page.into_iter().filter(|r| r.address.offset < end));
+        }
+        Ok(records)
+    }
+
+    /// Decides a batch of one partition and commits the decisions with the progress past it.
+    async fn decide(
+        &mut self,
+        stage: &mut dyn Stage,
+        records: &[Record],
+        stop: &CancellationToken,
+    ) -> Result<Flow, Error> {
+        let Some(last) = records.last() else { return Ok(Flow::Continue) };
+        let (partition, next) = (last.address.partition, last.next());
+        let items = read_items(records, self.deps.addressing);
+
+        let Some(routing) = stop.run_until_cancelled(self.deps.matcher.latest()).await else { return Ok(Flow::Stop) };
+        let Some(subjects) = self.subjects(partition, &items, stop).await? else { return Ok(Flow::Stop) };
+        self.slots.forget_before(self.deps.clock.now());
+        let mut batch = Batch::new(subjects);
+        for item in &items {
+            if self.decide_one(&mut batch, partition, &routing, item, stop).await? == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+        }
+
+        let progress = [Position { topic: Topic::Leads, partition, next }];
+        if self.commit(stage, &batch, &progress, stop).await? == Flow::Stop {
+            return Ok(Flow::Stop);
+        }
+        batch.measure(self.deps.clock.now());
+        self.measure_lag(partition, next).await;
+        Ok(Flow::Continue)
+    }
+
+    /// What the batch's commands are about; empty without commands. Everything decided before this batch is
+    /// committed, so the wait for the tables ends.
+    async fn subjects(
+        &self,
+        partition: Partition,
+        items: &[Item],
+        stop: &CancellationToken,
+    ) -> Result<Option<Subjects>, Error> {
+        let ids = commanded(items);
+        if ids.is_empty() {
+            return Ok(Some(Subjects::default()));
+        }
+        let sources = Sources { log: &*self.deps.log, tables: &*self.deps.tables, addressing: self.deps.addressing };
+        patiently(stop, "reading the leads of commands", || sources.read(partition, &ids)).await
+    }
+
+    async fn decide_one(
+        &mut self,
+        batch: &mut Batch,
+        partition: Partition,
+        routing: &Routing,
+        item: &Item,
+        stop: &CancellationToken,
+    ) -> Result<Flow, Error> {
+        let first = self.first_of(partition, item);
+        loop {
+            let scene = Scene {
+                settings: &routing.settings,
+                index: &routing.index,
+                zips: &self.deps.zips,
+                slots: &self.slots,
+                now: self.deps.clock.now(),
+            };
+            match batch.decide(scene, item, first) {
+                Ok(None) => return Ok(Flow::Continue),
+                Ok(Some(decision)) => {
+                    self.slots.note(&decision);
+                    batch.note(item, decision);
+                    return Ok(Flow::Continue);
+                }
+                Err(NeedsSlots(workspace)) => {
+                    if self.load_slots(&workspace, batch, stop).await? == Flow::Stop {
+                        return Ok(Flow::Stop);
+                    }
+                }
+            }
+        }
+    }
+
+    fn first_of(&mut self, partition: Partition, item: &Item) -> Option<LeadId> {
+        match item {
+            Item::Lead(id, lead) if self.options.dedupe_window_seconds > 0 => {
+                let state = self.partitions.get_mut(&partition)?;
+                state.submissions.first_of(lead.submission, *id, lead.received_at)
+            }
+            _ => None,
+        }
+    }
+
+    /// Loads a workspace's booked slots: those in the tables, and those of this batch, which are nowhere yet.
+    async fn load_slots(
+        &mut self,
+        workspace: &WorkspaceId,
+        batch: &Batch,
+        stop: &CancellationToken,
+    ) -> Result<Flow, Error> {
+        let now = self.deps.clock.now();
+        let read = || read_taken(&*self.deps.log, &*self.deps.tables, workspace, now);
+        let Some(taken) = patiently(stop, "reading booked slots", read).await? else { return Ok(Flow::Stop) };
+        self.slots.load(workspace.clone(), taken);
+        let own = batch
+            .decisions
+            .iter()
+            .filter(|d| matches!(d, AppointmentRecord::Routed(a) if a.workspace_id == *workspace));
+        own.for_each(|d| self.slots.note(d));
+        Ok(Flow::Continue)
+    }
+
+    /// Commits; while the log cannot take records, tries the very same again, so that nothing is decided twice.
+    async fn commit(
+        &self,
+        stage: &mut dyn Stage,
+        batch: &Batch,
+        progress: &[Position],
+        stop: &CancellationToken,
+    ) -> Result<Flow, Error> {
+        let outputs = batch.outputs(self.deps.clock.now());
+        let mut backoff = Backoff::new();
+        loop {
+            match stage.commit(outputs.clone(), progress).await {
+                Ok(_) => return Ok(Flow::Continue),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, "decisions cannot be committed now; trying again");
+                    if !backoff.pause(stop).await {
+                        return Ok(Flow::Stop);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn measure_lag(&mut self, partition: Partition, next: Offset) {
+        // Lag is for the eyes: when it cannot be read now, the last figure stands.
+        let Ok(end) = self.deps.log.end(Topic::Leads, partition).await else { return };
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            state.lag = end.0.saturating_sub(next.0);
+        }
+        self.report_lag();
+    }
+
+    fn report_lag(&self) {
+        let lag: u64 = self.partitions.values().map(|p| p.lag).sum();
+        metrics::gauge!(telemetry::STAGE_LAG, "stage" => "router", "topic" => Topic::Leads.name()).set(lag as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! One step of scoring: gather, fold, write.
+
+use std::sync::Arc;
+
+use leadway_domain::Addressing;
+use leadway_domain::record::Topic;
+use leadway_domain::telemetry::{STAGE_LAG, UNREADABLE_RECORDS};
+use leadway_eventlog::{Address, EventLog, Record};
+use leadway_tables::{Tables, TablesError, Write};
+
+use crate::batch::Batch;
+use crate::error::ScoringError;
+use crate::fold::{Context, FoldError, fold};
+use crate::options::Options;
+use crate::sources::Sources;
+
+/// The log's name for this stage in metrics.
+const STAGE: &str = "scoring";
+
+/// A batch is folded without pause otherwise, and other tasks of the thread wait for it.
+const RECORDS_BETWEEN_YIELDS: usize = 64;
+
+/// Follows the log with the tables.
+pub(crate) struct Follower {
+    pub(crate) sources: Sources,
+    tables: Arc<dyn Tables>,
+    context: Context,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) records: usize,
+    /// How many of them were set aside.
+    pub(crate) unreadable: usize,
+}
+
+impl Follower {
+    pub(crate) fn new(
+        log: Arc<dyn EventLog>,
+        tables: Arc<dyn Tables>,
+        addressing: Addressing,
+        options: Options,
+    ) -> Self {
+        Self { sources: Sources::new(log), tables, context: Context { addressing, options } }
+    }
+
+    /// Goes to where the tables stand.
+    pub(crate) async fn seek_applied(&mut self) -> Result<(), ScoringError> {
+        Ok(self.sources.seek_applied(&*self.tables).await?)
+    }
+
+    /// Applies what the log has now, up to the limits of a batch. When it fails, the same step may be tried again.
+    pub(crate) async fn step(&mut self) -> Result<Step, ScoringError> {
+        let gathered = self.sources.gather(self.context.options.read_limit()).await?;
+        if gathered.records.is_empty() {
+            return Ok(Step::default());
+        }
+        let folded = fold_all(&*self.tables, &self.context, &gathered.records).await?;
+        self.sources.check_applied(&*self.tables, &gathered.applied).await?;
+        self.tables.write(folded.writes, &gathered.applied).await?;
+        self.sources.advance(&gathered.applied);
+        // Only now: a step that fails comes again and would count them again.
+        folded.set_aside.iter().for_each(report);
+        for topic in Topic::ALL {
+            let lag = self.sources.lag(topic, &gathered);
+            metrics::gauge!(STAGE_LAG, "stage" => STAGE, "topic" => topic.name()).set(lag as f64);
+        }
+        Ok(Step { records: gathered.records.len(), unreadable: folded.set_aside.len() })
+    }
+}
+
+/// What a batch of records comes to.
+pub(crate) struct Folded {
+    pub(crate) writes: Vec<Write>,
+    pub(crate) set_aside: Vec<SetAside>,
+}
+
+/// A record that was passed over.
+pub(crate) struct SetAside {
+    address: Address,
+    kind: String,
+}
+
+/// Folds the records into the changes that they make to the tables as they stand.
+pub(crate) async fn fold_all(
+    tables: &dyn Tables,
+    context: &Context,
+    records: &[Record],
+) -> Result<Folded, TablesError> {
+    let mut batch = Batch::new(tables);
+    let mut set_aside = Vec::new();
+    for (n, record) in records.iter().enumerate() {
+        match fold(record, &mut batch, context).await {
+            Ok(()) => {}
+            Err(FoldError::Unreadable(error)) => {
+                set_aside.push(SetAside { address: record.address, kind: error.kind });
+            }
+            Err(FoldError::Tables(error)) => return Err(error),
+        }
+        if n % RECORDS_BETWEEN_YIELDS == RECORDS_BETWEEN_YIELDS - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(Folded { writes: batch.finish(), set_aside })
+}
+
+/// The reason is not logged: a parser's message may quote the data.
+fn report(record: &SetAside) {
+    let Address { topic, partition, offset } = record.address;
+    metrics::counter!(UNREADABLE_RECORDS, "topic" => topic.name()).increment(1);
+    tracing::error!(
+        topic = topic.name(),
+        partition = partition.0,
+        offset = offset.0,
+        kind = record.kind,
+        "a record cannot be read and was set aside: it stays in the log and is in no table; \
+         `leadway rebuild` with a version that can read it puts it in"
+    );
+}

@@ -1,0 +1,123 @@
+//! Reading every partition of every topic, each in order, all of them fairly.
+
+use std::sync::Arc;
+
+use leadway_domain::Partition;
+use leadway_domain::record::Topic;
+use leadway_eventlog::{EventLog, LogError, Position, ReadLimit, Record};
+use leadway_tables::{Applied, Tables, TablesError};
+
+/// The log's partitions and how far each has been applied.
+pub(crate) struct Sources {
+    log: Arc<dyn EventLog>,
+    positions: Vec<Position>,
+    /// Which partition is read first: moves on at every reading.
+    turn: usize,
+}
+
+/// Records to be folded into one write.
+pub(crate) struct Gathered {
+    /// In order within each partition.
+    pub(crate) records: Vec<Record>,
+    /// Where the partitions stand when these records are applied.
+    pub(crate) applied: Vec<Applied>,
+    /// Where all partitions ended when they were read.
+    ends: Vec<Position>,
+}
+
+impl Sources {
+    pub(crate) fn new(log: Arc<dyn EventLog>) -> Self {
+        let all = Topic::ALL.into_iter().flat_map(|topic| {
+            (0..log.partitions(topic)).map(move |n| Position {
+                topic,
+                partition: Partition(n),
+                next: Default::default(),
+            })
+        });
+        Self { positions: all.collect(), log, turn: 0 }
+    }
+
+    /// Goes to where the tables stand.
+    pub(crate) async fn seek_applied(&mut self, tables: &dyn Tables) -> Result<(), TablesError> {
+        for position in &mut self.positions {
+            position.next = tables.applied(position.topic, position.partition).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until there is a record to read.
+    pub(crate) async fn wait(&self) -> Result<(), LogError> {
+        self.log.wait(&self.positions).await
+    }
+
+    /// Where every partition ends now.
+    pub(crate) async fn ends(&self) -> Result<Vec<Position>, LogError> {
+        let mut ends = self.positions.clone();
+        for end in &mut ends {
+            end.next = self.log.end(end.topic, end.partition).await?;
+        }
+        Ok(ends)
+    }
+
+    /// Whether everything before `ends` has been applied.
+    pub(crate) fn reached(&self, ends: &[Position]) -> bool {
+        self.positions.iter().zip(ends).all(|(position, end)| position.next >= end.next)
+    }
+
+    /// Reads what is there, up to `limit`. Each partition that has records gets its share of what the ones before it
+    /// left, so that a flood of leads does not delay the answer to a command.
+    pub(crate) async fn gather(&mut self, limit: ReadLimit) -> Result<Gathered, LogError> {
+        let ends = self.ends().await?;
+        let mut waiting: Vec<Position> =
+            self.positions.iter().zip(&ends).filter(|(p, end)| p.next < end.next).map(|(p, _)| *p).collect();
+        if !waiting.is_empty() {
+            let first = self.turn % waiting.len();
+            waiting.rotate_left(first);
+        }
+        self.turn = self.turn.wrapping_add(1);
+        let (mut records, mut applied, mut left) = (Vec::new(), Vec::new(), limit);
+        for (read, position) in waiting.iter().enumerate() {
+            let sharers = waiting.len() - read;
+            if left.records == 0 || left.bytes == 0 {
+                break;
+            }
+            let share = ReadLimit { records: left.records.div_ceil(sharers), bytes: left.bytes.div_ceil(sharers) };
+            let part = self.log.read(position.topic, position.partition, position.next, share).await?;
+            let Some(last) = part.last() else { continue };
+            applied.push(Applied { topic: position.topic, partition: position.partition, next: last.next() });
+            left.records = left.records.saturating_sub(part.len());
+            left.bytes = left.bytes.saturating_sub(part.iter().map(|r| r.data.len()).sum());
+            records.extend(part);
+        }
+        Ok(Gathered { records, applied, ends })
+    }
+
+    /// Whether the tables still stand where these records begin. A write is refused only when it ends behind what is
+    /// stored; one that begins behind it and ends ahead of it would apply records twice.
+    pub(crate) async fn check_applied(&self, tables: &dyn Tables, batch: &[Applied]) -> Result<(), TablesError> {
+        for to in batch {
+            let begun = self.positions.iter().find(|p| p.topic == to.topic && p.partition == to.partition);
+            let stored = tables.applied(to.topic, to.partition).await?;
+            if begun.is_none_or(|position| position.next != stored) {
+                let (topic, partition) = (to.topic.name(), to.partition.0);
+                let reason = format!("{topic}/{partition} was applied to {} by another writer", stored.0);
+                return Err(TablesError::Stale(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on behind what was applied.
+    pub(crate) fn advance(&mut self, applied: &[Applied]) {
+        for position in &mut self.positions {
+            let to = applied.iter().find(|a| a.topic == position.topic && a.partition == position.partition);
+            position.next = to.map_or(position.next, |a| a.next);
+        }
+    }
+
+    /// How many records of the topic are known and not yet applied.
+    pub(crate) fn lag(&self, topic: Topic, gathered: &Gathered) -> u64 {
+        let pairs = self.positions.iter().zip(&gathered.ends).filter(|(p, _)| p.topic == topic);
+        pairs.map(|(position, end)| end.next.0.saturating_sub(position.next.0)).sum()
+    }
+}

@@ -1,0 +1,80 @@
+//! The loop that keeps the tables.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leadway_domain::Addressing;
+use leadway_eventlog::EventLog;
+use leadway_tables::{Tables, TablesError};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ScoringError;
+use crate::follower::{Follower, Step};
+use crate::options::Options;
+
+/// A batch of so many records says that they come fast.
+const FAST: usize = 32;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Keeps every table of results in step with the log.
+pub struct Scoring {
+    log: Arc<dyn EventLog>,
+    tables: Arc<dyn Tables>,
+    addressing: Addressing,
+    options: Options,
+}
+
+impl Scoring {
+    /// Scoring of `log` into `tables`. Nothing happens before [`run`](Self::run).
+    pub fn new(log: Arc<dyn EventLog>, tables: Arc<dyn Tables>, addressing: Addressing, options: Options) -> Self {
+        Self { log, tables, addressing, options }
+    }
+
+    /// Applies what the log has and gets, until `stop`. While log or tables are unavailable it tries again and again;
+    /// any other error ends it, and it can be started anew: the tables say where it stood. The future should be run to
+    /// its end: it stops between two writes, never within one.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ScoringError> {
+        let (linger, full) = (self.options.linger(), self.options.batch_records);
+        let mut follower = Follower::new(self.log, self.tables.clone(), self.addressing, self.options);
+        let mut pause = FIRST_PAUSE;
+        let mut seek = true;
+        while !stop.is_cancelled() {
+            match next(&mut follower, seek, &stop).await {
+                Ok(step) => {
+                    (seek, pause) = (false, FIRST_PAUSE);
+                    if (FAST..full).contains(&step.records) {
+                        stop.run_until_cancelled(tokio::time::sleep(linger)).await;
+                    }
+                }
+                Err(error) => {
+                    // Somebody else has applied these records: go on where the tables stand now.
+                    let stale = matches!(error, ScoringError::Tables(TablesError::Stale(_)));
+                    if !stale && !error.is_transient() {
+                        return Err(error);
+                    }
+                    seek |= stale;
+                    tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "scoring tries again");
+                    stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+        // Only spares the next start some work: what the tables lack, the log repeats.
+        if let Err(error) = self.tables.sync().await {
+            tracing::warn!(%error, "the tables were left without being made durable");
+        }
+        Ok(())
+    }
+}
+
+async fn next(follower: &mut Follower, seek: bool, stop: &CancellationToken) -> Result<Step, ScoringError> {
+    if seek {
+        follower.seek_applied().await?;
+    }
+    match stop.run_until_cancelled(follower.sources.wait()).await {
+        Some(waited) => waited?,
+        None => return Ok(Step::default()),
+    }
+    follower.step().await
+}

@@ -1,0 +1,304 @@
+//! The whole picture as code: what a node is made of, and in which order it starts and stops.
+//!
+//! ```text
+//! provider ─POST─► ingest ──leads──► router ──appointments──► dispatcher ─POST─► client system
+//! people ─HTTP─► portal ──settings, commands──► log                │
+//!                  ▲                                          deliveries
+//!                  └────────── tables ◄── scoring: every topic in, rows out
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use leadway_config::{Config, StageName};
+use leadway_dispatcher::{Dispatcher, HttpTransport, Transport};
+use leadway_domain::{Addressing, Clock, ZipDirectory, telemetry::LOG_BYTES};
+use leadway_eventlog::{EventLog, SettingsHandle};
+use leadway_ingest::Ingest;
+use leadway_router::Matcher;
+use leadway_tables::Tables;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::Front;
+use crate::ops::{self, Readiness};
+use crate::supervise::keep_running;
+
+/// What every stage is made of.
+#[derive(Clone)]
+struct Parts {
+    log: Arc<dyn EventLog>,
+    tables: Arc<dyn Tables>,
+    settings: SettingsHandle,
+    zips: Arc<ZipDirectory>,
+    clock: Clock,
+    addressing: Addressing,
+}
+
+/// Where a node listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Providers.
+    pub providers: SocketAddr,
+    /// The management API and its documentation.
+    pub api: SocketAddr,
+    /// `/metrics`, `/healthz`, `/readyz`.
+    pub ops: SocketAddr,
+}
+
+impl Addresses {
+    /// Each address with what it serves.
+    pub fn by_name(&self) -> Vec<(&'static str, SocketAddr)> {
+        if self.providers == self.api && self.api == self.ops {
+            return vec![("everything", self.api)];
+        }
+        vec![("providers", self.providers), ("api", self.api), ("ops", self.ops)]
+    }
+}
+
+/// A running node.
+pub struct Node {
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// The first admin key, when this start made it.
+    pub admin_key: Option<String>,
+    parts: Parts,
+    ingest: Option<Ingest>,
+    stop_http: CancellationToken,
+    stop_stages: CancellationToken,
+    http: JoinSet<()>,
+    stages: JoinSet<()>,
+    drain: Duration,
+}
+
+impl Node {
+    /// Opens log and tables, starts the stages and listens. Returns when everything is ready.
+    pub async fn start(config: Config, admin_key: Option<String>) -> anyhow::Result<Self> {
+        // An error only says that another part of the process was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let prometheus = crate::telemetry::install()?;
+        let parts = open(&config).await?;
+        let random = leadway_portal::Random::system();
+        let Parts { log, settings, clock, .. } = parts.clone();
+        let first = leadway_portal::first_start(log, settings, clock, &random, admin_key).await?;
+
+        let readiness = Readiness::default();
+        let (stop_http, stop_stages) = (CancellationToken::new(), CancellationToken::new());
+        let mut stages = JoinSet::new();
+        let matcher = Matcher::follow(parts.settings.clone(), parts.zips.clone());
+        let ingest = start_stages(&config, &parts, &matcher, &readiness, &stop_stages, &mut stages)?;
+        stages.spawn(housekeeping(
+            parts.log.clone(),
+            prometheus.clone(),
+            ingest.clone(),
+            readiness.clone(),
+            stop_stages.clone(),
+        ));
+
+        let ops = ops::routes(readiness.clone(), prometheus);
+        let api = config.stages.contains(&StageName::Portal).then(|| api(&config, &parts, matcher, random));
+        let mut http = JoinSet::new();
+        let addresses = listen(&config, ingest.clone(), api, ops, &stop_http, &mut http).await?;
+        let drain = Duration::from_secs(config.drain_seconds);
+        let node = Self {
+            addresses,
+            admin_key: first.new_admin_key,
+            parts,
+            ingest,
+            stop_http,
+            stop_stages,
+            http,
+            stages,
+            drain,
+        };
+        node.until_ready(&readiness).await?;
+        Ok(node)
+    }
+
+    async fn until_ready(&self, readiness: &Readiness) -> anyhow::Result<()> {
+        let ready = async {
+            while !readiness.all() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(600), ready).await.context("the node did not become ready")
+    }
+
+    /// Stops: no new requests, what is under way finishes within the drain time, everything else waits on disk.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        if let Some(ingest) = &self.ingest {
+            ingest.stop_accepting();
+        }
+        self.stop_http.cancel();
+        while self.http.join_next().await.is_some() {}
+        self.stop_stages.cancel();
+        let stopped = async { while self.stages.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.drain + Duration::from_secs(5), stopped).await.is_err() {
+            tracing::warn!("stages still busy at the end of the drain are cut off; the log has what they need");
+        }
+        self.parts.tables.sync().await?;
+        // Whoever still reads lets go within moments; then the log writes what waits and frees its folder.
+        let log = Arc::downgrade(&self.parts.log);
+        drop((self.parts, self.ingest));
+        let closed = async {
+            while log.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), closed).await.context("the log is still in use after the stop")
+    }
+}
+
+async fn open(config: &Config) -> anyhow::Result<Parts> {
+    let folder = &config.data;
+    std::fs::create_dir_all(folder).with_context(|| format!("the data folder {} cannot be made", folder.display()))?;
+    let log_options = leadway_eventlog::EmbeddedOptions { folder: folder.join("log"), ..config.embedded.log.clone() };
+    let table_options =
+        leadway_tables::EmbeddedOptions { folder: folder.join("tables"), ..config.embedded.tables.clone() };
+    let log = leadway_eventlog::open(log_options).await?;
+    let tables = leadway_tables::open(table_options).await?;
+    let zips = crate::inspect::zips(config)?;
+    let settings = SettingsHandle::follow(log.clone()).await?;
+    Ok(Parts { log, tables, settings, zips, clock: Clock::system(), addressing: Addressing::default() })
+}
+
+/// Starts the stages that this node runs, each kept running until `stop`.
+fn start_stages(
+    config: &Config,
+    parts: &Parts,
+    matcher: &Matcher,
+    readiness: &Readiness,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<Option<Ingest>> {
+    let runs = |stage| config.stages.contains(&stage);
+    let p = || parts.clone();
+    if runs(StageName::Scoring) {
+        let (parts, options, token) = (p(), config.scoring.clone(), stop.clone());
+        tasks.spawn(keep_running("scoring", stop.clone(), move || {
+            leadway_scoring::Scoring::new(parts.log.clone(), parts.tables.clone(), parts.addressing, options.clone())
+                .run(token.clone())
+        }));
+    }
+    if runs(StageName::Router) {
+        let (parts, matcher, options, token) = (p(), matcher.clone(), config.router.clone(), stop.clone());
+        tasks.spawn(keep_running("router", stop.clone(), move || {
+            let Parts { log, tables, zips, clock, addressing, .. } = parts.clone();
+            let deps = leadway_router::Deps { log, tables, matcher: matcher.clone(), zips, clock, addressing };
+            leadway_router::Router::new(deps, options.clone()).run(token.clone())
+        }));
+    }
+    if runs(StageName::Dispatcher) {
+        let transport: Arc<dyn Transport> = Arc::new(HttpTransport::new(&config.dispatcher)?);
+        let (parts, options, token) = (p(), config.dispatcher.clone(), stop.clone());
+        tasks.spawn(keep_running("dispatcher", stop.clone(), move || {
+            let Parts { log, tables, settings, clock, .. } = parts.clone();
+            let seed = fastrand::u64(..);
+            Dispatcher::new(log, tables, settings, clock, transport.clone(), seed, options.clone()).run(token.clone())
+        }));
+    }
+    if !runs(StageName::Ingest) {
+        return Ok(None);
+    }
+    readiness.set("ingest", false);
+    let Parts { log, settings, zips, clock, addressing, .. } = p();
+    let ingest = Ingest::new(log, settings, zips, clock, addressing, config.ingest.clone());
+    let (follower, token) = (ingest.clone(), stop.clone());
+    tasks.spawn(keep_running("ingest", stop.clone(), move || {
+        let (follower, token) = (follower.clone(), token.clone());
+        async move { follower.follow(token).await }
+    }));
+    Ok(Some(ingest))
+}
+
+fn api(config: &Config, parts: &Parts, matcher: Matcher, random: leadway_portal::Random) -> axum::Router {
+    let Parts { log, tables, settings, zips, clock, addressing } = parts.clone();
+    let (routing_zips, routing_log, routing_clock) = (zips.clone(), log.clone(), clock.clone());
+    let routing = leadway_router::ApiDeps { matcher, zips: routing_zips, log: routing_log, clock: routing_clock };
+    let deps = leadway_portal::Deps { log, tables, settings, zips, clock, addressing, random };
+    // One setting rules both what may be stored as a webhook URL and what is connected to.
+    let allow_private_targets = config.dispatcher.allow_private_targets;
+    let options = leadway_portal::Options { allow_private_targets, ..config.portal.clone() };
+    leadway_portal::api(deps, leadway_router::api(routing), options)
+}
+
+/// Binds the addresses and serves: one for everything, unless the settings give a part its own.
+async fn listen(
+    config: &Config,
+    ingest: Option<Ingest>,
+    api: Option<axum::Router>,
+    ops: axum::Router,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<Addresses> {
+    let own = &config.http;
+    let main = bind(config.listen).await?;
+    let main_address = main.local_addr()?;
+    let mut addresses = Addresses { providers: main_address, api: main_address, ops: main_address };
+    let mut front = Front { ingest, rest: axum::Router::new() };
+    let mut others = Vec::new();
+    if let Some(address) = own.providers_listen {
+        let listener = bind(address).await?;
+        addresses.providers = listener.local_addr()?;
+        others.push((listener, Front { ingest: front.ingest.take(), rest: ops::nothing_else() }));
+    }
+    // The API's own fallback answers what nobody serves.
+    let mut rest = ops::nothing_else();
+    if let Some(api) = api {
+        match own.api_listen {
+            Some(address) => {
+                let listener = bind(address).await?;
+                addresses.api = listener.local_addr()?;
+                others.push((listener, Front { ingest: None, rest: api }));
+            }
+            None => rest = api,
+        }
+    }
+    front.rest = match own.ops_listen {
+        Some(address) => {
+            let listener = bind(address).await?;
+            addresses.ops = listener.local_addr()?;
+            others.push((listener, Front { ingest: None, rest: ops.merge(ops::nothing_else()) }));
+            rest
+        }
+        None => rest.merge(ops),
+    };
+    others.push((main, front));
+    let drain = Duration::from_secs(config.drain_seconds);
+    for (listener, front) in others {
+        tasks.spawn(crate::http::serve(listener, front, config.http.clone(), drain, stop.clone()));
+    }
+    Ok(addresses)
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another with --listen, or port 0 for a free one"))
+}
+
+/// Keeps what is only looked at now and then: readiness, sizes, the recorder's upkeep.
+async fn housekeeping(
+    log: Arc<dyn EventLog>,
+    prometheus: metrics_exporter_prometheus::PrometheusHandle,
+    ingest: Option<Ingest>,
+    readiness: Readiness,
+    stop: CancellationToken,
+) {
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    let mut round: u64 = 0;
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        if let Some(ingest) = &ingest {
+            readiness.set("ingest", ingest.is_ready());
+        }
+        if round.is_multiple_of(100) {
+            metrics::gauge!(LOG_BYTES).set(log.disk_bytes().unwrap_or_default() as f64);
+            prometheus.run_upkeep();
+        }
+        round += 1;
+    }
+    readiness.set("node", false);
+}

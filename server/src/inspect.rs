@@ -1,0 +1,48 @@
+//! Commands that look at, or mend, a data folder: `explain` and `rebuild`.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use leadway_config::Config;
+use leadway_domain::{Addressing, Zip, ZipDirectory};
+use leadway_eventlog::SettingsHandle;
+
+/// Prints which workspace would get a lead, and why no other. Works beside a running node.
+#[allow(clippy::print_stdout)] // the answer to a command
+pub async fn explain(config: &Config, product_type: &str, zip_code: &str) -> anyhow::Result<()> {
+    let log = leadway_eventlog::open_read_only(&config.data.join("log")).await?;
+    let settings = SettingsHandle::follow(log).await?.load();
+    let zips = zips(config)?;
+    let zip = Zip::parse(zip_code).with_context(|| format!("--zip-code {zip_code:?}"))?;
+    anyhow::ensure!(
+        settings.product_name(product_type).is_some(),
+        "--product-type {product_type:?} is no known product; known: {}",
+        settings.products.values().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ")
+    );
+    let explanation = leadway_router::explain(&settings, &zips, product_type, zip);
+    println!("{}", serde_json::to_string_pretty(&explanation)?);
+    Ok(())
+}
+
+/// Makes the tables anew from the log.
+#[allow(clippy::print_stdout)] // the answer to a command
+pub async fn rebuild(config: &Config) -> anyhow::Result<()> {
+    let log_options =
+        leadway_eventlog::EmbeddedOptions { folder: config.data.join("log"), ..config.embedded.log.clone() };
+    let table_options =
+        leadway_tables::EmbeddedOptions { folder: config.data.join("tables"), ..config.embedded.tables.clone() };
+    let log =
+        leadway_eventlog::open(log_options).await.context("a node that runs on this folder must be stopped first")?;
+    let tables = leadway_tables::open(table_options).await?;
+    let summary = leadway_scoring::rebuild(log, tables, Addressing::default(), config.scoring.clone()).await?;
+    println!("rebuilt the tables from {} records of the log", summary.records);
+    Ok(())
+}
+
+/// The list of ZIPs that the settings ask for.
+pub fn zips(config: &Config) -> anyhow::Result<Arc<ZipDirectory>> {
+    let Some(path) = &config.zip_list else { return Ok(ZipDirectory::builtin()) };
+    let file = std::fs::File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let list = ZipDirectory::from_csv(std::io::BufReader::new(file)).with_context(|| path.display().to_string())?;
+    Ok(Arc::new(list))
+}

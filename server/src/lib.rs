@@ -1,0 +1,11 @@
+//! The leadway binary's parts: a node ([`flow`]), its front ([`http`], [`ops`]) and its tools.
+
+pub mod demo;
+pub mod flow;
+pub mod http;
+pub mod inspect;
+pub mod logging;
+pub mod ops;
+pub mod supervise;
+pub mod telemetry;
+pub mod trace;

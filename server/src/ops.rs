@@ -1,0 +1,59 @@
+//! What operators and their tools ask a node: `/metrics`, `/healthz`, `/readyz`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use leadway_domain::problem::{PROBLEM_JSON, Problem};
+use metrics_exporter_prometheus::PrometheusHandle;
+use parking_lot::Mutex;
+
+/// Which components are ready; shared by those who know and those who ask.
+#[derive(Clone, Default)]
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, bool>>>);
+
+impl Readiness {
+    /// Notes that a component is ready, or is not.
+    pub fn set(&self, component: &'static str, ready: bool) {
+        self.0.lock().insert(component, ready);
+    }
+
+    /// Whether every component that was named is ready.
+    pub fn all(&self) -> bool {
+        self.0.lock().values().all(|ready| *ready)
+    }
+
+    fn by_name(&self) -> BTreeMap<&'static str, bool> {
+        self.0.lock().clone()
+    }
+}
+
+/// The three endpoints. `/healthz` answers as long as the process does; `/readyz` tells whether to send traffic.
+pub fn routes(readiness: Readiness, prometheus: PrometheusHandle) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .with_state(readiness)
+        .route("/metrics", get(metrics).with_state(prometheus))
+}
+
+/// Answers every path with 404, for a listener that serves only a part.
+pub fn nothing_else() -> Router {
+    Router::new().fallback(async || {
+        let problem = Problem::not_found("This address serves only a part of leadway; see http in its settings.");
+        (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, PROBLEM_JSON)], Json(problem).into_response().into_body())
+    })
+}
+
+async fn readyz(State(readiness): State<Readiness>) -> impl IntoResponse {
+    let status = if readiness.all() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness.by_name()))
+}
+
+async fn metrics(State(prometheus): State<PrometheusHandle>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], prometheus.render())
+}

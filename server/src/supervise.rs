@@ -1,0 +1,130 @@
+//! Keeps a stage running: when it fails it is made anew, with growing pauses.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use leadway_domain::telemetry::STAGE_FAILURES;
+use leadway_eventlog::LogError;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A stage that ran this long before it failed starts with a short pause again.
+const HEALTHY: Duration = Duration::from_secs(60);
+
+/// Why a stage ended.
+pub trait Failure: Display {
+    /// Whether another member has taken the stage over: starting again would only fight with it.
+    fn is_fenced(&self) -> bool;
+}
+
+impl Failure for leadway_ingest::Error {
+    fn is_fenced(&self) -> bool {
+        false // whoever follows the log shares it with everybody
+    }
+}
+
+impl Failure for leadway_router::Error {
+    fn is_fenced(&self) -> bool {
+        matches!(self, Self::Log(LogError::Fenced { .. }))
+    }
+}
+
+impl Failure for leadway_dispatcher::Error {
+    fn is_fenced(&self) -> bool {
+        matches!(self, Self::Log(LogError::Fenced { .. }))
+    }
+}
+
+impl Failure for leadway_scoring::ScoringError {
+    fn is_fenced(&self) -> bool {
+        matches!(self, Self::Log(LogError::Fenced { .. }))
+    }
+}
+
+/// Runs `make()` to its end, again after every failure, until `stop` or until another member has taken the stage over.
+pub async fn keep_running<F, E>(name: &'static str, stop: CancellationToken, mut make: impl FnMut() -> F)
+where
+    F: Future<Output = Result<(), E>>,
+    E: Failure,
+{
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times();
+    let mut pause = pauses.build();
+    while !stop.is_cancelled() {
+        let started = Instant::now();
+        let Err(error) = make().await else {
+            if !stop.is_cancelled() {
+                tracing::error!(stage = name, "ended by itself");
+            }
+            return;
+        };
+        metrics::counter!(STAGE_FAILURES, "stage" => name).increment(1);
+        if error.is_fenced() {
+            tracing::error!(stage = name, %error, "ended");
+            return;
+        }
+        if started.elapsed() > HEALTHY {
+            pause = pauses.build();
+        }
+        let wait = pause.next().unwrap_or(Duration::from_secs(5));
+        tracing::error!(stage = name, %error, ?wait, "failed; starting it again");
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[derive(Debug)]
+    enum Broken {
+        Once,
+        TakenOver,
+    }
+
+    impl Display for Broken {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{self:?}")
+        }
+    }
+
+    impl Failure for Broken {
+        fn is_fenced(&self) -> bool {
+            matches!(self, Self::TakenOver)
+        }
+    }
+
+    async fn runs_until(last: impl Fn(&CancellationToken) -> Result<(), Broken>) -> u32 {
+        let stop = CancellationToken::new();
+        let runs = Cell::new(0);
+        keep_running("test", stop.clone(), || {
+            runs.set(runs.get() + 1);
+            let ended = if runs.get() == 4 { last(&stop) } else { Err(Broken::Once) };
+            async { ended }
+        })
+        .await;
+        runs.get()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stage_is_started_again_until_it_is_stopped() {
+        let stopped = |stop: &CancellationToken| {
+            stop.cancel();
+            Ok(())
+        };
+        assert_eq!(runs_until(stopped).await, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stage_that_was_taken_over_is_left_alone() {
+        assert_eq!(runs_until(|_| Err(Broken::TakenOver)).await, 4);
+    }
+}

@@ -1,0 +1,15 @@
+//! End to end: the real server on a free port, scripted clients over real HTTP.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+mod support;
+
+mod api;
+mod arrows;
+mod commands;
+mod crash;
+mod delivery;
+mod formats;
+mod main_path;
+mod operations;
+mod routing;

@@ -1,0 +1,143 @@
+//! What an operator sees and does: readiness, metrics, restarts, rebuilding.
+
+use std::collections::BTreeSet;
+
+use leadway_domain::telemetry::METRICS;
+use leadway_server::inspect;
+use serde_json::json;
+
+use crate::support::{Client, Reply, TestNode, sample_lead};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_tells_that_it_is_ready_and_exposes_only_specified_metrics() {
+    let node = TestNode::start_with(|c| c.http.ops_listen = Some(([127, 0, 0, 1], 0).into())).await;
+    let mut refusals = 1;
+    let client = Client::start(move |_| {
+        refusals -= 1;
+        if refusals >= 0 { Reply::status(500) } else { Reply::ok() }
+    })
+    .await;
+    let key = node.provider("a").await;
+    node.workspace("w", &client).await;
+    node.rule("w", &["Solar"], &["CA"], 1).await;
+    let id = node.accepted("a", &key, &sample_lead(1)).await;
+    node.delivered(id).await;
+
+    let ops = node.node.as_ref().unwrap().addresses.ops;
+    let text = |path: &str| {
+        let request = node.http.get(format!("http://{ops}{path}"));
+        async move { request.send().await.unwrap().text().await.unwrap() }
+    };
+    assert_eq!(text("/healthz").await, "ok\n");
+    assert!(text("/readyz").await.contains("\"ingest\":true"));
+    let exposed = text("/metrics").await;
+    let names: BTreeSet<&str> =
+        exposed.lines().filter_map(|l| l.strip_prefix("# TYPE ")).filter_map(|l| l.split(' ').next()).collect();
+    let specified: BTreeSet<&str> = METRICS.iter().map(|m| m.name).collect();
+    assert!(names.is_subset(&specified), "not specified: {:?}", names.difference(&specified));
+    let on_demand = ["leadway_log_failures_total", "leadway_stage_failures_total", "leadway_unreadable_records_total"];
+    let missing: Vec<_> = specified.difference(&names).filter(|n| !on_demand.contains(n)).collect();
+    assert!(missing.is_empty(), "specified but not exposed: {missing:?}");
+    for personal in ["2132200001", "220-0001", "john@example.com", "Solar Customer"] {
+        assert!(!exposed.contains(personal), "no personal data in metrics: {personal}");
+    }
+    assert!(exposed.contains(r#"leadway_delivery_outcomes_total{workspace="w",result="delivered"}"#), "{exposed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_rebuilt_from_the_log_are_equal() {
+    let mut node = TestNode::start_with(|c| c.embedded.log.partitions = 3).await;
+    let mut count = 0;
+    let client = Client::start(move |_| {
+        count += 1;
+        if count % 3 == 0 { Reply::status(503) } else { Reply::ok() }
+    })
+    .await;
+    let key = node.provider("a").await;
+    node.workspace("w", &client).await;
+    node.rule("w", &["Solar"], &["CA"], 1).await;
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        let mut lead = sample_lead(n);
+        if n % 5 == 0 {
+            lead["zip_code"] = json!("10001"); // matches nothing
+        }
+        if n % 7 == 0 {
+            lead["phone"] = json!("1"); // refused
+            node.lead("a", &key, &lead).await;
+            continue;
+        }
+        ids.push((n, node.accepted("a", &key, &lead).await));
+    }
+    for (n, id) in ids {
+        if n % 5 != 0 {
+            node.delivered(id).await;
+        }
+    }
+    node.stop().await;
+    let config = leadway_config::Config {
+        data: node.data(),
+        embedded: leadway_config::EmbeddedOptions {
+            log: leadway_eventlog::EmbeddedOptions { partitions: 3, ..Default::default() },
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    // A stopped node may have left records that no table has seen: bring them in first.
+    inspect::rebuild(&config).await.unwrap();
+    let before = dump(&node).await;
+    inspect::rebuild(&config).await.unwrap();
+    assert!(before.len() > 200, "{}", before.len());
+    assert!(before == dump(&node).await, "the same rows, byte for byte");
+    node.restart().await;
+    assert_eq!(node.reconciliation().await["differences"], json!([]));
+}
+
+async fn dump(node: &TestNode) -> Vec<(String, leadway_tables::Row)> {
+    let tables = leadway_tables::open_read_only(&node.data().join("tables")).await.unwrap();
+    tables.dump().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_node_on_the_same_folder_is_refused() {
+    let node = TestNode::start().await;
+    let config = leadway_config::Config { data: node.data(), listen: ([127, 0, 0, 1], 0).into(), ..Default::default() };
+    let error = leadway_server::flow::Node::start(config, None).await.err().expect("it must be refused");
+    assert!(format!("{error:#}").contains("log"), "{error:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_lets_requests_under_way_finish_and_loses_nothing() {
+    let mut node = TestNode::start().await;
+    let client = Client::willing().await;
+    let key = node.provider("a").await;
+    node.workspace("w", &client).await;
+    node.rule("w", &["Solar"], &["CA"], 1).await;
+    let mut accepted = Vec::new();
+    let posting = async {
+        for n in 0..2_000 {
+            let url = format!("{}/webhook/provider-a", node.base);
+            let Ok(answer) = node.http.post(url).header("x-api-key", &key).json(&sample_lead(n)).send().await else {
+                break;
+            };
+            if answer.status() != http::StatusCode::ACCEPTED {
+                break;
+            }
+            let body: serde_json::Value = answer.json().await.unwrap();
+            accepted.push(body["lead_id"].as_u64().unwrap());
+        }
+    };
+    let running = node.node.take().unwrap();
+    let stopping = async {
+        client.wait_for(20).await;
+        running.stop().await.unwrap();
+    };
+    let node_ref = &client;
+    futures::future::join(posting, stopping).await;
+    assert!(node_ref.received().len() >= 20);
+    node.restart().await;
+    for id in &accepted {
+        node.delivered(*id).await;
+    }
+    assert_eq!(node.reconciliation().await["differences"], json!([]));
+}

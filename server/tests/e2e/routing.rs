@@ -1,0 +1,116 @@
+//! Scheduling, rules, unrouted leads and assignment by hand.
+
+use http::StatusCode;
+use serde_json::json;
+
+use crate::support::{Client, TestNode, eventually, sample_lead};
+
+fn without_date(n: u32) -> serde_json::Value {
+    let mut lead = sample_lead(n);
+    lead.as_object_mut().unwrap().remove("appointment_date");
+    lead
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lead_without_a_date_waits_for_one() {
+    let node = TestNode::start().await;
+    let client = Client::willing().await;
+    let key = node.provider("a").await;
+    node.workspace("w", &client).await;
+    node.rule("w", &["Solar"], &["CA"], 1).await;
+    let id = node.accepted("a", &key, &without_date(1)).await;
+    let path = format!("/api/leads/{id}/schedule");
+    let scheduled = node.post(&path, json!({"appointment_date": "2030-06-03T17:00:00Z"})).await;
+    assert_eq!(scheduled["appointment_date"], "2030-06-03T17:00:00Z", "{scheduled}");
+    node.delivered(id).await;
+    assert_eq!(client.received()[0].body["appointment_date"], "2030-06-03T17:00:00Z");
+    // A second request is refused: there is one appointment.
+    let (status, problem) = node.call("POST", &path, Some(json!({"appointment_date": "2030-06-04T17:00:00Z"}))).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+    let (status, _) = node.call("POST", "/api/leads/4096000/schedule", Some(json!({}))).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(client.received().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_set_to_schedule_by_itself_takes_the_next_free_slots() {
+    let mut node = TestNode::start().await;
+    let client = Client::willing().await;
+    let key = node.provider("a").await;
+    node.patch("/api/products/Solar", json!({"auto_schedule": true})).await;
+    node.workspace("w", &client).await;
+    node.rule("w", &["Solar"], &["CA"], 1).await;
+    let mut dates = Vec::new();
+    for n in 0..4 {
+        let id = node.accepted("a", &key, &without_date(n)).await;
+        dates.push(node.delivered(id).await["appointment_date"].as_str().unwrap().to_owned());
+        if n == 2 {
+            node.restart().await; // slots taken are remembered
+        }
+    }
+    let mut distinct = dates.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct, dates, "each gets a later slot of its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_matches_nothing_is_held_and_routed_again_when_a_rule_comes() {
+    let node = TestNode::start().await;
+    let client = Client::willing().await;
+    let key = node.provider("a").await;
+    node.workspace("w", &client).await;
+    let id = node.accepted("a", &key, &sample_lead(1)).await;
+    let held = node.appointment(id, |a| a["routing_status"] == "unrouted").await;
+    assert!(held["unrouted_reason"].as_str().unwrap().contains("Solar"), "{held}");
+    let unrouted = node.get("/api/unrouted").await;
+    assert_eq!(unrouted["items"][0]["lead_id"], json!(id), "{unrouted}");
+
+    node.rule("w", &["Solar"], &["90210+25mi"], 1).await;
+    let answer = node.post("/api/unrouted/retry", json!({})).await;
+    assert_eq!(answer["retried"], 1, "{answer}");
+    node.delivered(id).await;
+    eventually("the list of unrouted leads to be empty", async || {
+        let unrouted = node.get("/api/unrouted").await;
+        if unrouted["items"] == json!([]) { Ok(()) } else { Err(unrouted.to_string()) }
+    })
+    .await;
+    assert_eq!(client.received().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_appointment_can_be_assigned_by_hand() {
+    let node = TestNode::start().await;
+    let client = Client::willing().await;
+    let key = node.provider("a").await;
+    node.workspace("w", &client).await;
+    let id = node.accepted("a", &key, &sample_lead(1)).await;
+    node.appointment(id, |a| a["routing_status"] == "unrouted").await;
+    let path = format!("/api/appointments/{id}/assign");
+    let (status, _) = node.call("POST", &path, Some(json!({"workspace_id": "nobody"}))).await;
+    assert!(status.is_client_error(), "{status}");
+    node.post(&path, json!({"workspace_id": "w"})).await;
+    assert_eq!(node.delivered(id).await["routing_method"], "manual");
+    assert_eq!(client.received()[0].body["routing_method"], "manual");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_rule_takes_effect_for_the_next_lead() {
+    let node = TestNode::start().await;
+    let (first, second) = (Client::willing().await, Client::willing().await);
+    let key = node.provider("a").await;
+    node.workspace("first", &first).await;
+    node.workspace("second", &second).await;
+    let rule = node.rule("first", &["Solar"], &["CA"], 2).await;
+    node.rule("second", &["Solar"], &["CA"], 3).await;
+    let one = node.accepted("a", &key, &sample_lead(1)).await;
+    assert_eq!(node.delivered(one).await["workspace_id"], "first");
+    let path = format!("/api/routing-rules/{}", rule["id"].as_str().unwrap());
+    node.patch(&path, json!({"priority": 4})).await;
+    let two = node.accepted("a", &key, &sample_lead(2)).await;
+    assert_eq!(node.delivered(two).await["workspace_id"], "second");
+    let explained = node.get("/api/routing/explain?product_type=Solar&zip_code=90210").await;
+    assert_eq!(explained["winner"]["workspace_id"], "second", "{explained}");
+    let coverage = node.get("/api/routing/coverage").await;
+    assert!(coverage.to_string().contains("first"), "{coverage}");
+}

@@ -1,0 +1,170 @@
+//! What must hold after every history.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::AddAssign;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use leadway_domain::record::{AppointmentRecord, DeliveryRecord, LeadRecord, Outcome, Payload, Topic};
+use leadway_domain::{LeadId, Money};
+use leadway_eventlog::Record;
+use leadway_tables::schema::BillingEventRow;
+use leadway_tables::{MemoryTables, TableRow, Tables};
+
+use crate::world::World;
+
+/// What happened, over all histories.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) histories: u64,
+    pub(crate) crashes: u64,
+    pub(crate) refused_writes: u64,
+    pub(crate) repeated_posts: u64,
+    pub(crate) delivered: u64,
+    pub(crate) retries: u64,
+    pub(crate) given_up: u64,
+    pub(crate) unrouted: u64,
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.histories += other.histories;
+        self.crashes += other.crashes;
+        self.refused_writes += other.refused_writes;
+        self.repeated_posts += other.repeated_posts;
+        self.delivered += other.delivered;
+        self.retries += other.retries;
+        self.given_up += other.given_up;
+        self.unrouted += other.unrouted;
+    }
+}
+
+fn read<P: Payload>(records: &[Record]) -> Vec<(Record, P)> {
+    records.iter().map(|r| (r.clone(), r.decode::<P>().unwrap())).collect()
+}
+
+/// Checks the invariants; panics at the first that does not hold.
+pub(crate) async fn check(world: &World) -> Totals {
+    let mut totals = Totals {
+        histories: 1,
+        crashes: world.crashes,
+        refused_writes: world.trouble.refused.load(Ordering::SeqCst),
+        repeated_posts: world.repeated_posts,
+        ..Totals::default()
+    };
+    let leads = accepted_leads(world).await;
+    let routed = decisions(world, &leads, &mut totals).await;
+    let delivered = outcomes(world, &routed, &mut totals).await;
+    billing(world, &delivered).await;
+    rebuilt_tables_are_equal(world).await;
+    totals
+}
+
+/// 1: what was acknowledged is in the log, once.
+async fn accepted_leads(world: &World) -> BTreeMap<LeadId, bool> {
+    let mut by_external = BTreeMap::new();
+    let mut leads = BTreeMap::new();
+    for (record, lead) in read::<LeadRecord>(&world.records(Topic::Leads).await) {
+        if let LeadRecord::Received(lead) = lead {
+            let id = world.addressing.id(record.address.partition, record.address.offset);
+            by_external.entry(lead.external_id.clone().unwrap()).or_insert_with(Vec::new).push(id);
+            leads.insert(id, lead.appointment_date.is_some() || lead.auto_schedule);
+        }
+    }
+    for (n, id) in world.acknowledged.lock().iter() {
+        let found =
+            by_external.get(&format!("x-{n}")).unwrap_or_else(|| panic!("lead {n} was acknowledged and is lost"));
+        assert!(found.contains(id), "lead {n} was acknowledged as {id} and stands as {found:?}");
+    }
+    leads
+}
+
+/// 2: each lead that wants one has one decision, and at most one appointment.
+async fn decisions(
+    world: &World,
+    leads: &BTreeMap<LeadId, bool>,
+    totals: &mut Totals,
+) -> BTreeMap<LeadId, (Money, bool)> {
+    let mut routed = BTreeMap::new();
+    let mut unrouted: BTreeMap<LeadId, Vec<u32>> = BTreeMap::new();
+    let mut duplicates = BTreeSet::new();
+    for (_, record) in read::<AppointmentRecord>(&world.records(Topic::Appointments).await) {
+        match record {
+            AppointmentRecord::Routed(a) => {
+                let twice = routed.insert(a.appointment_id, (a.price, a.test));
+                assert!(twice.is_none(), "lead {} has two appointments", a.appointment_id);
+            }
+            AppointmentRecord::Unrouted(u) => unrouted.entry(u.lead_id).or_default().push(u.decision),
+            AppointmentRecord::Duplicate(d) => {
+                assert!(duplicates.insert(d.lead_id) && leads.contains_key(&d.first_lead_id), "{d:?}");
+            }
+            AppointmentRecord::Refused(_) => {}
+        }
+    }
+    for (lead, decisions) in &mut unrouted {
+        decisions.sort_unstable();
+        let expected: Vec<u32> = (1..=decisions.len() as u32).collect();
+        assert_eq!(*decisions, expected, "lead {lead}: decisions are numbered one by one");
+    }
+    totals.unrouted += unrouted.len() as u64;
+    for (lead, decided_at_receipt) in leads {
+        let decided = routed.contains_key(lead) || unrouted.contains_key(lead) || duplicates.contains(lead);
+        assert!(decided || !decided_at_receipt, "lead {lead} has no decision");
+        assert!(!(duplicates.contains(lead) && routed.contains_key(lead)), "lead {lead} is a duplicate and was routed");
+    }
+    routed
+}
+
+/// 2, 5: each appointment ends once, and what is recorded as delivered was taken by the client.
+async fn outcomes(world: &World, routed: &BTreeMap<LeadId, (Money, bool)>, totals: &mut Totals) -> BTreeSet<LeadId> {
+    let (mut delivered, mut given_up) = (BTreeSet::new(), BTreeSet::new());
+    for (_, record) in read::<DeliveryRecord>(&world.records(Topic::Deliveries).await) {
+        let id = record.appointment_id;
+        match record.outcome {
+            Outcome::Delivered => assert!(delivered.insert(id), "appointment {id} was delivered twice"),
+            Outcome::GivenUp => assert!(given_up.insert(id), "appointment {id} was given up twice"),
+            Outcome::Retry { .. } => totals.retries += 1,
+            Outcome::Held { .. } => {}
+        }
+    }
+    assert!(delivered.is_disjoint(&given_up), "delivered and given up");
+    let ended: BTreeSet<LeadId> = delivered.union(&given_up).copied().collect();
+    assert_eq!(ended, routed.keys().copied().collect(), "every appointment ends, and nothing else does");
+    let taken = world.clients.taken.lock();
+    for id in &delivered {
+        assert!(taken.contains_key(&id.0), "appointment {id} is recorded as delivered and no client took it");
+    }
+    totals.delivered += delivered.len() as u64;
+    totals.given_up += given_up.len() as u64;
+    delivered.into_iter().filter(|id| routed.get(id).is_some_and(|(_, test)| !test)).collect()
+}
+
+/// 2, 6: one billing event for each delivered appointment, of the amount agreed.
+async fn billing(world: &World, delivered: &BTreeSet<LeadId>) {
+    let mut billed = BTreeMap::new();
+    for (table, row) in world.tables.dump().await.unwrap() {
+        if table == BillingEventRow::TABLE.name {
+            let event = BillingEventRow::from_row(&row).unwrap();
+            let twice = billed.insert(event.appointment_id, event.amount.unwrap());
+            assert!(twice.is_none(), "appointment {} was billed twice", event.appointment_id);
+        }
+    }
+    assert_eq!(billed.keys().copied().collect::<BTreeSet<_>>(), *delivered, "billed is what was delivered");
+    for (_, record) in read::<AppointmentRecord>(&world.records(Topic::Appointments).await) {
+        if let AppointmentRecord::Routed(a) = record {
+            assert!(billed.get(&a.appointment_id).is_none_or(|amount| *amount == a.price), "{}", a.appointment_id);
+        }
+    }
+}
+
+/// 4: the log alone gives the same tables, byte for byte.
+async fn rebuilt_tables_are_equal(world: &World) {
+    let rebuilt = MemoryTables::default();
+    let (log, tables) = (Arc::new(world.log.clone()), Arc::new(rebuilt.clone()));
+    leadway_scoring::rebuild(log, tables, world.addressing, Default::default()).await.unwrap();
+    let (kept, again) = (world.tables.dump().await.unwrap(), rebuilt.dump().await.unwrap());
+    for (a, b) in kept.iter().zip(&again) {
+        assert_eq!(a, b, "the rebuilt row differs");
+    }
+    assert_eq!(kept.len(), again.len());
+}

@@ -1,0 +1,141 @@
+//! A row's data cells as bytes: how many columns, a bit for each that is set, then the set ones in turn.
+//!
+//! Columns after the last one that is set are not counted, so equal rows have equal bytes whatever happened to them,
+//! and a row that was stored before columns were added at the end reads as one in which they are null.
+
+use uuid::Uuid;
+
+use super::reader::Reader;
+use crate::{Column, ColumnKind, Row, Value};
+
+/// The bytes of these cells.
+pub(super) fn encode(cells: &[Option<Value>]) -> Vec<u8> {
+    let counted = cells.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    let counted = cells.get(..counted).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(32);
+    put_varint(&mut bytes, counted.len() as u64);
+    for eight in counted.chunks(8) {
+        bytes.push(eight.iter().rev().fold(0, |bits, cell| bits << 1 | u8::from(cell.is_some())));
+    }
+    for value in counted.iter().flatten() {
+        match value {
+            Value::Text(text) => {
+                put_varint(&mut bytes, text.len() as u64);
+                bytes.extend(text.as_bytes());
+            }
+            Value::Int(number) | Value::Timestamp(number) => put_varint(&mut bytes, zigzag(*number)),
+            Value::Bool(value) => bytes.push(u8::from(*value)),
+            Value::Uuid(id) => bytes.extend(id.as_bytes()),
+        }
+    }
+    bytes
+}
+
+/// Appends a cell per column to `row`; tells what is wrong with bytes that are none. Cells of columns that are not
+/// declared are passed over.
+pub(super) fn decode(columns: &[Column], bytes: &[u8], row: &mut Row) -> Result<(), String> {
+    let mut reader = Reader::new(bytes);
+    let counted = reader.length()?;
+    let set = reader.take(counted.div_ceil(8))?;
+    for (index, column) in columns.iter().enumerate() {
+        let is_set = set.get(index / 8).is_some_and(|bits| bits >> (index % 8) & 1 == 1);
+        row.push(match is_set {
+            true => Some(take_value(&mut reader, column.kind).map_err(|e| format!("{}: {e}", column.name))?),
+            false => None,
+        });
+    }
+    match counted <= columns.len() && !reader.is_empty() {
+        true => Err("it goes on after the last cell".into()),
+        false => Ok(()),
+    }
+}
+
+fn take_value(reader: &mut Reader<'_>, kind: ColumnKind) -> Result<Value, String> {
+    Ok(match kind {
+        ColumnKind::Text => {
+            let length = reader.length()?;
+            let text = std::str::from_utf8(reader.take(length)?).map_err(|e| e.to_string())?;
+            Value::Text(text.to_owned())
+        }
+        ColumnKind::Int => Value::Int(unzigzag(reader.varint()?)),
+        ColumnKind::Timestamp => Value::Timestamp(unzigzag(reader.varint()?)),
+        ColumnKind::Bool => Value::Bool(reader.bool()?),
+        ColumnKind::Uuid => Value::Uuid(Uuid::from_bytes(reader.array()?)),
+    })
+}
+
+fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+/// Small numbers of either sign become small numbers.
+fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)).cast_unsigned()
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::embedded::samples::{ALL_KINDS, value_of};
+
+    fn columns() -> &'static [Column] {
+        &ALL_KINDS.columns[ALL_KINDS.key_columns()..]
+    }
+
+    fn row() -> impl Strategy<Value = Row> {
+        columns().iter().map(|c| proptest::option::of(value_of(c.kind))).collect::<Vec<_>>()
+    }
+
+    fn decoded(columns: &[Column], bytes: &[u8]) -> Result<Row, String> {
+        let mut row = Row::new();
+        decode(columns, bytes, &mut row).map(|()| row)
+    }
+
+    #[test]
+    fn equal_rows_have_equal_bytes_however_many_columns_are_null() {
+        assert_eq!(encode(&vec![None; 40]), [0]);
+        let one = Some(Value::Bool(true));
+        assert_eq!(encode(&[one.clone(), None, None]), encode(&[one]));
+    }
+
+    #[test]
+    fn a_cell_that_is_cut_off_or_followed_by_more_is_refused() {
+        let bytes = encode(&[Some(Value::Text("abc".into()))]);
+        assert!(decoded(columns(), &bytes).is_ok());
+        assert!(decoded(columns(), &bytes[..bytes.len() - 1]).is_err());
+        assert!(decoded(columns(), &[bytes, vec![0]].concat()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn cells_decode_to_what_was_encoded(row in row()) {
+            prop_assert_eq!(decoded(columns(), &encode(&row)), Ok(row));
+        }
+
+        #[test]
+        fn rows_outlive_columns_added_at_the_end(row in row(), before in 0usize..6) {
+            let old = encode(&row[..before]);
+            let mut expected = row[..before].to_vec();
+            expected.resize(columns().len(), None);
+            prop_assert_eq!(decoded(columns(), &old), Ok(expected));
+            prop_assert_eq!(decoded(&columns()[..before], &encode(&row)), Ok(row[..before].to_vec()));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            if let Ok(row) = decoded(columns(), &bytes) {
+                prop_assert_eq!(decoded(columns(), &encode(&row)), Ok(row));
+            }
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The LMDB environment: one database, in which a key's first byte is its table's number. Number 0 is the store's own:
+//! the declarations that it was made with, and how far each partition of the log has been applied.
+//!
+//! Everything here blocks: reads for a few microseconds when the pages are in memory, writes for as long as a batch
+//! takes.
+
+use std::collections::HashMap;
+use std::ops::Bound;
+use std::path::Path;
+
+use heed::types::Bytes;
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
+use leadway_domain::record::Topic;
+use leadway_domain::{Offset, Partition};
+
+use super::declared::Declared;
+use super::fold::{Change, fold, merge};
+use super::{cells, key};
+use crate::{Applied, Key, Range, Row, Table, TablesError, Value, Write};
+
+/// Where the declarations stand.
+const DECLARATIONS: &[u8] = &[0, b'd'];
+/// What the keys of positions begin with.
+const POSITIONS: &[u8] = &[0, b'p'];
+/// The first key that a row can have.
+const FIRST_ROW: &[u8] = &[1];
+
+/// Positions by topic and partition.
+pub(super) type Positions = HashMap<(Topic, Partition), Offset>;
+
+/// Whose files were found in the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// None: they were made.
+    New,
+    /// Ours, of these declarations.
+    Ours,
+    /// Ours, of other declarations.
+    OtherDeclarations,
+}
+
+/// The open environment.
+#[derive(Debug)]
+pub(super) struct Store {
+    env: Env<WithoutTls>,
+    db: Database<'static, Bytes, Bytes>,
+    declared: Declared,
+}
+
+impl Store {
+    /// Opens the folder for writing, making the files if there are none.
+    pub(super) fn open(
+        folder: &Path,
+        map_size: usize,
+        readers: u32,
+        declared: Declared,
+    ) -> Result<(Self, Found), TablesError> {
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options.map_size(map_size).max_readers(readers);
+        let env = open_env(&options, EnvFlags::NO_SYNC, folder)?;
+        // Readers of processes that were killed would keep pages from being used again.
+        env.clear_stale_readers().map_err(failed)?;
+        let txn = env.write_txn().map_err(failed)?;
+        let made = env.create_databases_and_commit(txn, |opener, txn| {
+            opener.create_database::<Bytes, Bytes>(txn, None).map(CommitOrAbort::<_, ()>::Commit)
+        });
+        let db = made.map_err(failed)?.commit().ok_or_else(|| no_database(folder))?;
+        let store = Self { env, db, declared };
+        let found = store.found(folder)?;
+        if found == Found::New {
+            store.change(|txn| store.put(txn, DECLARATIONS, declared.fingerprint().as_bytes()))?;
+        }
+        Ok((store, found))
+    }
+
+    /// Opens the folder for reading, also while another process writes.
+    pub(super) fn open_read_only(folder: &Path, declared: Declared) -> Result<(Self, Found), TablesError> {
+        let options = EnvOpenOptions::new().read_txn_without_tls();
+        let env = open_env(&options, EnvFlags::READ_ONLY, folder)?;
+        let txn = env.read_txn().map_err(failed)?;
+        let opened = env.open_databases_and_commit(txn, |opener, txn| {
+            opener.open_database::<Bytes, Bytes>(txn, None).map(CommitOrAbort::<_, ()>::Commit)
+        });
+        let db = opened.map_err(failed)?.commit().flatten().ok_or_else(|| no_database(folder))?;
+        let store = Self { env, db, declared };
+        let found = store.found(folder)?;
+        Ok((store, found))
+    }
+
+    fn found(&self, folder: &Path) -> Result<Found, TablesError> {
+        let txn = self.read()?;
+        match self.db.get(&txn, DECLARATIONS).map_err(failed)? {
+            Some(stored) if stored == self.declared.fingerprint().as_bytes() => Ok(Found::Ours),
+            Some(_) => Ok(Found::OtherDeclarations),
+            None if self.db.is_empty(&txn).map_err(failed)? => Ok(Found::New),
+            None => Err(TablesError::Unusable(format!(
+                "{} holds another program's LMDB files: give leadway a data folder of its own",
+                folder.display()
+            ))),
+        }
+    }
+
+    pub(super) fn get(&self, table: &Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
+        let txn = self.read()?;
+        self.stored_row(&txn, table, key, &key::encode(table, key))
+    }
+
+    pub(super) fn scan(&self, table: &Table, partition: &[Value], range: &Range) -> Result<Vec<Row>, TablesError> {
+        let prefixed = |bound: &Key| key::encode(table, partition.iter().chain(bound));
+        let all = key::encode(table, partition);
+        let end = range.before.as_ref().map(prefixed).or_else(|| key::after(&all));
+        let start = range.from.as_ref().map_or(all, prefixed);
+        if end.as_ref().is_some_and(|end| *end <= start) {
+            return Ok(Vec::new());
+        }
+        let bounds = (Bound::Included(start.as_slice()), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
+        let txn = self.read()?;
+        let row = |entry: heed::Result<(&[u8], &[u8])>| {
+            let (key, cells) = entry.map_err(failed)?;
+            decode_row(table, key, cells)
+        };
+        match range.descending {
+            false => self.db.range(&txn, &bounds).map_err(failed)?.take(range.limit).map(row).collect(),
+            true => self.db.rev_range(&txn, &bounds).map_err(failed)?.take(range.limit).map(row).collect(),
+        }
+    }
+
+    /// Every row, by table number and key.
+    pub(super) fn dump(&self) -> Result<Vec<(String, Row)>, TablesError> {
+        let txn = self.read()?;
+        let rows = (Bound::Included(FIRST_ROW), Bound::Unbounded);
+        let entries = self.db.range(&txn, &rows).map_err(failed)?;
+        let row = |entry: heed::Result<(&[u8], &[u8])>| {
+            let (key, cells) = entry.map_err(failed)?;
+            let table = key.first().and_then(|id| self.declared.table(*id));
+            let table = table.ok_or_else(|| TablesError::Unusable("a row of no declared table is stored".into()))?;
+            Ok((table.name.to_owned(), decode_row(table, key, cells)?))
+        };
+        entries.map(row).collect()
+    }
+
+    /// How far each partition has been applied.
+    pub(super) fn positions(&self) -> Result<Positions, TablesError> {
+        let txn = self.read()?;
+        let entries = self.db.prefix_iter(&txn, POSITIONS).map_err(failed)?;
+        entries.map(|entry| entry.map_err(failed).and_then(|(key, next)| decode_position(key, next))).collect()
+    }
+
+    /// How far one partition has been applied.
+    pub(super) fn position(&self, topic: Topic, partition: Partition) -> Result<Offset, TablesError> {
+        self.position_in(&*self.read()?, topic, partition)
+    }
+
+    /// Applies a batch, or nothing of it; tells how many rows it changed.
+    pub(super) fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<u64, TablesError> {
+        let changes = fold(writes);
+        self.change(|txn| {
+            for position in positions {
+                self.advance(txn, *position)?;
+            }
+            let mut changed = 0;
+            for (key, (table, change)) in changes {
+                self.check_declared(table)?;
+                changed += u64::from(self.apply(txn, table, &key, change)?);
+            }
+            Ok(changed)
+        })
+    }
+
+    /// Sets the row if `expected` stands there; tells whether it did.
+    pub(super) fn compare_and_set(
+        &self,
+        table: &'static Table,
+        expected: Option<&Row>,
+        row: Row,
+    ) -> Result<bool, TablesError> {
+        self.check_declared(table)?;
+        let (key, data): (Vec<_>, Vec<_>) = row.into_iter().enumerate().partition(|(i, _)| *i < table.key_columns());
+        let key: Key = key.into_iter().filter_map(|(_, cell)| cell).collect();
+        let data: Row = data.into_iter().map(|(_, cell)| cell).collect();
+        let bytes = key::encode(table, &key);
+        self.change(|txn| {
+            if self.stored_row(txn, table, &key, &bytes)?.as_ref() != expected {
+                return Ok(false);
+            }
+            self.put(txn, &bytes, &cells::encode(&data)).map(|()| true)
+        })
+    }
+
+    /// Removes every row and position.
+    pub(super) fn clear(&self) -> Result<(), TablesError> {
+        self.change(|txn| {
+            self.db.clear(txn).map_err(failed)?;
+            self.put(txn, DECLARATIONS, self.declared.fingerprint().as_bytes())
+        })
+    }
+
+    /// Makes everything durable.
+    pub(super) fn sync(&self) -> Result<(), TablesError> {
+        self.env.force_sync().map_err(failed)
+    }
+
+    fn read(&self) -> Result<RoTxn<'_, WithoutTls>, TablesError> {
+        match self.env.read_txn() {
+            // Places of processes that were killed are taken until somebody looks.
+            Err(heed::Error::Mdb(MdbError::ReadersFull)) => {
+                self.env.clear_stale_readers().map_err(failed)?;
+                self.env.read_txn().map_err(failed)
+            }
+            other => other.map_err(failed),
+        }
+    }
+
+    /// Does it in one transaction; an error takes everything back.
+    fn change<T>(&self, work: impl FnOnce(&mut RwTxn<'_>) -> Result<T, TablesError>) -> Result<T, TablesError> {
+        let mut txn = self.env.write_txn().map_err(failed)?;
+        let done = work(&mut txn)?;
+        txn.commit().map_err(failed)?;
+        Ok(done)
+    }
+
+    fn put(&self, txn: &mut RwTxn<'_>, key: &[u8], value: &[u8]) -> Result<(), TablesError> {
+        self.db.put(txn, key, value).map_err(failed)
+    }
+
+    fn apply(&self, txn: &mut RwTxn<'_>, table: &Table, key: &[u8], change: Change) -> Result<bool, TablesError> {
+        let cells = match change {
+            Change::Delete => return self.db.delete(txn, key).map_err(failed),
+            Change::Replace(cells) => cells,
+            Change::Merge(newer) => match self.db.get(txn, key).map_err(failed)? {
+                None => newer,
+                Some(stored) => {
+                    let mut cells = Row::with_capacity(newer.len());
+                    cells::decode(table.data_columns(), stored, &mut cells).map_err(|e| unreadable(table, e))?;
+                    merge(&mut cells, newer);
+                    cells
+                }
+            },
+        };
+        self.put(txn, key, &cells::encode(&cells)).map(|()| true)
+    }
+
+    fn advance(&self, txn: &mut RwTxn<'_>, position: Applied) -> Result<(), TablesError> {
+        let stored = self.position_in(txn, position.topic, position.partition)?;
+        if position.next <= stored {
+            return Err(TablesError::Stale(format!("{position:?} is not ahead of {stored:?}")));
+        }
+        self.put(txn, &position_key(position.topic, position.partition), &position.next.0.to_be_bytes())
+    }
+
+    fn position_in(&self, txn: &RoTxn<'_>, topic: Topic, partition: Partition) -> Result<Offset, TablesError> {
+        let key = position_key(topic, partition);
+        let stored = self.db.get(txn, &key).map_err(failed)?;
+        stored.map_or(Ok(Offset(0)), |next| decode_position(&key, next).map(|(_, next)| next))
+    }
+
+    fn stored_row(
+        &self,
+        txn: &RoTxn<'_>,
+        table: &Table,
+        key: &[Value],
+        bytes: &[u8],
+    ) -> Result<Option<Row>, TablesError> {
+        let Some(stored) = self.db.get(txn, bytes).map_err(failed)? else { return Ok(None) };
+        let mut row = Row::with_capacity(table.columns.len());
+        row.extend(key.iter().cloned().map(Some));
+        cells::decode(table.data_columns(), stored, &mut row).map_err(|e| unreadable(table, e))?;
+        Ok(Some(row))
+    }
+
+    /// Rows of tables that the store does not know could not be read back.
+    fn check_declared(&self, table: &Table) -> Result<(), TablesError> {
+        match self.declared.table(table.id) {
+            Some(declared) if declared.name == table.name && declared.columns.len() == table.columns.len() => Ok(()),
+            _ => Err(TablesError::Mismatch { table: table.name, reason: "the store was not opened with it".into() }),
+        }
+    }
+}
+
+// The two unsafe calls of the crate. `NO_SYNC` gives up durability (see `folder`), and mapping a file asks that nobody
+// else changes it: the folder is ours, one writer at a time (`Folder`), and readers come through LMDB's own lock file.
+#[allow(unsafe_code)]
+fn open_env(
+    options: &EnvOpenOptions<WithoutTls>,
+    flags: EnvFlags,
+    folder: &Path,
+) -> Result<Env<WithoutTls>, TablesError> {
+    let mut options = options.clone();
+    let opened = unsafe {
+        options.flags(flags);
+        options.open(folder)
+    };
+    opened.map_err(|error| {
+        TablesError::Unusable(format!(
+            "the tables in {} cannot be opened: {error}. If their files are damaged, remove the folder: \
+             the tables are rebuilt from the log",
+            folder.display()
+        ))
+    })
+}
+
+fn no_database(folder: &Path) -> TablesError {
+    TablesError::Unusable(format!("there are no tables in {}", folder.display()))
+}
+
+fn position_key(topic: Topic, partition: Partition) -> Vec<u8> {
+    [POSITIONS, topic.name().as_bytes(), &partition.0.to_be_bytes()].concat()
+}
+
+fn decode_position(key: &[u8], next: &[u8]) -> Result<((Topic, Partition), Offset), TablesError> {
+    let parts = key.strip_prefix(POSITIONS).and_then(|key| key.split_last_chunk::<4>());
+    let named = parts.and_then(|(name, partition)| {
+        let topic = Topic::ALL.into_iter().find(|topic| topic.name().as_bytes() == name)?;
+        Some((topic, Partition(u32::from_be_bytes(*partition))))
+    });
+    match (named, <[u8; 8]>::try_from(next)) {
+        (Some(named), Ok(next)) => Ok((named, Offset(u64::from_be_bytes(next)))),
+        _ => Err(TablesError::Unusable("a position is stored that cannot be read: rebuild the tables".into())),
+    }
+}
+
+fn decode_row(table: &Table, key: &[u8], stored: &[u8]) -> Result<Row, TablesError> {
+    let key = key::decode(table, key).map_err(|e| unreadable(table, e))?;
+    let mut row = Row::with_capacity(table.columns.len());
+    row.extend(key.into_iter().map(Some));
+    cells::decode(table.data_columns(), stored, &mut row).map_err(|e| unreadable(table, e))?;
+    Ok(row)
+}
+
+fn unreadable(table: &Table, reason: String) -> TablesError {
+    TablesError::Unreadable { table: table.name, reason }
+}
+
+/// What an error of LMDB means to the caller.
+fn failed(error: heed::Error) -> TablesError {
+    match error {
+        heed::Error::Mdb(MdbError::MapFull) => {
+            TablesError::Unavailable("they have reached tables.map_bytes: raise it and restart".into())
+        }
+        heed::Error::Mdb(MdbError::ReadersFull) => {
+            TablesError::Unavailable("tables.max_readers reads are under way".into())
+        }
+        // The writer has grown the file beyond what this process mapped.
+        heed::Error::Mdb(MdbError::MapResized) => TablesError::Unavailable("they have grown: open them anew".into()),
+        heed::Error::Mdb(MdbError::Panic) => {
+            TablesError::Unusable("the tables' file could not be written to its end: restart leadway".into())
+        }
+        // The disk is full or failing; LMDB tells a write that was cut short as EIO.
+        heed::Error::Io(error) => TablesError::Unavailable(format!("{error} (is the disk full?)")),
+        other => TablesError::Unusable(format!("the tables' file cannot be used: {other}")),
+    }
+}

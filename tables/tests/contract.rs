@@ -1,0 +1,73 @@
+//! What every provider of tables keeps, run over each of them; and what the embedded one keeps besides.
+
+// Helpers of tests may fail like tests; clippy knows only functions that are tests themselves.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod contract {
+    pub(crate) mod cases;
+    pub(crate) mod declarations;
+    mod embedded;
+    mod equal;
+    mod processes;
+}
+
+use std::sync::Arc;
+
+use leadway_tables::{EmbeddedOptions, MemoryTables, Tables, open_declared};
+use tempfile::TempDir;
+
+/// Small, so that a test can fill it.
+const MAP_BYTES: u64 = 64 << 20;
+
+fn options(folder: &TempDir) -> EmbeddedOptions {
+    EmbeddedOptions { folder: folder.path().join("tables"), map_bytes: MAP_BYTES, ..EmbeddedOptions::default() }
+}
+
+async fn embedded(folder: &TempDir) -> Arc<dyn Tables> {
+    open_declared(options(folder), contract::declarations::ALL).await.unwrap()
+}
+
+macro_rules! contract {
+    ($($case:ident),* $(,)?) => {
+        mod memory_keeps {
+            $(#[tokio::test] async fn $case() {
+                super::contract::cases::$case(&super::MemoryTables::default()).await;
+            })*
+        }
+        mod embedded_keeps {
+            $(#[tokio::test] async fn $case() {
+                let folder = tempfile::tempdir().unwrap();
+                super::contract::cases::$case(&*super::embedded(&folder).await).await;
+            })*
+        }
+    };
+}
+
+contract! {
+    an_upsert_sets_the_cells_it_has_and_leaves_the_others,
+    a_row_of_nothing_but_its_key_is_a_row,
+    a_delete_removes_one_row_and_may_find_none,
+    changes_of_one_batch_are_applied_in_order,
+    integers_scan_by_value,
+    timestamps_scan_by_value,
+    texts_scan_by_bytes,
+    uuids_and_booleans_scan_by_bytes,
+    later_columns_of_a_key_decide_among_equal_ones,
+    a_scan_keeps_to_its_bounds_direction_and_limit,
+    bounds_may_be_beginnings_of_keys,
+    a_scan_of_more_rows_than_are_read_inline_is_the_same,
+    a_partition_does_not_see_its_neighbours,
+    tables_do_not_see_each_other,
+    a_batch_carries_its_positions,
+    a_batch_that_was_applied_is_refused_and_changes_nothing,
+    one_stale_position_refuses_the_whole_batch,
+    a_waiter_wakes_when_its_position_is_applied,
+    compare_and_set_sets_only_what_was_expected,
+    compare_and_set_replaces_the_whole_row,
+    what_does_not_fit_is_refused_before_anything_is_touched,
+    a_key_may_be_as_long_as_the_store_takes_and_no_longer,
+    clear_removes_rows_and_positions,
+    a_dump_has_every_row_by_table_and_key,
+    a_large_cell_is_kept,
+    writers_side_by_side_lose_nothing,
+}

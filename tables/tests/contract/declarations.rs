@@ -1,0 +1,69 @@
+//! Tables of the tests' own, with every kind of column in a key.
+
+use leadway_domain::Timestamp;
+use leadway_tables::{Table, table};
+use uuid::Uuid;
+
+table! {
+    /// Text in both parts of the key.
+    pub struct NoteRow = 1 "notes" {
+        partition {
+            /// Whose.
+            owner: String,
+        }
+        clustering {
+            /// Which.
+            title: String,
+            /// Which of these.
+            number: i64,
+        }
+        data {
+            /// Any text.
+            text: String,
+            /// Any number.
+            count: i64,
+            /// Any moment.
+            at: Timestamp,
+        }
+    }
+}
+
+table! {
+    /// The other kinds.
+    pub struct MomentRow = 2 "moments" {
+        partition {
+            /// Any integer.
+            shard: i64,
+        }
+        clustering {
+            /// When.
+            at: Timestamp,
+            /// Whether.
+            flag: bool,
+            /// Which.
+            id: Uuid,
+        }
+        data {
+            /// Any truth.
+            done: bool,
+            /// Any id.
+            other: Uuid,
+        }
+    }
+}
+
+table! {
+    /// A table of two partition columns and nothing else.
+    pub struct PairRow = 3 "pairs" {
+        partition {
+            /// One.
+            left: String,
+            /// The other.
+            right: String,
+        }
+        clustering {}
+        data {}
+    }
+}
+
+pub(crate) const ALL: &[&Table] = &[NoteRow::TABLE, MomentRow::TABLE, PairRow::TABLE];
