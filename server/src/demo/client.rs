@@ -1,5 +1,6 @@
 //! A small client system: receives appointments, verifies their signatures as any client would, and now and then fails.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub(crate) struct Receiver {
 #[derive(Default)]
 struct Shared {
     verifiers: DashMap<String, standardwebhooks::Webhook>,
+    /// Appointments that were refused once, to be tried again.
+    refused: Mutex<BTreeSet<u64>>,
     received: Mutex<Counts>,
 }
 
@@ -77,12 +80,12 @@ async fn receive(
         return (StatusCode::UNAUTHORIZED, r#"{"error": "signature"}"#);
     }
     let appointment: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    // Every fifth appointment meets a client that is busy at its first attempt.
+    // Every fifth appointment meets a client that is busy at the first attempt.
     let text = |field: &str| appointment.get(field).and_then(|v| v.as_str()).unwrap_or_default();
     let id = appointment.get("appointment_id").and_then(serde_json::Value::as_u64).unwrap_or_default();
     let mut counts = state.received.lock();
-    let first_refusal = (id / 4096).is_multiple_of(5) && counts.refused <= counts.taken / 5 && counts.taken > 0;
-    if first_refusal {
+    let busy = (counts.taken + counts.refused) % 5 == 4 && state.refused.lock().insert(id);
+    if busy {
         counts.refused += 1;
         println!("  {id:>10}  ✗ {workspace} answers 503 (busy); it is tried again");
         return (StatusCode::SERVICE_UNAVAILABLE, r#"{"error": "busy"}"#);

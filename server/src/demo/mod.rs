@@ -31,6 +31,7 @@ pub async fn run(mut config: Config, options: DemoOptions, stop: CancellationTok
     let folder = tempfile::Builder::new().prefix("leadway-demo-").tempdir()?;
     config.data = folder.path().to_owned();
     config.dispatcher.allow_private_targets = true;
+    config.dispatcher.first_retry_ms = 2_000; // nobody watches a demo for long
     config.listen = free_address(config.listen).await?;
     config.logging.filter = "warn".into();
 
@@ -68,6 +69,7 @@ async fn free_address(asked: SocketAddr) -> anyhow::Result<SocketAddr> {
 }
 
 /// The management API, as an operator's program uses it.
+#[derive(Clone)]
 pub struct Api {
     base: String,
     key: String,

@@ -27,40 +27,68 @@ pub(crate) enum Style {
     Form,
 }
 
-/// Workspaces: id, name, business type, rate, and the rule that feeds it (products, ZIPs, priority).
-type Workspace = (&'static str, &'static str, &'static str, u32, &'static [&'static str], &'static [&'static str], u32);
+/// A client business, and the rule that feeds it.
+struct SampleWorkspace {
+    id: &'static str,
+    name: &'static str,
+    business_type: &'static str,
+    payment_rate: u32,
+    product_types: &'static [&'static str],
+    zip_codes: &'static [&'static str],
+}
 
-const WORKSPACES: [Workspace; 4] = [
-    ("solar_west_coast", "Solar West Coast Team", "Solar Installation", 150, &["Solar", "Battery"], &["CA", "NV"], 1),
-    (
-        "hvac_northeast",
-        "HVAC Northeast Division",
-        "HVAC Services",
-        125,
-        &["HVAC", "Heat Pump"],
-        &["NY", "NJ", "10001+60mi"],
-        2,
-    ),
-    ("kitchens_chicago", "Lakeside Kitchens", "Remodeling", 100, &["Kitchen", "Bathroom"], &["606*", "60601+25mi"], 1),
-    ("roofs_nationwide", "Evergreen Roofing", "Roofing", 90, &["Roofing", "Gutters"], &["00501-99950"], 5),
+const WORKSPACES: [SampleWorkspace; 4] = [
+    SampleWorkspace {
+        id: "solar_west_coast",
+        name: "Solar West Coast Team",
+        business_type: "Solar Installation",
+        payment_rate: 150,
+        product_types: &["Solar", "Battery"],
+        zip_codes: &["CA", "NV", "606*"],
+    },
+    SampleWorkspace {
+        id: "hvac_northeast",
+        name: "HVAC Northeast Division",
+        business_type: "HVAC Services",
+        payment_rate: 125,
+        product_types: &["HVAC", "Heat Pump"],
+        zip_codes: &["NY", "10001+60mi", "90001-96199"],
+    },
+    SampleWorkspace {
+        id: "lakeside_kitchens",
+        name: "Lakeside Kitchens",
+        business_type: "Remodeling",
+        payment_rate: 100,
+        product_types: &["Kitchen", "Bathroom"],
+        zip_codes: &["60601+25mi", "NY", "CA"],
+    },
+    SampleWorkspace {
+        id: "evergreen_roofing",
+        name: "Evergreen Roofing",
+        business_type: "Roofing",
+        payment_rate: 90,
+        product_types: &["Roofing", "Gutters"],
+        zip_codes: &["00501-99950"],
+    },
 ];
 
 /// Makes them all through the API; returns the providers with their keys.
 pub(crate) async fn set_up(api: &Api, receiver: &Receiver) -> anyhow::Result<Vec<SampleProvider>> {
-    for (id, name, business, rate, products, zips, priority) in WORKSPACES {
+    for workspace in &WORKSPACES {
+        let SampleWorkspace { id, name, business_type, payment_rate, product_types, zip_codes } = workspace;
         let made = api
             .post(
                 "/api/workspaces",
                 &json!({
                     "id": id, "name": name, "outbound_webhook_url": receiver.url(id), "webhook_active": true,
-                    "business_type": business, "payment_rate": rate,
+                    "business_type": business_type, "payment_rate": payment_rate,
                 }),
             )
             .await?;
         receiver.trust(id, text(&made, "signing_secret")?);
         api.post(
             "/api/routing-rules",
-            &json!({"workspace_id": id, "product_types": products, "zip_codes": zips, "priority": priority, "is_active": true}),
+            &json!({"workspace_id": id, "product_types": product_types, "zip_codes": zip_codes, "priority": 1, "is_active": true}),
         )
         .await?;
     }

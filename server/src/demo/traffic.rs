@@ -148,7 +148,19 @@ async fn post(api: &Api, provider: &SampleProvider, p: &Prospect) -> anyhow::Res
         p.zip,
         body.get("status").and_then(Value::as_str).unwrap_or("refused")
     );
+    tokio::spawn(tell_if_unrouted(api.clone(), id));
     Ok(())
+}
+
+/// Tells of a lead that no rule takes.
+#[allow(clippy::print_stdout)] // the terminal is the demo's output
+async fn tell_if_unrouted(api: Api, id: u64) {
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let appointment = api.get(&format!("/api/appointments/{id}")).await.unwrap_or_default();
+    if let Some(reason) = appointment.get("unrouted_reason").and_then(Value::as_str) {
+        let reason = reason.split(';').next().unwrap_or_default();
+        println!("  {id:>10}  … held: {reason}");
+    }
 }
 
 /// What the API says so far.
@@ -158,12 +170,22 @@ pub(crate) async fn summary(api: &Api, receiver: &Receiver) -> anyhow::Result<()
     let range = format!("from={day}&to={}", day.tomorrow()?);
     let performance = api.get(&format!("/api/analytics/performance?{range}")).await?;
     let reconciliation = api.get(&format!("/api/billing/reconciliation?{range}")).await?;
+    let total = |field: &str| performance.pointer(&format!("/rows/0/{field}")).cloned().unwrap_or_default();
+    let (leads, appointments, unrouted) = (total("leads"), total("appointments"), total("unrouted"));
+    println!("\n  — {leads} leads, {appointments} appointments, {} delivered, {unrouted} held", total("delivered"));
+    println!(
+        "  — routing p50 {} ms, p99 {} ms; delivery p50 {} ms, p99 {} ms",
+        total("routing_latency/p50_ms"),
+        total("routing_latency/p99_ms"),
+        total("delivery_latency/p50_ms"),
+        total("delivery_latency/p99_ms")
+    );
     let counts = receiver.counts();
     println!(
-        "\n  — received by clients: {} (refused once: {}, bad signatures: {})",
+        "  — clients took {}, were busy {} times, met {} bad signatures",
         counts.taken, counts.refused, counts.forged
     );
-    println!("  — performance: {performance}");
-    println!("  — reconciliation: {reconciliation}\n");
+    let differences = reconciliation.get("differences_total").and_then(Value::as_u64).unwrap_or_default();
+    println!("  — billed ${}; reconciliation finds {differences} differences\n", total("revenue"));
     Ok(())
 }
