@@ -122,8 +122,10 @@ pub struct HttpOptions {
     pub ops_listen: Option<SocketAddr>,
     /// Most connections open at once; a further one waits until one is closed.
     pub max_connections: usize,
-    /// How long a request's head may take to arrive, in milliseconds.
+    /// How long a request's head may take to arrive, in milliseconds; a new connection's first one too.
     pub header_timeout_ms: u64,
+    /// How long a connection may stay open without a request, in milliseconds.
+    pub idle_timeout_ms: u64,
     /// Most requests under way at once on one HTTP/2 connection.
     pub http2_max_streams: u32,
 }
@@ -136,6 +138,7 @@ impl Default for HttpOptions {
             ops_listen: None,
             max_connections: 10_000,
             header_timeout_ms: 10_000,
+            idle_timeout_ms: 75_000,
             http2_max_streams: 256,
         }
     }

@@ -149,6 +149,29 @@ impl Source {
     }
 }
 
+/// Numbers for which 0 has a meaning; every other number is at least 1.
+const MAY_BE_ZERO: [&str; 8] = [
+    "drain_seconds",
+    "dispatcher.circuit_failures",
+    "dispatcher.drain_seconds",
+    "dispatcher.first_retry_ms",
+    "dispatcher.idle_connection_seconds",
+    "dispatcher.max_retry_after_seconds",
+    "ingest.follow_pause_ms",
+    "scoring.linger_ms",
+];
+
+/// The first number of `value`, at `path`, that is 0 and must not be.
+fn zero(value: &Value, path: &str) -> Option<String> {
+    match value {
+        Value::Integer(0) if !MAY_BE_ZERO.contains(&path) => Some(path.to_owned()),
+        Value::Table(table) => table.iter().find_map(|(name, inner)| {
+            zero(inner, &if path.is_empty() { name.clone() } else { format!("{path}.{name}") })
+        }),
+        _ => None,
+    }
+}
+
 /// What types cannot say.
 fn check(config: &Config, source: &Source) -> Result<(), ConfigError> {
     let rule = |ok: bool, path: &str, message: &str| match ok {
@@ -163,6 +186,16 @@ fn check(config: &Config, source: &Source) -> Result<(), ConfigError> {
     rule((100..=600_000).contains(&config.http.header_timeout_ms), "http.header_timeout_ms", "must be 100 to 600000")?;
     rule((1..=10_000).contains(&config.http.http2_max_streams), "http.http2_max_streams", "must be 1 to 10000")?;
     rule((1..=4_096).contains(&config.embedded.log.partitions), "embedded.log.partitions", "must be 1 to 4096")?;
+    rule((100..=3_600_000).contains(&config.http.idle_timeout_ms), "http.idle_timeout_ms", "must be 100 to 3600000")?;
+    let within = config.router.dedupe_window_seconds <= u64::from(config.ingest.dedupe_window_seconds);
+    rule(within, "router.dedupe_window_seconds", "must be at most ingest.dedupe_window_seconds")?;
+    let written = Value::try_from(config).map_err(|e| ConfigError::new(Place::Elsewhere, e.to_string()))?;
+    if let Some(path) = zero(&written, "") {
+        return rule(false, &path, "must be at least 1");
+    }
+    if let Err(error) = config.dispatcher.check() {
+        return Err(ConfigError::new(Place::Elsewhere, error.to_string()));
+    }
     if let Some(path) = &config.zip_list {
         rule(path.is_file(), "zip_list", &format!("must name a file that is there; {} is not", path.display()))?;
     }
@@ -224,6 +257,20 @@ mod tests {
         }
         let stage = with_file("stages = [\"ingest\", \"cook\"]\n", &[]).unwrap_err();
         assert!(stage.contains("cook") && stage.contains("router"), "{stage}");
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_refused_where_it_stands() {
+        let error = with_file("[ingest]\nmax_leads_per_request = 0\n", &[]).unwrap_err();
+        assert!(
+            error.contains("line 2") && error.contains("ingest.max_leads_per_request must be at least 1"),
+            "{error}"
+        );
+        let error = with_file("", &[("LEADWAY_DISPATCHER__RETRY_FACTOR", "0.5")]).unwrap_err();
+        assert!(error.contains("dispatcher.retry_factor"), "{error}");
+        let longer = with_file("[router]\ndedupe_window_seconds = 100000\n", &[]).unwrap_err();
+        assert!(longer.contains("line 2") && longer.contains("ingest.dedupe_window_seconds"), "{longer}");
+        assert!(with_file("[scoring]\nlinger_ms = 0\n", &[]).is_ok());
     }
 
     #[test]

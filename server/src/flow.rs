@@ -138,6 +138,7 @@ impl Node {
         let stopped = async { while self.stages.join_next().await.is_some() {} };
         if tokio::time::timeout(self.drain + Duration::from_secs(5), stopped).await.is_err() {
             tracing::warn!("stages still busy at the end of the drain are cut off; the log has what they need");
+            self.stages.shutdown().await;
         }
         self.parts.tables.sync().await?;
         // Whoever still reads lets go within moments; then the log writes what waits and frees its folder.
@@ -178,14 +179,14 @@ fn start_stages(
     let p = || parts.clone();
     if runs(StageName::Scoring) {
         let (parts, options, token) = (p(), config.scoring.clone(), stop.clone());
-        tasks.spawn(keep_running("scoring", stop.clone(), move || {
+        tasks.spawn(keep_running("scoring", readiness.clone(), stop.clone(), move || {
             leadway_scoring::Scoring::new(parts.log.clone(), parts.tables.clone(), parts.addressing, options.clone())
                 .run(token.clone())
         }));
     }
     if runs(StageName::Router) {
         let (parts, matcher, options, token) = (p(), matcher.clone(), config.router.clone(), stop.clone());
-        tasks.spawn(keep_running("router", stop.clone(), move || {
+        tasks.spawn(keep_running("router", readiness.clone(), stop.clone(), move || {
             let Parts { log, tables, zips, clock, addressing, .. } = parts.clone();
             let deps = leadway_router::Deps { log, tables, matcher: matcher.clone(), zips, clock, addressing };
             leadway_router::Router::new(deps, options.clone()).run(token.clone())
@@ -194,7 +195,7 @@ fn start_stages(
     if runs(StageName::Dispatcher) {
         let transport: Arc<dyn Transport> = Arc::new(HttpTransport::new(&config.dispatcher)?);
         let (parts, options, token) = (p(), config.dispatcher.clone(), stop.clone());
-        tasks.spawn(keep_running("dispatcher", stop.clone(), move || {
+        tasks.spawn(keep_running("dispatcher", readiness.clone(), stop.clone(), move || {
             let Parts { log, tables, settings, clock, .. } = parts.clone();
             let seed = fastrand::u64(..);
             Dispatcher::new(log, tables, settings, clock, transport.clone(), seed, options.clone()).run(token.clone())
@@ -207,7 +208,7 @@ fn start_stages(
     let Parts { log, settings, zips, clock, addressing, .. } = p();
     let ingest = Ingest::new(log, settings, zips, clock, addressing, config.ingest.clone());
     let (follower, token) = (ingest.clone(), stop.clone());
-    tasks.spawn(keep_running("ingest", stop.clone(), move || {
+    tasks.spawn(keep_running("ingest_window", readiness.clone(), stop.clone(), move || {
         let (follower, token) = (follower.clone(), token.clone());
         async move { follower.follow(token).await }
     }));

@@ -1,6 +1,7 @@
 //! Listeners and the accept loop: HTTP/1.1 and HTTP/2 (prior knowledge) on one port.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use leadway_config::HttpOptions;
 use leadway_domain::telemetry;
 use leadway_ingest::Ingest;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -46,35 +49,106 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(options.max_connections));
-    let connections = GracefulShutdown::new();
-    let header_timeout = Duration::from_millis(options.header_timeout_ms);
+    let mut connections = JoinSet::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
+    let header_timeout = Duration::from_millis(options.header_timeout_ms);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).half_close(true);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(options.http2_max_streams);
-    loop {
-        let (stream, permit) = tokio::select! {
-            accepted = accept(&listener, &permits) => accepted,
-            () = stop.cancelled() => break,
-        };
-        let (front, builder, watcher) = (front.clone(), builder.clone(), connections.watcher());
-        tokio::spawn(async move {
-            // Nobody holds a place without saying a word.
-            if !matches!(tokio::time::timeout(header_timeout, stream.readable()).await, Ok(Ok(()))) {
-                return;
-            }
+    while let Some((stream, permit)) = stop.run_until_cancelled(accept(&listener, &permits)).await {
+        while connections.try_join_next().is_some() {}
+        let activity = Activity::new(header_timeout, Duration::from_millis(options.idle_timeout_ms));
+        let connection = serve_connection(stream, front.clone(), builder.clone(), activity, stop.clone());
+        connections.spawn(async move {
             metrics::gauge!(telemetry::HTTP_CONNECTIONS).increment(1);
-            let service = service_fn(move |request| front.clone().answer(request));
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-            if let Err(error) = watcher.watch(connection).await {
-                tracing::debug!(%error, "a connection ended early");
-            }
+            connection.await;
             metrics::gauge!(telemetry::HTTP_CONNECTIONS).decrement(1);
             drop(permit);
         });
     }
-    drop(listener);
-    if tokio::time::timeout(drain, connections.shutdown()).await.is_err() {
+    drop((listener, front));
+    let finished = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(drain, finished).await.is_err() {
         tracing::warn!(?drain, "requests still under way at the end of the drain are cut off");
+        connections.shutdown().await;
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    front: Front,
+    builder: auto::Builder<TokioExecutor>,
+    activity: Activity,
+    stop: CancellationToken,
+) {
+    let seen = activity.clone();
+    let service = service_fn(move |request| {
+        let (front, under_way) = (front.clone(), seen.request());
+        async move {
+            let answer = front.answer(request).await;
+            drop(under_way);
+            answer
+        }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                return;
+            }
+            () = stop.cancelled(), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // Nobody holds a place without asking for anything.
+            () = sleep_until(activity.deadline()) => {
+                if activity.deadline() <= Instant::now() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// When a connection last had a request.
+#[derive(Clone)]
+struct Activity(Arc<Mutex<Requests>>);
+
+struct Requests {
+    under_way: usize,
+    /// When it is closed if no request begins until then.
+    deadline: Instant,
+    idle: Duration,
+}
+
+/// A request under way; it ends when this is dropped.
+struct UnderWay(Activity);
+
+impl Activity {
+    fn new(first: Duration, idle: Duration) -> Self {
+        Self(Arc::new(Mutex::new(Requests { under_way: 0, deadline: Instant::now() + first, idle })))
+    }
+
+    fn request(&self) -> UnderWay {
+        self.0.lock().under_way += 1;
+        UnderWay(self.clone())
+    }
+
+    /// When the connection is to be closed; later and later while a request is under way.
+    fn deadline(&self) -> Instant {
+        let requests = self.0.lock();
+        if requests.under_way > 0 { Instant::now() + requests.idle } else { requests.deadline }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut requests = self.0.0.lock();
+        requests.under_way -= 1;
+        requests.deadline = Instant::now() + requests.idle;
     }
 }
 

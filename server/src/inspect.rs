@@ -7,8 +7,9 @@ use leadway_config::Config;
 use leadway_domain::{Addressing, Zip, ZipDirectory};
 use leadway_eventlog::SettingsHandle;
 
+use crate::output;
+
 /// Prints which workspace would get a lead, and why no other. Works beside a running node.
-#[allow(clippy::print_stdout)] // the answer to a command
 pub async fn explain(config: &Config, product_type: &str, zip_code: &str) -> anyhow::Result<()> {
     let log = leadway_eventlog::open_read_only(&config.data.join("log")).await?;
     let settings = SettingsHandle::follow(log).await?.load();
@@ -20,12 +21,10 @@ pub async fn explain(config: &Config, product_type: &str, zip_code: &str) -> any
         settings.products.values().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ")
     );
     let explanation = leadway_router::explain(&settings, &zips, product_type, zip);
-    println!("{}", serde_json::to_string_pretty(&explanation)?);
-    Ok(())
+    output::print(&format!("{}\n", serde_json::to_string_pretty(&explanation)?))
 }
 
 /// Makes the tables anew from the log.
-#[allow(clippy::print_stdout)] // the answer to a command
 pub async fn rebuild(config: &Config) -> anyhow::Result<()> {
     let log_options =
         leadway_eventlog::EmbeddedOptions { folder: config.data.join("log"), ..config.embedded.log.clone() };
@@ -35,8 +34,7 @@ pub async fn rebuild(config: &Config) -> anyhow::Result<()> {
         leadway_eventlog::open(log_options).await.context("a node that runs on this folder must be stopped first")?;
     let tables = leadway_tables::open(table_options).await?;
     let summary = leadway_scoring::rebuild(log, tables, Addressing::default(), config.scoring.clone()).await?;
-    println!("rebuilt the tables from {} records of the log", summary.records);
-    Ok(())
+    output::print(&format!("rebuilt the tables from {} records of the log\n", summary.records))
 }
 
 /// The list of ZIPs that the settings ask for.

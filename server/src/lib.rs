@@ -6,6 +6,7 @@ pub mod http;
 pub mod inspect;
 pub mod logging;
 pub mod ops;
+pub mod output;
 pub mod supervise;
 pub mod telemetry;
 pub mod trace;

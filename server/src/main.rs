@@ -9,7 +9,7 @@ use leadway_config::{Config, StageName};
 use leadway_domain::{Addressing, LeadId};
 use leadway_server::demo::{self, DemoOptions};
 use leadway_server::flow::Node;
-use leadway_server::{inspect, logging, trace};
+use leadway_server::{inspect, logging, output, trace};
 use tokio_util::sync::CancellationToken;
 
 /// Streaming lead router and webhook dispatcher.
@@ -165,7 +165,10 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     logging::start(&config.logging)?;
     let stop = interrupted();
     let admin_key = std::env::var("LEADWAY_ADMIN_KEY").ok().filter(|k| !k.is_empty());
-    let node = Node::start(config, admin_key).await?;
+    let Some(started) = stop.run_until_cancelled(Node::start(config, admin_key)).await else {
+        return Ok(()); // stopped before it was ready
+    };
+    let node = started?;
     announce(&node);
     stop.cancelled().await;
     tracing::info!("stopping: no new requests; what is under way finishes");
@@ -184,15 +187,12 @@ fn announce(node: &Node) {
     }
 }
 
-#[allow(clippy::print_stdout)] // the answer to a command
 fn check_config(args: &CheckArgs) -> anyhow::Result<()> {
     if args.reference {
-        print!("{}", leadway_config::reference());
-        return Ok(());
+        return output::print(&leadway_config::reference());
     }
     let config = config(&args.common)?;
-    print!("{}", toml::to_string(&config).context("the settings cannot be printed")?);
-    Ok(())
+    output::print(&toml::to_string(&config).context("the settings cannot be printed")?)
 }
 
 /// Cancelled at the first SIGINT or SIGTERM; a second one ends the process at once.

@@ -1,13 +1,17 @@
 //! Keeps a stage running: when it fails it is made anew, with growing pauses.
 
 use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use futures::FutureExt;
 use leadway_domain::telemetry::STAGE_FAILURES;
 use leadway_eventlog::LogError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::ops::Readiness;
 
 /// A stage that ran this long before it failed starts with a short pause again.
 const HEALTHY: Duration = Duration::from_secs(60);
@@ -43,8 +47,13 @@ impl Failure for leadway_scoring::ScoringError {
 }
 
 /// Runs `make()` to its end, again after every failure, until `stop` or until another member has taken the stage over.
-pub async fn keep_running<F, E>(name: &'static str, stop: CancellationToken, mut make: impl FnMut() -> F)
-where
+/// A stage that panics has failed like any other. `readiness` tells when it is not running any more.
+pub async fn keep_running<F, E>(
+    name: &'static str,
+    readiness: Readiness,
+    stop: CancellationToken,
+    mut make: impl FnMut() -> F,
+) where
     F: Future<Output = Result<(), E>>,
     E: Failure,
 {
@@ -54,19 +63,23 @@ where
         .with_jitter()
         .without_max_times();
     let mut pause = pauses.build();
+    readiness.set(name, true);
     while !stop.is_cancelled() {
         let started = Instant::now();
-        let Err(error) = make().await else {
-            if !stop.is_cancelled() {
-                tracing::error!(stage = name, "ended by itself");
-            }
-            return;
-        };
-        metrics::counter!(STAGE_FAILURES, "stage" => name).increment(1);
-        if error.is_fenced() {
-            tracing::error!(stage = name, %error, "ended");
-            return;
+        // What a panic left behind is dropped with the stage; the next one starts from the log.
+        let ended = AssertUnwindSafe(async { make().await }).catch_unwind().await;
+        if matches!(ended, Ok(Ok(()))) {
+            break;
         }
+        metrics::counter!(STAGE_FAILURES, "stage" => name).increment(1);
+        let error = match ended {
+            Ok(Err(error)) if error.is_fenced() => {
+                tracing::error!(stage = name, %error, "ended");
+                break;
+            }
+            Ok(Err(error)) => error.to_string(),
+            _ => "it panicked".to_owned(),
+        };
         if started.elapsed() > HEALTHY {
             pause = pauses.build();
         }
@@ -76,6 +89,10 @@ where
             () = tokio::time::sleep(wait) => {}
             () = stop.cancelled() => {}
         }
+    }
+    readiness.set(name, false);
+    if !stop.is_cancelled() {
+        tracing::error!(stage = name, "does not run any more");
     }
 }
 
@@ -103,14 +120,19 @@ mod tests {
     }
 
     async fn runs_until(last: impl Fn(&CancellationToken) -> Result<(), Broken>) -> u32 {
-        let stop = CancellationToken::new();
+        let (stop, readiness) = (CancellationToken::new(), Readiness::default());
         let runs = Cell::new(0);
-        keep_running("test", stop.clone(), || {
+        keep_running("test", readiness.clone(), stop.clone(), || {
             runs.set(runs.get() + 1);
-            let ended = if runs.get() == 4 { last(&stop) } else { Err(Broken::Once) };
-            async { ended }
+            assert!(readiness.all());
+            let (run, ended) = (runs.get(), if runs.get() == 4 { last(&stop) } else { Err(Broken::Once) });
+            async move {
+                assert!(run != 2, "the second run panics");
+                ended
+            }
         })
         .await;
+        assert!(!readiness.all(), "what does not run is not ready");
         runs.get()
     }
 

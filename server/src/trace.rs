@@ -1,19 +1,21 @@
 //! `leadway trace`: every record of one lead, in order, with times. Reads the data folder, also while a node runs on it.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Context;
 use leadway_domain::record::Topic;
-use leadway_domain::{Addressing, LeadId, Offset, Partition};
+use leadway_domain::{Addressing, LeadId, Offset, Partition, Timestamp};
 use leadway_eventlog::{Address, EventLog, ReadLimit, Record, source_of};
 use leadway_tables::schema::AppointmentEventRow;
 use leadway_tables::{Range, key};
+
+use crate::output;
 
 /// Most records that are shown of one lead.
 const MAX_RECORDS: usize = 1_000;
 
 /// Prints the lead's records.
-#[allow(clippy::print_stdout)] // the answer to a command
 pub async fn run(data: &Path, addressing: Addressing, lead: LeadId) -> anyhow::Result<()> {
     let log = leadway_eventlog::open_read_only(&data.join("log")).await?;
     let tables = leadway_tables::open_read_only(&data.join("tables")).await?;
@@ -30,24 +32,29 @@ pub async fn run(data: &Path, addressing: Addressing, lead: LeadId) -> anyhow::R
         records.extend(read(&*log, address).await?);
     }
     let first = records.first().with_context(|| format!("no lead {lead} in {}", data.display()))?.clone();
-    println!("lead {lead}: {} records\n", records.len());
+    let mut out = format!("lead {lead}: {} records\n", records.len());
     for record in &records {
-        let after = record.time.duration_since(first.time).as_secs_f64() * 1e3;
-        let at = record.address;
-        println!("{}  +{after:>10.3} ms  {}", record.time, record.kind);
-        println!(
-            "    {} partition {} offset {}, from {}, id {}",
-            at.topic.name(),
-            at.partition.0,
-            at.offset.0,
-            source_of(at.topic),
-            record.id
-        );
-        let json: serde_json::Value = serde_json::from_slice(&record.data).unwrap_or_default();
-        for line in serde_json::to_string_pretty(&json)?.lines() {
-            println!("    {line}");
-        }
-        println!();
+        describe(&mut out, record, first.time)?;
+    }
+    output::print(&out)
+}
+
+fn describe(out: &mut String, record: &Record, start: Timestamp) -> anyhow::Result<()> {
+    let Address { topic, partition, offset } = record.address;
+    let after = record.time.duration_since(start).as_secs_f64() * 1e3;
+    let source = source_of(topic);
+    writeln!(out, "\n{}  +{after:>10.3} ms  {}", record.time, record.kind)?;
+    writeln!(
+        out,
+        "    {} partition {} offset {}, from {source}, id {}",
+        topic.name(),
+        partition.0,
+        offset.0,
+        record.id
+    )?;
+    let json: serde_json::Value = serde_json::from_slice(&record.data).unwrap_or_default();
+    for line in serde_json::to_string_pretty(&json)?.lines() {
+        writeln!(out, "    {line}")?;
     }
     Ok(())
 }

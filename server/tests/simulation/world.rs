@@ -171,12 +171,12 @@ impl World {
         let ingest =
             Ingest::new(log.clone(), settings.clone(), zips.clone(), clock.clone(), addressing, Default::default());
         let (follower, token) = (ingest.clone(), ended.clone());
-        self.tasks.spawn(keep_running("ingest", ended.clone(), move || {
+        self.tasks.spawn(keep_running("ingest", Default::default(), ended.clone(), move || {
             let (follower, token) = (follower.clone(), token.clone());
             async move { follower.follow(token).await }
         }));
         let (l, t, token) = (log.clone(), tables.clone(), ended.clone());
-        self.tasks.spawn(keep_running("scoring", ended.clone(), move || {
+        self.tasks.spawn(keep_running("scoring", Default::default(), ended.clone(), move || {
             Scoring::new(l.clone(), t.clone(), addressing, Default::default()).run(token.clone())
         }));
         let deps = leadway_router::Deps {
@@ -188,7 +188,7 @@ impl World {
             addressing,
         };
         let token = ended.clone();
-        self.tasks.spawn(keep_running("router", ended.clone(), move || {
+        self.tasks.spawn(keep_running("router", Default::default(), ended.clone(), move || {
             leadway_router::Router::new(deps.clone(), Default::default()).run(token.clone())
         }));
         let options = leadway_dispatcher::Options {
@@ -201,7 +201,7 @@ impl World {
             ..Default::default()
         };
         let (clients, seed, token) = (self.clients.clone(), self.random.u64(..), ended.clone());
-        self.tasks.spawn(keep_running("dispatcher", ended.clone(), move || {
+        self.tasks.spawn(keep_running("dispatcher", Default::default(), ended.clone(), move || {
             let (log, tables, clients): (_, _, Arc<dyn Transport>) = (log.clone(), tables.clone(), clients.clone());
             Dispatcher::new(log, tables, settings.clone(), clock.clone(), clients, seed, options.clone())
                 .run(token.clone())
