@@ -60,7 +60,7 @@ pub fn load(file: Option<&Path>, variables: impl IntoIterator<Item = (String, St
         let in_file = |message: String| ConfigError::new(Place::File(path.to_owned()), message);
         source.text = std::fs::read_to_string(path).map_err(|e| in_file(format!("cannot be read: {e}")))?;
         // The typed parse tells line, column and the names that are allowed.
-        toml::from_str::<Config>(&source.text).map_err(|e| in_file(e.to_string().trim_end().to_owned()))?;
+        toml::from_str::<Config>(&source.text).map_err(|e| in_file(in_words(&e.to_string())))?;
         table = toml::from_str(&source.text).map_err(|e| in_file(e.to_string()))?;
     }
     let mut variables: Vec<_> = variables
@@ -75,6 +75,15 @@ pub fn load(file: Option<&Path>, variables: impl IntoIterator<Item = (String, St
     let config = Config::deserialize(table).map_err(|e| ConfigError::new(Place::Elsewhere, e.to_string()))?;
     check(&config, &source)?;
     Ok(config)
+}
+
+/// What the parser says, without the words of the source code.
+fn in_words(error: &str) -> String {
+    let mut text = error.trim().to_owned();
+    for number in ["usize", "u64", "u32", "u16"] {
+        text = text.replace(&format!("expected {number}"), "expected a whole number, not negative");
+    }
+    text.replace("invalid socket address syntax", "expected an address and a port, such as 127.0.0.1:8080")
 }
 
 fn path_of(variable: &str) -> Vec<String> {
@@ -96,7 +105,7 @@ fn set_variable(table: &Table, name: &str, text: &str) -> Result<Table, ConfigEr
         insert(&mut candidate, &path, value).map_err(wrong)?;
         match Config::deserialize(candidate.clone()) {
             Ok(_) => return Ok(candidate),
-            Err(error) => first_error = first_error.or(Some(error.to_string().trim().replace('\n', " "))),
+            Err(error) => first_error = first_error.or(Some(in_words(&error.to_string()).replace('\n', " "))),
         }
     }
     Err(wrong(format!("{text:?} is not allowed: {}", first_error.unwrap_or_default())))
@@ -284,6 +293,18 @@ mod tests {
         ] {
             let error = with_file("", &[(name, value)]).unwrap_err();
             assert!(error.contains(name) && error.to_lowercase().contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_is_said_in_plain_words() {
+        for (text, part) in [
+            ("listen = \"nope\"", "127.0.0.1:8080"),
+            ("[ingest]\nmax_body_bytes = -1", "a whole number"),
+            ("[dispatcher]\nmax_attempts = \"x\"", "a whole number"),
+        ] {
+            let error = with_file(text, &[]).unwrap_err();
+            assert!(error.contains(part) && error.contains("line "), "{error}");
         }
     }
 

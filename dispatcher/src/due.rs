@@ -13,7 +13,7 @@ use crate::stage::{PAUSE, Running};
 
 /// Rows that one scan reads at most.
 const PAGE: usize = 256;
-/// How many ended deliveries are remembered per partition while scoring is behind; then rows wait.
+/// How many ended deliveries are remembered per partition while scoring is behind; then rows wait until it has caught up.
 const MAX_ENDED: usize = 100_000;
 
 impl Running {
@@ -24,6 +24,7 @@ impl Running {
         {
             if let Some(query) = self.query(&id, now) {
                 let tables = self.tables.clone();
+                self.scanned = Some(id);
                 self.scan.spawn(async move {
                     let found = find(tables, &query).await;
                     (query, found)
@@ -42,35 +43,39 @@ impl Running {
         if !takes_rows(lane.workspace.as_deref()) {
             return None; // until the settings change
         }
-        match lane.circuit.permit(now) {
+        let most = match lane.circuit.permit(now) {
             Permit::NotBefore(until) => {
                 self.scans.at(id, until);
                 return None;
             }
             Permit::AfterProbe => return None, // until the probe has ended
-            Permit::Go if ended >= MAX_ENDED => {
-                self.scans.at(id, later(now, PAUSE));
-                return None;
-            }
-            Permit::Go => {}
-        }
+            // Nothing more may come back: this scan only learns what need not be remembered any longer.
+            Permit::Go if ended >= MAX_ENDED => 0,
+            Permit::Go => PAGE,
+        };
         if room == 0 {
             lane.rows.parked = true;
             return None; // until jobs of it have gone
         }
         let after = lane.rows.start();
-        Some(Query { workspace: id.clone(), partition, assignment, after, now, limit: room.min(PAGE) })
+        Some(Query { workspace: id.clone(), partition, assignment, after, now, limit: room.min(most) })
     }
 
     pub(crate) fn found(&mut self, found: Result<(Query, Result<Found, TablesError>), JoinError>) {
         let now = self.clock.now();
+        let scanned = self.scanned.take();
         match found {
             Ok((query, Ok(found))) => self.bring_back(&query, found, now),
             Ok((query, Err(error))) => {
                 tracing::warn!(%error, workspace = %query.workspace, "open deliveries cannot be read; trying again");
                 self.scans.at(&query.workspace, later(now, PAUSE));
             }
-            Err(error) => tracing::error!(%error, "reading open deliveries broke off"),
+            Err(error) => {
+                tracing::error!(%error, workspace = ?scanned, "reading open deliveries broke off; trying again");
+                if let Some(id) = scanned {
+                    self.scans.at(&id, later(now, PAUSE));
+                }
+            }
         }
     }
 
@@ -105,5 +110,100 @@ impl Running {
         if let Some(at) = lane.rows.read(query.after, found.applied, behind, now, PAUSE) {
             self.scans.at(id, at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::tests::workspace;
+    use crate::outcome::tests::appointment;
+    use crate::progress::{Positions, Progress, Standing};
+    use crate::stage::Owned;
+    use crate::{Answer, Dispatcher, Options, SendError, Transport, WebhookRequest};
+    use async_trait::async_trait;
+    use leadway_domain::record::Topic;
+    use leadway_domain::{Clock, LeadId, Offset, Partition};
+    use leadway_eventlog::{MemoryLog, SettingsHandle};
+    use leadway_tables::schema::OpenDeliveryRow;
+    use leadway_tables::{Applied, Json, MemoryTables, TableRow, Tables};
+    use rustc_hash::FxHashSet;
+    use std::sync::Arc;
+
+    struct Nobody;
+
+    #[async_trait]
+    impl Transport for Nobody {
+        async fn send(&self, _: WebhookRequest) -> Result<Answer, SendError> {
+            Err(SendError::Timeout)
+        }
+    }
+
+    fn w() -> WorkspaceId {
+        WorkspaceId::new("w").unwrap()
+    }
+
+    /// A dispatcher with one partition and one workspace, of which a delivery is due on disk.
+    async fn running(tables: &MemoryTables) -> Running {
+        let clock = Clock::manual(Timestamp::from_second(1_000).unwrap());
+        let mut row = OpenDeliveryRow::new(w(), clock.now(), LeadId(1));
+        (row.attempts, row.appointment) = (Some(1), Some(Json(appointment(1, "w"))));
+        tables.write(vec![row.upsert()], &[]).await.unwrap();
+        let log = Arc::new(MemoryLog::new(1));
+        let settings = SettingsHandle::follow(log.clone()).await.unwrap();
+        let tables = Arc::new(tables.clone());
+        let dispatcher = Dispatcher::new(log, tables, settings, clock, Arc::new(Nobody), 7, Options::default());
+        let mut running = Running::start(dispatcher).await.unwrap();
+        let (watermark, outcomes_from) = (Offset(0), Offset(0));
+        let (outcomes_end, appointments_end, done) = (Offset(0), Offset(0), FxHashSet::default());
+        let standing = Standing { watermark, outcomes_from, outcomes_end, appointments_end, done };
+        let owned = Owned {
+            assignment: 1,
+            progress: Progress::resume(standing),
+            committed: Positions { watermark, outcomes_from },
+            ended: Default::default(),
+        };
+        running.partitions.insert(Partition(0), owned);
+        running.lanes.follow(&w(), Some(Arc::new(workspace("w"))));
+        running.scans.at(&w(), running.clock.now());
+        running
+    }
+
+    /// Makes the scan that is due, if one is, and goes on to the next.
+    async fn scan(running: &mut Running) {
+        running.start_scan(running.clock.now());
+        if let Some(found) = running.scan.join_next().await {
+            running.found(found);
+        }
+        running.clock.advance_to(later(running.clock.now(), PAUSE));
+    }
+
+    #[tokio::test]
+    async fn rows_that_waited_for_scoring_come_back_when_it_has_caught_up() {
+        let tables = MemoryTables::default();
+        let mut running = running(&tables).await;
+        let ended = &mut running.partitions.get_mut(&Partition(0)).unwrap().ended;
+        (0..MAX_ENDED as u64).for_each(|n| ended.note(LeadId(100 + n), Offset(n)));
+        for _ in 0..3 {
+            scan(&mut running).await;
+            assert_eq!(running.lanes.queued(), 0, "no more is taken than can be remembered");
+        }
+        let next = Offset(MAX_ENDED as u64);
+        let applied = Applied { topic: Topic::Deliveries, partition: Partition(0), next };
+        tables.write(Vec::new(), &[applied]).await.unwrap();
+        scan(&mut running).await;
+        scan(&mut running).await;
+        assert_eq!(running.lanes.queued(), 1);
+    }
+
+    #[tokio::test]
+    async fn rows_are_looked_at_again_after_a_scan_that_broke_off() {
+        let mut running = running(&MemoryTables::default()).await;
+        running.start_scan(running.clock.now());
+        running.scan.abort_all();
+        scan(&mut running).await;
+        assert_eq!(running.lanes.queued(), 0);
+        scan(&mut running).await;
+        assert_eq!(running.lanes.queued(), 1);
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn endpoint<'a>(appointment: &Appointment, workspace: Option<&'a Work
     let url = if appointment.test {
         let Some(url) = &workspace.test_webhook_url else {
             return Endpoint::Nowhere(
-                "a test appointment, and the workspace has no test_webhook_url: set one and send it again",
+                "a test appointment, and the workspace has no test_webhook_url: set one and post another test lead",
             );
         };
         Some(url)

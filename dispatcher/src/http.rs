@@ -1,17 +1,16 @@
 //! The transport over the network.
 
 use std::error::Error as StdError;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use leadway_domain::target::{TargetError, check_target};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use reqwest::{Certificate, Client, Response};
 use tokio::time::{Instant, timeout_at};
 
-use crate::target::{NOT_PUBLIC, check_target, is_public};
+use crate::lookup::PublicOnly;
 use crate::{Answer, Error, Options, SendError, Transport, WebhookRequest};
 
 /// How much of an answer's body is read.
@@ -31,6 +30,10 @@ impl HttpTransport {
     /// Makes the client and its pool of connections. It trusts the system's root certificates and, so that it also works
     /// where there are none (a bare container), Mozilla's, which come along.
     pub fn new(options: &Options) -> Result<Self, Error> {
+        Self::resolving(options, PublicOnly::new(options.allow_private_targets))
+    }
+
+    pub(crate) fn resolving(options: &Options, lookups: PublicOnly) -> Result<Self, Error> {
         // reqwest asks for the process's provider of cryptography. Whoever installed one before us wins: both serve.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
@@ -47,7 +50,7 @@ impl HttpTransport {
             .referer(false)
             .connect_timeout(options.connect_timeout())
             .pool_idle_timeout(Duration::from_secs(options.idle_connection_seconds))
-            .dns_resolver(PublicOnly { allow_private: options.allow_private_targets })
+            .dns_resolver(lookups)
             .build()
             .map_err(|e| Error::Client(root_cause(&e).to_string()))?;
         Ok(Self { client, allow_private: options.allow_private_targets, timeout: options.request_timeout() })
@@ -57,7 +60,7 @@ impl HttpTransport {
 #[async_trait]
 impl Transport for HttpTransport {
     async fn send(&self, request: WebhookRequest) -> Result<Answer, SendError> {
-        // The resolver sees names only: an address in the URL is checked here.
+        // Lookups see names only: an address in the URL is checked here.
         check_target(&request.url, self.allow_private).map_err(|e| SendError::Refused(format!("the URL {e}")))?;
         let deadline = Instant::now() + self.timeout;
         let post = self
@@ -91,35 +94,10 @@ async fn read_body(mut response: Response, deadline: Instant) -> Bytes {
     body.freeze()
 }
 
-/// Resolves names with the system's resolver and lets through public addresses only. The connection is made to the very
-/// addresses that were checked, so that a name cannot change its meaning in between (DNS rebinding).
-struct PublicOnly {
-    allow_private: bool,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the name leads to {0}: {NOT_PUBLIC}")]
-struct PrivateAddress(IpAddr);
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        let allow_private = self.allow_private;
-        Box::pin(async move {
-            // Port 0 stands for the URL's own.
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            // One private address among public ones already shows intent or error: none is used.
-            if let Some(private) = found.iter().find(|a| !allow_private && !is_public(a.ip())) {
-                return Err(PrivateAddress(private.ip()).into());
-            }
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
-    }
-}
-
 fn send_error(error: reqwest::Error) -> SendError {
     let cause = root_cause(&error);
-    if let Some(private) = cause.downcast_ref::<PrivateAddress>() {
-        return SendError::Refused(private.to_string());
+    if let Some(refused) = cause.downcast_ref::<TargetError>() {
+        return SendError::Refused(format!("the name {refused}"));
     }
     // Only the innermost cause is told: the outer ones repeat the URL, which may hold a token of the client's.
     let reason: String = cause.to_string().chars().take(REASON_LIMIT).collect();

@@ -74,6 +74,7 @@ impl Rows {
             }
             Behind::DueAt(due_at) => Some(due_at),
             Behind::Nothing => None,
+            Behind::Unread => return Some(later(now, pause)),
         };
         self.after = None;
         if self.unseen.is_some_and(|(_, last)| last < self.since) {
@@ -119,7 +120,7 @@ pub(crate) struct Query {
     pub(crate) after: Option<RowKey>,
     /// Rows due by then are taken.
     pub(crate) now: Timestamp,
-    /// At most so many.
+    /// At most so many; 0 only asks how far scoring has come.
     pub(crate) limit: usize,
 }
 
@@ -146,12 +147,17 @@ pub(crate) enum Behind {
     /// Nothing before this time.
     DueAt(Timestamp),
     Nothing,
+    /// Not known: no row was read.
+    Unread,
 }
 
 /// Reads what is due of one workspace.
 pub(crate) async fn find(tables: Arc<dyn Tables>, query: &Query) -> Result<Found, TablesError> {
     // First how far scoring is, then the rows: they are at least as new.
     let applied = tables.applied(Topic::Deliveries, query.partition).await?;
+    if query.limit == 0 {
+        return Ok(Found { applied, due: Vec::new(), behind: Behind::Unread });
+    }
     let mut range = Range::first(query.limit + 1);
     if let Some((due_at, appointment)) = query.after {
         range = range.from(key![due_at, LeadId(appointment.0 + 1)]);

@@ -96,6 +96,7 @@ impl Options {
                 (1..=LONGEST_SECONDS).contains(&self.circuit_pause_seconds),
                 "must be 1 to a year",
             ),
+            ("drain_seconds", self.drain_seconds <= LONGEST_SECONDS, "must be at most a year"),
             ("max_wait_seconds", (1..=LONGEST_SECONDS).contains(&self.max_wait_seconds), "must be 1 to a year"),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {
@@ -130,5 +131,6 @@ mod tests {
             Err("dispatcher.retry_factor must be between 1 and 1000".into())
         );
         assert!(Options { max_attempts: 0, ..Options::default() }.check().is_err());
+        assert!(Options { drain_seconds: u64::MAX, ..Options::default() }.check().is_err(), "no time is that far away");
     }
 }

@@ -10,8 +10,6 @@ use crate::{Answer, SendError};
 
 /// How much of an answer is kept, in bytes.
 const RESPONSE_LIMIT: usize = 4 << 10;
-/// Standard Webhooks: a client that answers so wants no more of this.
-const GONE: u16 = 410;
 
 /// A delivery in memory.
 #[derive(Debug)]
@@ -74,8 +72,8 @@ impl Job {
     }
 
     /// The outcome of an attempt that ended at `now` after `took`. Anything but 2xx is tried again until the schedule
-    /// ends, also a 4xx: most are mended by somebody, and no appointment should be lost to a typing error in a URL. Only
-    /// 410 ends the delivery at once.
+    /// ends, also a 4xx and even 410: most are mended by somebody, and no appointment should be lost to a typing error in
+    /// a URL.
     pub(crate) fn attempted(
         self,
         attempt: Attempt,
@@ -95,7 +93,7 @@ impl Job {
             Attempt::NotAnswered(error) => (None, None, None, Some(error.to_string())),
             Attempt::Impossible(why) => (None, None, None, Some(why.to_owned())),
         };
-        let next = if status == Some(GONE) { None } else { schedule.next(attempts, now, asked, random) };
+        let next = schedule.next(attempts, now, asked, random);
         let source = self.source;
         let mut record = self.record(attempts, now);
         record.latency_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -233,7 +231,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_failure_is_tried_again_until_the_schedule_ends_but_not_when_gone() {
+    fn a_failure_is_tried_again_until_the_schedule_ends() {
         for attempts in 0..4 {
             let record = attempted(attempts, Attempt::NotAnswered(SendError::Timeout));
             let Outcome::Retry { due_at, appointment } = record.outcome else { panic!("{:?}", record.outcome) };
@@ -241,7 +239,7 @@ pub(crate) mod tests {
             assert_eq!((appointment.appointment_id, record.attempts), (LeadId(7), attempts + 1));
         }
         assert_eq!(attempted(4, answer(500, b"")).outcome, Outcome::GivenUp);
-        assert_eq!(attempted(0, answer(410, b"")).outcome, Outcome::GivenUp);
+        assert!(matches!(attempted(0, answer(410, b"")).outcome, Outcome::Retry { .. }), "also when it says gone");
     }
 
     #[test]

@@ -130,4 +130,20 @@ mod tests {
             assert_eq!(retry_after(header, now()), seconds.map(Duration::from_secs), "{header:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_client_sends_as_retry_after_the_next_time_is_later_and_within_the_cap(
+            header in "(.{0,40}|[0-9]{1,40}|(Mon|Tue), [0-9]{1,2} (Jan|Dec) [0-9]{1,6} [0-9:]{1,9} GMT)",
+            seed: u64,
+        ) {
+            let options = Options::default();
+            let now: Timestamp = "2024-01-15T10:30:00Z".parse().unwrap();
+            let asked = retry_after(&header, now);
+            let mut random = fastrand::Rng::with_seed(seed);
+            let next = Schedule::new(&options).next(1, now, asked, &mut random).unwrap();
+            let longest = options.max_retry_after_seconds.max(options.max_retry_seconds);
+            proptest::prop_assert!(next >= now && next <= later(now, Duration::from_secs(longest)));
+        }
+    }
 }

@@ -63,8 +63,11 @@ impl Dispatcher {
     }
 
     /// Joins the stage and runs until `stop`: then it takes nothing new, waits for the attempts under way as long as the
-    /// options say, commits their outcomes and returns `Ok`. An error means that it must be started anew, except when
-    /// another member has taken over ([`Error::is_transient`]); nothing is lost by it.
+    /// options say, commits their outcomes and returns `Ok`.
+    ///
+    /// Nothing is lost by an error: a dispatcher that is started anew goes on from the log. It must not be when another
+    /// member has taken over ([`LogError::Fenced`]), and it is of no use when a setting is wrong ([`Error::Setting`]):
+    /// ask [`Options::check`] before the first start.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         self.options.check()?;
         let mut stage = self.log.stage(NAME, Topic::Appointments, &[Topic::Deliveries]).await?;
@@ -103,6 +106,8 @@ pub(crate) struct Running {
     pub(crate) flying: FxHashMap<Id, Job>,
     /// At most one scan at a time: they are answered in the order in which they were asked.
     pub(crate) scan: JoinSet<(Query, Result<Found, TablesError>)>,
+    /// Whose rows it reads: known also when it breaks off.
+    pub(crate) scanned: Option<WorkspaceId>,
     /// Outcomes to be committed at the end of this turn.
     pub(crate) outbox: Vec<Settled>,
     pub(crate) progress_due: bool,
@@ -127,7 +132,7 @@ enum Woken {
 }
 
 impl Running {
-    async fn start(from: Dispatcher) -> Result<Self, Error> {
+    pub(crate) async fn start(from: Dispatcher) -> Result<Self, Error> {
         let deleted = deleted_workspaces(&*from.log).await?;
         let now = from.clock.now();
         Ok(Self {
@@ -146,6 +151,7 @@ impl Running {
             attempts: JoinSet::new(),
             flying: FxHashMap::default(),
             scan: JoinSet::new(),
+            scanned: None,
             outbox: Vec::new(),
             progress_due: false,
             next_tick: now,

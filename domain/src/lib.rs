@@ -15,6 +15,7 @@ pub mod problem;
 pub mod record;
 pub mod secret;
 pub mod settings;
+pub mod target;
 pub mod telemetry;
 pub mod zip;
 

@@ -46,7 +46,8 @@ impl Topic {
     }
 }
 
-/// A record that cannot be read: written by a newer version, or not by leadway.
+/// A record that cannot be read: written by a newer version, or not by leadway. It quotes nothing of the record's data,
+/// which may be personal or secret: it can be logged.
 #[derive(Debug, thiserror::Error)]
 #[error("record of kind {kind:?} in topic {topic:?} cannot be read: {reason}")]
 pub struct UnreadableRecord {
@@ -55,7 +56,36 @@ pub struct UnreadableRecord {
     /// Its kind.
     pub kind: String,
     /// Why.
-    pub reason: String,
+    pub reason: UnreadableReason,
+}
+
+/// Why a record cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadableReason {
+    /// This version knows no such kind in its topic.
+    #[error("its kind is unknown")]
+    UnknownKind,
+    /// Its data is no JSON, or not of its kind's form.
+    #[error("{0}")]
+    Json(#[from] JsonFault),
+    /// It is about a lead that is not of this log.
+    #[error("it names a lead id that this log never gave")]
+    UnknownLead,
+}
+
+/// What is wrong with JSON, and where: all of a parser's error but its message, which quotes the values that it met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its JSON is wrong at line {line}, column {column} ({category:?})")]
+pub struct JsonFault {
+    category: serde_json::error::Category,
+    line: usize,
+    column: usize,
+}
+
+impl From<serde_json::Error> for JsonFault {
+    fn from(error: serde_json::Error) -> Self {
+        Self { category: error.classify(), line: error.line(), column: error.column() }
+    }
 }
 
 /// A kind of record: its topic, its CloudEvents type, its key and its JSON.
@@ -76,11 +106,14 @@ pub trait Payload: Serialize + Sized {
 }
 
 fn read<T: DeserializeOwned>(topic: Topic, kind: &str, data: &[u8]) -> Result<T, UnreadableRecord> {
-    serde_json::from_slice(data).map_err(|e| UnreadableRecord { topic, kind: kind.to_owned(), reason: e.to_string() })
+    serde_json::from_slice(data).map_err(|e| {
+        let reason = UnreadableReason::Json(e.into());
+        UnreadableRecord { topic, kind: kind.to_owned(), reason }
+    })
 }
 
 fn unknown<T>(topic: Topic, kind: &str) -> Result<T, UnreadableRecord> {
-    Err(UnreadableRecord { topic, kind: kind.to_owned(), reason: "unknown kind".into() })
+    Err(UnreadableRecord { topic, kind: kind.to_owned(), reason: UnreadableReason::UnknownKind })
 }
 
 impl Payload for SettingsChange {
@@ -241,7 +274,8 @@ pub struct Appointment {
 /// Why a lead has no workspace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnroutedReason {
-    /// For programs: `no_rule`, `no_free_slot`, `workspace_missing`.
+    /// For programs: `no_rule`, `no_free_slot`, `workspace_missing`; `date_passed` when the lead was to be routed again
+    /// and its date, which lay ahead when it arrived, was over.
     pub code: String,
     /// For people, with the way out.
     pub message: String,
@@ -547,6 +581,33 @@ impl Payload for QuarantineRecord {
             "quarantine.added" => read(Self::TOPIC, kind, data).map(|q| Self::Added(Box::new(q))),
             "quarantine.released" | "quarantine.discarded" => read(Self::TOPIC, kind, data).map(Self::Ended),
             _ => unknown(Self::TOPIC, kind),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_an_unreadable_record_quotes_nothing_of_its_data() {
+        let unreadable = |kind: &str, data: &str| match kind {
+            "settings.changed" => SettingsChange::decode(kind, data.as_bytes()).unwrap_err(),
+            _ => LeadRecord::decode(kind, data.as_bytes()).unwrap_err(),
+        };
+        let cases = [
+            (unreadable("lead.received", r#"{"v":"2135550123"}"#), "line 1, column 17 (Data)"),
+            (unreadable("lead.received", "{\"v\":1,\n\"provider_id\":\"2135550123 !\"}"), "line 2, column 29 (Data)"),
+            (unreadable("lead.retry_requested", r#"{"v":1,"action":"2135550123"}"#), "(Data)"),
+            (unreadable("settings.changed", r#"{"v":1,"change":{"2135550123":1}}"#), "(Data)"),
+            (unreadable("lead.received", r#"{"v":1,"phone":"2135550123"#), "(Eof)"),
+            (unreadable("lead.received", r#"{"2135550123" 1}"#), "(Syntax)"),
+            (unreadable("lead.forgotten", r#"{"phone":"2135550123"}"#), "its kind is unknown"),
+        ];
+        for (error, part) in cases {
+            let (shown, debugged) = (error.to_string(), format!("{error:?}"));
+            assert!(shown.contains(part), "{part}: {shown}");
+            assert!(!shown.contains("2135550123") && !debugged.contains("2135550123"), "{shown} {debugged}");
         }
     }
 }

@@ -6,8 +6,9 @@ pub enum LogError {
     /// The disk is full, the write failed, or too much is waiting. Nothing of the call has landed; it may be tried again.
     #[error("the log cannot take records now: {0}")]
     Unavailable(String),
-    /// Whether the call landed is not known: the log stopped before it answered.
-    #[error("the log stopped before it answered")]
+    /// Whether the call landed is not known. Either the log stopped before it answered, or it goes on but a write failed
+    /// and could not be taken back durably, so that a restart may find it.
+    #[error("whether it landed is not known: the log stopped, or could not take a failed write back")]
     Closed,
     /// Another member owns the partition now.
     #[error("stage {stage:?} was taken over by another member")]

@@ -85,13 +85,15 @@ impl Record {
     }
 }
 
-/// CloudEvents `source` of the records of a topic: which component writes them.
-pub fn source_of(topic: Topic) -> &'static str {
-    match topic {
-        Topic::Settings => "leadway/portal",
-        Topic::Leads | Topic::Quarantine => "leadway/ingest",
-        Topic::Appointments => "leadway/router",
-        Topic::Deliveries => "leadway/dispatcher",
+/// CloudEvents `source` of the records of this kind: which component writes them. It is derived, not stored, and so it
+/// cannot tell apart who wrote one kind: a lead that people released from the quarantine is a `lead.received` like any
+/// other and says `leadway/ingest`, though the portal wrote it. Its `quarantine.released` record says who released it.
+pub fn source_of(topic: Topic, kind: &str) -> &'static str {
+    match (topic, kind) {
+        (Topic::Leads, "lead.received") | (Topic::Quarantine, "quarantine.added") => "leadway/ingest",
+        (Topic::Settings | Topic::Leads | Topic::Quarantine, _) => "leadway/portal",
+        (Topic::Appointments, _) => "leadway/router",
+        (Topic::Deliveries, _) => "leadway/dispatcher",
     }
 }
 
@@ -109,4 +111,43 @@ pub(crate) fn placed_partition(record: &NewRecord, partitions: u32) -> Partition
 fn new_id(time: Timestamp) -> Uuid {
     let (seconds, nanos) = (time.as_second().max(0) as u64, time.subsec_nanosecond().max(0) as u32);
     Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use leadway_domain::record::{AppointmentRecord, CommandRefused, QuarantinedLead};
+    use leadway_domain::record::{LeadAction, LeadCommand, LeadRecord, PostedAs, QuarantineEnd, QuarantineRecord};
+    use leadway_domain::{LeadId, ProviderId};
+
+    use super::*;
+
+    fn source(payload: &impl Payload) -> &'static str {
+        let record = NewRecord::of(payload, Timestamp::UNIX_EPOCH);
+        source_of(record.topic, record.kind)
+    }
+
+    #[test]
+    fn what_people_ask_comes_from_the_portal_and_what_providers_send_from_ingest() {
+        let (at, id, provider_id) = (Timestamp::UNIX_EPOCH, Uuid::nil(), ProviderId::new("a").unwrap());
+        let actions = [LeadAction::Retry, LeadAction::Schedule { appointment_date: None }];
+        for action in actions {
+            let actor = "ops".to_owned();
+            let command = LeadCommand { v: 1, lead_id: LeadId(1), lead_key: String::new(), actor, at, action };
+            assert_eq!(source(&LeadRecord::Command(command)), "leadway/portal");
+        }
+        assert_eq!(source_of(Topic::Leads, "lead.received"), "leadway/ingest");
+
+        for lead_id in [None, Some(LeadId(1))] {
+            let (provider_id, actor) = (provider_id.clone(), "ops".to_owned());
+            let end = QuarantineEnd { v: 1, id, provider_id, actor, at, lead_id };
+            assert_eq!(source(&QuarantineRecord::Ended(end)), "leadway/portal");
+        }
+        let (posted_as, body) = (PostedAs::Lead, Default::default());
+        let lead = QuarantinedLead { v: 1, id, provider_id, posted_as, body, errors: Vec::new(), received_at: at };
+        assert_eq!(source(&QuarantineRecord::Added(Box::new(lead))), "leadway/ingest");
+
+        let (command_id, lead_id, reason) = (LeadId(2), LeadId(1), String::new());
+        let refused = CommandRefused { v: 1, command_id, lead_id, reason, decided_at: at };
+        assert_eq!(source(&AppointmentRecord::Refused(refused)), "leadway/router");
+    }
 }

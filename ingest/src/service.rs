@@ -1,7 +1,7 @@
 //! The flow of one request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -12,7 +12,7 @@ use leadway_domain::intake::Intake;
 use leadway_domain::settings::Provider;
 use leadway_domain::telemetry::{HTTP_REQUESTS, HTTP_SECONDS, INGEST_LEADS};
 use leadway_domain::{Addressing, Clock, ZipDirectory};
-use leadway_eventlog::{EventLog, SettingsHandle};
+use leadway_eventlog::{EventLog, LogError, SettingsHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{self, Tally};
@@ -45,7 +45,12 @@ pub(crate) struct Inner {
     buffered_bytes: Arc<Budget>,
     is_ready: AtomicBool,
     is_stopping: AtomicBool,
+    /// When the log last refused leads, in microseconds since 1970.
+    refused_at: AtomicI64,
 }
+
+/// How long after the log refused leads this node calls itself not ready.
+const REFUSAL_SHADOW_MICROS: i64 = 5_000_000;
 
 impl Ingest {
     /// A front that appends to `log`. It takes leads once [`follow`](Self::follow) has loaded the submission window.
@@ -64,6 +69,7 @@ impl Ingest {
             buffered_bytes: Budget::new(options.max_buffered_bytes),
             is_ready: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
+            refused_at: AtomicI64::new(i64::MIN),
             log,
             settings,
             zips,
@@ -79,9 +85,12 @@ impl Ingest {
         head::serves(path)
     }
 
-    /// Whether the submission window is loaded. Until it is, requests are answered 503.
+    /// Whether leads had better be sent here: the submission window is loaded (until it is, requests are answered 503)
+    /// and the log has refused none in the last five seconds.
     pub fn is_ready(&self) -> bool {
-        self.inner.is_ready.load(Ordering::Acquire)
+        let since =
+            self.inner.clock.now().as_microsecond().saturating_sub(self.inner.refused_at.load(Ordering::Acquire));
+        self.inner.is_ready.load(Ordering::Acquire) && since > REFUSAL_SHADOW_MICROS
     }
 
     /// From now on posts are answered 503, to be sent to another node or later; those under way finish.
@@ -105,6 +114,9 @@ impl Ingest {
             Ok(response) => response,
             Err(refusal) => {
                 log_refusal(&head, &refusal);
+                if matches!(&refusal, Refusal::Log(error) if !matches!(error, LogError::TooLarge { .. })) {
+                    inner.refused_at.store(inner.clock.now().as_microsecond(), Ordering::Release);
+                }
                 refusal.into_response(head.version, inner.options.retry_after_seconds)
             }
         };

@@ -79,19 +79,57 @@ pub struct Subject {
 /// When the appointment is to be.
 #[derive(Clone, Copy)]
 enum When {
+    /// The date that comes with what is decided now. It may be over: providers send such.
     At(Timestamp),
+    /// The date that was asked for before: it may have passed while the lead waited.
+    StillAt(Timestamp),
     NextFreeSlot,
 }
 
 impl When {
-    fn from_date(date: Option<Timestamp>) -> Self {
+    fn asked(date: Option<Timestamp>) -> Self {
         date.map_or(Self::NextFreeSlot, Self::At)
+    }
+
+    fn asked_before(date: Option<Timestamp>) -> Self {
+        date.map_or(Self::NextFreeSlot, Self::StillAt)
     }
 
     fn date(self) -> Option<Timestamp> {
         match self {
-            Self::At(date) => Some(date),
+            Self::At(date) | Self::StillAt(date) => Some(date),
             Self::NextFreeSlot => None,
+        }
+    }
+}
+
+/// Why there is no date for an appointment.
+enum NoDate {
+    /// The date lay ahead when the lead arrived, and is over.
+    Passed(Timestamp),
+    NoFreeSlot,
+}
+
+impl NoDate {
+    /// For programs.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Passed(_) => "date_passed",
+            Self::NoFreeSlot => "no_free_slot",
+        }
+    }
+
+    /// For people, with the way out.
+    fn message(&self, id: LeadId, workspace: &WorkspaceId) -> String {
+        match self {
+            Self::Passed(date) => format!(
+                "the date asked for, {date}, passed while the lead waited; give it a new one with \
+                 POST /api/leads/{id}/schedule"
+            ),
+            Self::NoFreeSlot => format!(
+                "workspace {workspace} has no free slot in the days ahead; give the lead a date with \
+                 POST /api/leads/{id}/schedule, or widen the workspace's opening_hours and try again"
+            ),
         }
     }
 }
@@ -121,7 +159,7 @@ impl Scene<'_> {
         if lead.appointment_date.is_none() && !lead.auto_schedule {
             return Ok(None);
         }
-        let when = When::from_date(lead.appointment_date);
+        let when = When::asked(lead.appointment_date);
         self.route(Case { id, lead, decision: 1, command_id: None, when }).map(Some)
     }
 
@@ -137,23 +175,24 @@ impl Scene<'_> {
         let Some(Subject { lead, standing }) = subject else {
             return refuse(format!("lead {id} does not exist"));
         };
-        let (decision, stored_date) = match standing {
-            Standing::Waiting => (1, None),
+        // Once there is a decision, its wish counts and the lead's own date no more.
+        let (decision, date_before) = match standing {
+            Standing::Waiting => (1, lead.appointment_date),
             Standing::Unrouted { decision, appointment_date } => (decision.saturating_add(1), *appointment_date),
             Standing::Routed => return refuse(format!("lead {id} already has an appointment")),
             Standing::Duplicate { first } => {
                 return refuse(format!("lead {id} is the same submission as lead {first}; use that one"));
             }
         };
-        let case = |date| Case { id, lead, decision, command_id: Some(command_id), when: When::from_date(date) };
-        let known_date = stored_date.or(lead.appointment_date);
+        let case = |when| Case { id, lead, decision, command_id: Some(command_id), when };
+        let as_before = When::asked_before(date_before);
         match &command.action {
-            LeadAction::Schedule { appointment_date } => self.route(case(*appointment_date)),
+            LeadAction::Schedule { appointment_date } => self.route(case(When::asked(*appointment_date))),
             LeadAction::Retry if *standing == Standing::Waiting => {
                 refuse(format!("lead {id} is waiting for a date; give it one with POST /api/leads/{id}/schedule"))
             }
-            LeadAction::Retry => self.route(case(known_date)),
-            LeadAction::Assign { workspace_id } => self.assign(case(known_date), command_id, workspace_id),
+            LeadAction::Retry => self.route(case(as_before)),
+            LeadAction::Assign { workspace_id } => self.assign(case(as_before), command_id, workspace_id),
         }
     }
 
@@ -172,15 +211,8 @@ impl Scene<'_> {
             return Ok(self.unrouted(case, "workspace_missing", message));
         };
         match self.date(&case, workspace)? {
-            Some(date) => Ok(self.routed(case, workspace, Some(rule.id), date)),
-            None => {
-                let message = format!(
-                    "workspace {} has no free slot in the days ahead; schedule the lead with a date, or widen the \
-                     workspace's opening_hours and retry",
-                    workspace.id
-                );
-                Ok(self.unrouted(case, "no_free_slot", message))
-            }
+            Ok(date) => Ok(self.routed(case, workspace, Some(rule.id), date)),
+            Err(no_date) => Ok(self.unrouted(case, no_date.code(), no_date.message(case.id, &workspace.id))),
         }
     }
 
@@ -196,24 +228,19 @@ impl Scene<'_> {
             return Ok(self.refused(command_id, case.id, reason));
         };
         match self.date(&case, workspace)? {
-            Some(date) => Ok(self.routed(case, workspace, None, date)),
-            None => {
-                let reason = format!(
-                    "workspace {workspace_id} has no free slot in the days ahead; widen its opening_hours, or \
-                     schedule the lead with a date first"
-                );
-                Ok(self.refused(command_id, case.id, reason))
-            }
+            Ok(date) => Ok(self.routed(case, workspace, None, date)),
+            Err(no_date) => Ok(self.refused(command_id, case.id, no_date.message(case.id, workspace_id))),
         }
     }
 
     /// The date asked for, or else the workspace's next free slot in the customer's time zone.
-    fn date(&self, case: &Case<'_>, workspace: &Workspace) -> Result<Option<Timestamp>, NeedsSlots> {
+    fn date(&self, case: &Case<'_>, workspace: &Workspace) -> Result<Result<Timestamp, NoDate>, NeedsSlots> {
         match case.when {
-            When::At(date) => Ok(Some(date)),
+            When::StillAt(date) if case.lead.received_at < date && date <= self.now => Ok(Err(NoDate::Passed(date))),
+            When::At(date) | When::StillAt(date) => Ok(Ok(date)),
             When::NextFreeSlot => {
                 let zone = self.zips.get(case.lead.zip_code).map(|z| &z.time_zone);
-                self.slots.next_free(workspace, self.now, zone)
+                Ok(self.slots.next_free(workspace, self.now, zone)?.ok_or(NoDate::NoFreeSlot))
             }
         }
     }

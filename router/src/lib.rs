@@ -14,6 +14,7 @@ mod history;
 mod http;
 mod index;
 mod matcher;
+mod refill;
 mod region;
 mod slots;
 mod stage;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use leadway_domain::record::{AppointmentRecord, LeadRecord, Topic};
+use leadway_domain::record::{AppointmentRecord, Topic};
 use leadway_domain::{Addressing, Clock, LeadId, Offset, Partition, WorkspaceId, ZipDirectory, telemetry};
 use leadway_eventlog::{Assignment, EventLog, Position, ReadLimit, Record, Stage, StageEvent};
 use leadway_tables::Tables;
@@ -14,6 +14,7 @@ use crate::batch::{Batch, Item, commanded, read_items};
 use crate::decide::{NeedsSlots, Scene};
 use crate::error::Error;
 use crate::matcher::{Matcher, Routing};
+use crate::refill::Source;
 use crate::slots::{Occupancy, read_taken};
 use crate::standing::{Sources, Subjects};
 use crate::submissions::Submissions;
@@ -119,7 +120,9 @@ impl Router {
         for assignment in assignments {
             let partition = assignment.partition;
             let position = assignment.progress.iter().find(|p| p.topic == Topic::Leads).map_or(Offset(0), |p| p.next);
-            let refill = || self.refill(partition, position);
+            let source = Source { log: &*self.deps.log, addressing: self.deps.addressing, partition };
+            let (window, entries) = (self.options.dedupe_window_seconds, self.options.dedupe_entries);
+            let refill = || source.refill(position, window, entries);
             let Some(submissions) = patiently(stop, "reading the last leads", refill).await? else {
                 return Ok(Flow::Stop);
             };
@@ -135,50 +138,6 @@ impl Router {
         }
         self.report_lag();
         Flow::Continue
-    }
-
-    /// The submissions within the window before `position`, out of the log.
-    async fn refill(&self, partition: Partition, position: Offset) -> Result<Submissions, Error> {
-        const BLOCK: u64 = 1_000;
-        let window = self.options.dedupe_window_seconds;
-        let mut submissions = Submissions::new(window, self.options.dedupe_entries);
-        let mut blocks = Vec::new();
-        let (mut start, mut read) = (position, 0);
-        let mut newest = None;
-        while start > Offset(0) && read < self.options.dedupe_entries && window > 0 {
-            let end = start;
-            start = Offset(end.0.saturating_sub(BLOCK));
-            let block = self.read_between(partition, start, end).await?;
-            read += BLOCK as usize;
-            let newest = *newest.get_or_insert_with(|| block.last().map(|r| r.time));
-            let oldest = block.first().map(|r| r.time);
-            blocks.push(block);
-            if let (Some(oldest), Some(newest)) = (oldest, newest)
-                && newest.duration_since(oldest).unsigned_abs().as_secs() > window
-            {
-                break;
-            }
-        }
-        for record in blocks.iter().rev().flatten() {
-            if let Ok(LeadRecord::Received(lead)) = record.decode() {
-                let id = self.deps.addressing.id(partition, record.address.offset);
-                submissions.first_of(lead.submission, id, lead.received_at);
-            }
-        }
-        Ok(submissions)
-    }
-
-    async fn read_between(&self, partition: Partition, from: Offset, end: Offset) -> Result<Vec<Record>, Error> {
-        let mut records: Vec<Record> = Vec::new();
-        let mut next = from;
-        while next < end {
-            let limit = ReadLimit { records: (end.0 - next.0) as usize, ..ReadLimit::default() };
-            let page = self.deps.log.read(Topic::Leads, partition, next, limit).await?;
-            let Some(last) = page.last() else { break };
-            next = last.next();
-            records.extend(page.into_iter().filter(|r| r.address.offset < end));
-        }
-        Ok(records)
     }
 
     /// Decides a batch of one partition and commits the decisions with the progress past it.

@@ -69,7 +69,7 @@ impl Sources<'_> {
             return Ok(match row.routing_status.as_deref() {
                 Some("unrouted") => Standing::Unrouted {
                     decision: row.decision.unwrap_or(1).clamp(1, i64::from(u32::MAX)) as u32,
-                    appointment_date: row.appointment_date,
+                    appointment_date: row.appointment_date.filter(|_| row.next_free_slot != Some(true)),
                 },
                 // Whatever else is there, it must not become a second appointment.
                 _ => Standing::Routed,

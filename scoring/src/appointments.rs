@@ -7,7 +7,7 @@ use leadway_domain::record::{Appointment, AppointmentRecord, CommandRefused, Dup
 use leadway_domain::{LeadId, Money, Timestamp};
 use leadway_eventlog::Record;
 use leadway_tables::schema::{
-    AppointmentByWorkspaceRow, AppointmentRow, CommandRow, LeadRow, SlotRow, UNROUTED_SHARDS, UnroutedRow, day,
+    AppointmentByWorkspaceRow, AppointmentRow, CommandRow, LeadRow, SlotRow, UnroutedRow, day, unrouted_shard,
 };
 use leadway_tables::{Json, TablesError, key};
 use serde_json::json;
@@ -78,7 +78,7 @@ async fn routed(
     let waited = row.routing_status.as_deref() == Some(UNROUTED);
     set_routed(row, appointment);
     if waited {
-        batch.remove::<UnroutedRow>(key![shard(id), id]);
+        batch.remove::<UnroutedRow>(key![unrouted_shard(id), id]);
     }
     Ok(())
 }
@@ -100,6 +100,7 @@ fn set_routed(row: &mut AppointmentRow, a: Appointment) {
     row.service_type = Some(a.service_type.to_string());
     row.customer_zip = Some(a.customer_zip);
     row.appointment_date = Some(a.appointment_date);
+    row.next_free_slot = Some(false);
     row.estimated_value = a.estimated_value;
     row.notes = Some(a.notes);
     row.price = Some(a.price);
@@ -128,7 +129,8 @@ async fn count_routed(record: &Record, a: &Appointment, batch: &mut Batch<'_>) -
 async fn unrouted(record: &Record, lead: Unrouted, batch: &mut Batch<'_>, context: &Context) -> Result<(), FoldError> {
     let id = lead.lead_id;
     let bucket = context.bucket(record, id)?;
-    if !lead.test {
+    // A lead that is decided again and again is one lead.
+    if !lead.test && lead.decision == 1 {
         count_unrouted(record, &lead, batch).await?;
     }
     if let Some(command) = lead.command_id {
@@ -148,7 +150,7 @@ async fn unrouted(record: &Record, lead: Unrouted, batch: &mut Batch<'_>, contex
         code: Some(lead.reason.code),
         reason: Some(lead.reason.message),
         decided_at: Some(lead.decided_at),
-        ..UnroutedRow::new(shard(id), id)
+        ..UnroutedRow::new(unrouted_shard(id), id)
     });
     Ok(())
 }
@@ -162,8 +164,9 @@ fn set_unrouted(row: &mut AppointmentRow, lead: &Unrouted) {
     row.provider_id = Some(lead.provider_id.clone());
     row.service_type = Some(lead.service_type.to_string());
     row.customer_zip = Some(lead.customer_zip);
-    // A date once given stays: a column cannot be emptied, and a later decision has the same date or a new one.
+    // A date once given stays, as a column cannot be emptied: the other column says whether it still counts.
     row.appointment_date = lead.appointment_date.or(row.appointment_date);
+    row.next_free_slot = Some(lead.appointment_date.is_none());
     row.test = Some(lead.test);
     row.received_at = Some(lead.received_at);
 }
@@ -223,8 +226,4 @@ fn answer(command: LeadId, lead: LeadId, status: &str, reason: String, decided_a
         decided_at: Some(decided_at),
         ..CommandRow::new(command)
     }
-}
-
-fn shard(id: LeadId) -> i64 {
-    (id.0 % UNROUTED_SHARDS) as i64
 }

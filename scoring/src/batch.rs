@@ -19,7 +19,7 @@ pub(crate) struct Batch<'t> {
     daily: Cache<DailyRow>,
     quarantine_counts: Cache<QuarantineCountRow>,
     shelves: FxHashMap<ProviderId, Shelf>,
-    /// Rows that one record writes, once.
+    /// Columns that one record writes: of new rows, and of rows whose other columns come from elsewhere.
     added: Vec<Write>,
     /// Rows that come and go: the last change of each.
     latest: FxHashMap<(u8, Key), Write>,
@@ -91,7 +91,8 @@ impl<'t> Batch<'t> {
         (self.tables, shelf)
     }
 
-    /// Everything to be written, each row once.
+    /// Everything to be written. A row may come more than once, each time with other columns, so that their order does
+    /// not matter.
     pub(crate) fn finish(self) -> Vec<Write> {
         let mut writes = self.added;
         writes.extend(self.latest.into_values());

@@ -1,6 +1,6 @@
 //! One record into a batch: by topic to the fold that knows it.
 
-use leadway_domain::record::{Topic, UnreadableRecord};
+use leadway_domain::record::{Topic, UnreadableReason, UnreadableRecord};
 use leadway_domain::{Addressing, LeadId};
 use leadway_eventlog::Record;
 use leadway_tables::TablesError;
@@ -23,7 +23,7 @@ impl Context {
             FoldError::Unreadable(UnreadableRecord {
                 topic: record.address.topic,
                 kind: record.kind.to_string(),
-                reason: "names a lead id that this log never gave".into(),
+                reason: UnreadableReason::UnknownLead,
             })
         })
     }

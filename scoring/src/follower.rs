@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use leadway_domain::Addressing;
-use leadway_domain::record::Topic;
+use leadway_domain::record::{Topic, UnreadableRecord};
 use leadway_domain::telemetry::{STAGE_LAG, UNREADABLE_RECORDS};
 use leadway_eventlog::{Address, EventLog, Record};
 use leadway_tables::{Tables, TablesError, Write};
@@ -79,7 +79,7 @@ pub(crate) struct Folded {
 /// A record that was passed over.
 pub(crate) struct SetAside {
     address: Address,
-    kind: String,
+    error: UnreadableRecord,
 }
 
 /// Folds the records into the changes that they make to the tables as they stand.
@@ -94,7 +94,7 @@ pub(crate) async fn fold_all(
         match fold(record, &mut batch, context).await {
             Ok(()) => {}
             Err(FoldError::Unreadable(error)) => {
-                set_aside.push(SetAside { address: record.address, kind: error.kind });
+                set_aside.push(SetAside { address: record.address, error });
             }
             Err(FoldError::Tables(error)) => return Err(error),
         }
@@ -105,7 +105,6 @@ pub(crate) async fn fold_all(
     Ok(Folded { writes: batch.finish(), set_aside })
 }
 
-/// The reason is not logged: a parser's message may quote the data.
 fn report(record: &SetAside) {
     let Address { topic, partition, offset } = record.address;
     metrics::counter!(UNREADABLE_RECORDS, "topic" => topic.name()).increment(1);
@@ -113,7 +112,7 @@ fn report(record: &SetAside) {
         topic = topic.name(),
         partition = partition.0,
         offset = offset.0,
-        kind = record.kind,
+        error = %record.error,
         "a record cannot be read and was set aside: it stays in the log and is in no table; \
          `leadway rebuild` with a version that can read it puts it in"
     );

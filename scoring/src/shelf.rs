@@ -27,7 +27,8 @@ enum Reading {
     Done,
 }
 
-/// Rows have bodies: few are read ahead.
+/// Rows have bodies: few are read ahead, and only once something has left. Usually nothing must go, and the first row
+/// is enough to tell.
 const READ_AHEAD: usize = 32;
 
 impl Shelf {
@@ -75,21 +76,45 @@ impl Shelf {
                 }
                 self.front.pop_front();
             }
-            let after = match self.reading {
+            let (range, after) = match self.reading {
                 Reading::Done => return Ok(None),
-                Reading::NotBegun => None,
-                Reading::UpTo(id) => Some(id),
+                Reading::NotBegun => (Range::first(1), None),
+                // Reading goes on at the last row read, which comes once more.
+                Reading::UpTo(id) => (Range::first(READ_AHEAD + 1).from(key![id]), Some(id)),
             };
-            // Reading goes on at the last row read, which comes once more.
-            let range = Range::first(READ_AHEAD + 1);
-            let range = after.map_or(range.clone(), |id| range.from(key![id]));
+            let asked = range.limit;
             let rows = scan::<QuarantineRow>(tables, &[self.provider.to_value()], range).await?;
             self.reading = match rows.last() {
-                Some(last) if rows.len() > READ_AHEAD => Reading::UpTo(last.id),
+                Some(last) if rows.len() == asked => Reading::UpTo(last.id),
                 _ => Reading::Done,
             };
             let news = rows.into_iter().filter(|row| Some(row.id) != after);
             self.front.extend(news.map(|row| (row.id, row.received_at.unwrap_or_default())));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leadway_tables::{MemoryTables, TableRow};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_row_is_read_until_something_goes_and_then_some_ahead() {
+        let tables = MemoryTables::default();
+        let provider = ProviderId::new("a").unwrap();
+        let row = |n| QuarantineRow::new(provider.clone(), Uuid::from_u128(n)).upsert();
+        tables.write((1..=100).map(row).collect(), &[]).await.unwrap();
+        let mut shelf = Shelf::new(provider);
+        let (mut order, mut read) = (Vec::new(), Vec::new());
+        while let Some((id, _)) = shelf.oldest(&tables).await.unwrap() {
+            shelf.oldest(&tables).await.unwrap();
+            order.push(id.as_u128());
+            read.push(shelf.front.len());
+            shelf.remove(id);
+        }
+        assert_eq!(order, (1..=100).collect::<Vec<_>>());
+        assert_eq!(read[..3], [1, READ_AHEAD, READ_AHEAD - 1]);
     }
 }

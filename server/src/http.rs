@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use leadway_config::HttpOptions;
+use leadway_domain::problem::{PROBLEM_JSON, Problem};
 use leadway_domain::telemetry;
 use leadway_ingest::Ingest;
 use parking_lot::Mutex;
@@ -21,6 +23,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+
+/// Longest time of one request to the API, its body included.
+const API_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What one listener serves.
 #[derive(Clone)]
@@ -35,9 +40,22 @@ impl Front {
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         match self.ingest {
             Some(ingest) if Ingest::serves(request.uri().path()) => Ok(ingest.handle(request).await.map(Body::new)),
-            _ => self.rest.oneshot(request.map(Body::new)).await,
+            _ => match tokio::time::timeout(API_TIMEOUT, self.rest.oneshot(request.map(Body::new))).await {
+                Ok(answer) => answer,
+                Err(_) => Ok(too_slow()),
+            },
         }
     }
+}
+
+fn too_slow() -> Response<Body> {
+    let detail = format!("The request did not end within {} seconds. Send it again.", API_TIMEOUT.as_secs());
+    let problem = Problem::new(408, "timeout", "The request took too long", detail);
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    response
 }
 
 /// Accepts connections until `stop`, then closes the listener and lets requests under way finish, for `drain` at most.

@@ -11,18 +11,21 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Starts logging to standard error. Types that hold personal data mask themselves; what a library might still let
 /// through is masked on its way out.
 pub fn start(options: &LoggingOptions) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&options.filter).map_err(|e| {
-        anyhow::anyhow!(
-            "logging.filter {:?} is not allowed: {e}; example: info,leadway_dispatcher=debug",
-            options.filter
-        )
-    })?;
+    let filter = filter(options)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Masked).with_ansi(false);
     let started = match options.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     started.map_err(|e| anyhow::anyhow!("logging cannot start: {e}"))
+}
+
+/// The filter that the settings ask for.
+pub fn filter(options: &LoggingOptions) -> anyhow::Result<EnvFilter> {
+    let asked = &options.filter;
+    EnvFilter::try_new(asked).map_err(|e| {
+        anyhow::anyhow!("logging.filter {asked:?} is not allowed: {e}; examples: info, info,leadway_dispatcher=debug")
+    })
 }
 
 #[derive(Clone, Copy)]

@@ -148,6 +148,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
 /// The settings: file, environment, then the command line.
 fn config(common: &Common) -> anyhow::Result<Config> {
     let mut config = leadway_config::load(common.config.as_deref(), std::env::vars())?;
+    logging::filter(&config.logging)?;
     if let Some(data) = &common.data {
         config.data = data.clone();
     }

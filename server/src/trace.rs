@@ -42,7 +42,7 @@ pub async fn run(data: &Path, addressing: Addressing, lead: LeadId) -> anyhow::R
 fn describe(out: &mut String, record: &Record, start: Timestamp) -> anyhow::Result<()> {
     let Address { topic, partition, offset } = record.address;
     let after = record.time.duration_since(start).as_secs_f64() * 1e3;
-    let source = source_of(topic);
+    let source = source_of(topic, &record.kind);
     writeln!(out, "\n{}  +{after:>10.3} ms  {}", record.time, record.kind)?;
     writeln!(
         out,

@@ -1,5 +1,6 @@
 //! Declaring tables as Rust structs.
 
+use leadway_domain::record::JsonFault;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -37,7 +38,8 @@ impl<T: Serialize + DeserializeOwned> Cell for Json<T> {
     }
     fn from_value(value: &Value) -> Result<Self, String> {
         match value {
-            Value::Text(text) => serde_json::from_str(text).map(Json).map_err(|e| e.to_string()),
+            // The parser's own message may quote what is stored, and this one is logged.
+            Value::Text(text) => serde_json::from_str(text).map(Json).map_err(|e| JsonFault::from(e).to_string()),
             other => Err(format!("expected JSON text, found {:?}", other.kind())),
         }
     }
@@ -151,4 +153,18 @@ macro_rules! table {
             }
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_unreadable_json_quotes_nothing_of_it() {
+        let text = Value::Text(r#"{"v":1,"customer_phone":"+12135550123 x"}"#.into());
+        let reason = Json::<u64>::from_value(&text).unwrap_err();
+        assert!(reason.contains("line 1") && !reason.contains("2135550123"), "{reason}");
+        let reason = Json::<std::collections::BTreeMap<String, u64>>::from_value(&text).unwrap_err();
+        assert!(reason.contains("column 40") && !reason.contains("2135550123"), "{reason}");
+    }
 }

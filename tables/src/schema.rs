@@ -167,8 +167,8 @@ table! {
 }
 
 table! {
-    /// What was decided about a lead, and its delivery. The columns up to `matched_at` come from the topic
-    /// `appointments`, the others from `deliveries`: for a moment either may be there without the other.
+    /// What was decided about a lead, and its delivery. The columns up to `matched_at` and `next_free_slot` come from
+    /// the topic `appointments`, the others from `deliveries`: for a moment either may be there without the other.
     pub struct AppointmentRow = 6 "appointments" {
         partition {
             /// See [`bucket`].
@@ -207,7 +207,7 @@ table! {
             service_type: String,
             /// Where.
             customer_zip: Zip,
-            /// When.
+            /// When; while unrouted, the date last asked for, which counts only without `next_free_slot`.
             appointment_date: Timestamp,
             /// What the deal may be worth.
             estimated_value: Money,
@@ -240,6 +240,9 @@ table! {
             next_attempt_at: Timestamp,
             /// Why it waits without an attempt; empty when it does not.
             held_reason: String,
+            /// Whether an unrouted lead is to get the next free slot. A column cannot be emptied: a date asked for before
+            /// stays beside it and no longer counts.
+            next_free_slot: bool,
         }
     }
 }
@@ -264,14 +267,20 @@ table! {
     }
 }
 
-/// How many partitions the unrouted leads are spread over: lead id modulo this.
+/// How many partitions the unrouted leads are spread over.
 pub const UNROUTED_SHARDS: u64 = 16;
+
+/// The shard in which an unrouted lead stands. By the offset that its id holds: leads that follow each other in a log
+/// partition are spread over all shards, however few partitions the log has.
+pub fn unrouted_shard(id: LeadId) -> i64 {
+    (id.0 / u64::from(Addressing::MAX_PARTITIONS) % UNROUTED_SHARDS) as i64
+}
 
 table! {
     /// Leads that match nothing and wait.
     pub struct UnroutedRow = 8 "unrouted" {
         partition {
-            /// Lead id modulo [`UNROUTED_SHARDS`].
+            /// See [`unrouted_shard`].
             shard: i64,
         }
         clustering {
@@ -422,7 +431,7 @@ table! {
             leads: i64,
             /// Appointments routed.
             appointments: i64,
-            /// Decisions that found nothing.
+            /// Leads whose first decision found nothing.
             unrouted: i64,
             /// Appointments delivered.
             delivered: i64,
@@ -579,6 +588,16 @@ pub const ALL: &[&Table] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_leads_of_one_log_partition_are_spread_over_all_unrouted_shards() {
+        for partition in [0, 5, 4_095] {
+            let id = |n| Addressing::default().id(Partition(partition), Offset(n));
+            let mut shards: Vec<i64> = (100..100 + UNROUTED_SHARDS).map(|n| unrouted_shard(id(n))).collect();
+            shards.sort_unstable();
+            assert_eq!(shards, (0..UNROUTED_SHARDS as i64).collect::<Vec<_>>(), "partition {partition}");
+        }
+    }
 
     #[test]
     fn table_ids_and_names_are_unique_and_keys_are_sane() {

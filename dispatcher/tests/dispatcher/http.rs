@@ -124,7 +124,6 @@ async fn a_closed_port_and_a_torn_answer_are_told_apart_without_the_url() {
 async fn private_addresses_are_refused_however_they_are_named() {
     let (port, mut received) = server(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
     let transport = transport(false);
-    // `localhost` is a name: only its resolved address tells.
     for host in ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0x7f000001", "169.254.169.254", "10.0.0.1"] {
         let sent = transport.send(request(&format!("http://{host}:{port}/"))).await;
         assert!(matches!(sent, Err(SendError::Refused(_))), "{host}: {sent:?}");

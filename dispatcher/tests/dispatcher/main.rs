@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
-use leadway_dispatcher::{Answer, Options, SendError};
+use leadway_dispatcher::{Answer, Error, Options, SendError};
 use leadway_domain::record::{DeliveryRecord, HeldReason, Outcome};
 use leadway_domain::settings::{Change, EntityKind, RateLimit, SigningSecret};
 use leadway_domain::{LeadId, Money, Timestamp};
-use leadway_eventlog::Fault;
+use leadway_eventlog::{Fault, LogError};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
@@ -101,7 +101,7 @@ async fn retry_after_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_given_up_when_the_schedule_ends_or_the_client_says_gone() {
+async fn it_is_given_up_when_the_schedule_ends() {
     let mut world = World::new(Options { max_attempts: 3, ..Options::default() }).await;
     for (id, answer) in [("broken", Err(SendError::Timeout)), ("gone", status(410))] {
         world.workspace(id, |_| {}).await;
@@ -114,7 +114,7 @@ async fn it_is_given_up_when_the_schedule_ends_or_the_client_says_gone() {
     let broken = world.outcomes_of("broken").await;
     assert_eq!(kinds(&broken), ["delivery.retry", "delivery.retry", "delivery.given_up"]);
     assert_eq!((broken[2].attempts, broken[2].error.as_deref()), (3, Some("no answer in time")));
-    assert_eq!(kinds(&world.outcomes_of("gone").await), ["delivery.given_up"]);
+    assert_eq!(kinds(&world.outcomes_of("gone").await).len(), 3, "410 is a failure like any other");
 }
 
 #[tokio::test(start_paused = true)]
@@ -323,9 +323,24 @@ async fn a_node_that_was_taken_over_stops() {
     sleep(SECOND).await;
     let ids = world.route("solar", 5).await;
     let error = first.task.await.unwrap().unwrap_err();
-    assert!(!error.is_transient(), "{error}");
+    assert!(matches!(error, Error::Log(LogError::Fenced { .. })), "{error}");
     assert_eq!(delivered(&world.ended(5).await), ids);
     second.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_wrong_setting_it_ends_at_once_and_takes_nothing_over() {
+    let mut world = World::new(Options::default()).await;
+    world.workspace("solar", |_| {}).await;
+    let good = world.start();
+    sleep(SECOND).await;
+    world.options.max_attempts = 0;
+    let ended = tokio::time::timeout(60 * SECOND, world.start().task).await;
+    let error = ended.expect("it has ended").unwrap().unwrap_err();
+    assert!(matches!(error, Error::Setting { field: "max_attempts", .. }), "{error}");
+    world.route("solar", 1).await;
+    world.ended(1).await;
+    good.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ pub(crate) enum Parsed {
     Frame { sequence: u64, length: usize },
     /// More bytes are needed to tell: at least so many in all.
     Short { need: usize },
-    /// Zeros: reserved space that was never written.
+    /// Zeros: where nothing was ever written.
     Empty,
     /// Anything else.
     Bad(&'static str),

@@ -17,7 +17,7 @@ pub(crate) struct Frame {
 /// What stands next in the file.
 pub(crate) enum Step {
     Frame(Frame),
-    /// The file ends here, or only reserved zeros follow its last frame.
+    /// The file ends here, or only zeros follow its last frame.
     End,
     Bad(&'static str),
 }

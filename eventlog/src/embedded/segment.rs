@@ -124,7 +124,7 @@ impl Appender {
     pub(crate) fn roll(&mut self, snapshot: &[u8]) -> Result<(), NotWritten> {
         self.clean().map_err(NotWritten::nothing)?;
         if let Target::Ready(mut full) = std::mem::replace(&mut self.target, Target::Rolling) {
-            // Gives reserved space back. Should it fail or be lost in a crash: zeros at the end do no harm.
+            // Cuts the zeros off behind the last frame. Should it fail or be lost in a crash: zeros at the end do no harm.
             if let Err(error) = full.set_len(self.length) {
                 tracing::warn!(%error, segment = self.number, "the unused end of a full segment stays");
             }
@@ -175,7 +175,8 @@ impl Appender {
         }
     }
 
-    /// Cuts off what stands behind the durable frames and reserves the space anew. After a failed fsync the system
+    /// Cuts off what stands behind the durable frames and lengthens the file with zeros anew: a hole, which takes no
+    /// space and reserves none, but spares most writes a change of the file's length. After a failed fsync the system
     /// takes lost pages for written, so nothing of the failed write may be kept: what comes next is written afresh.
     fn clean(&mut self) -> io::Result<()> {
         let Target::Dirty(file) = &mut self.target else { return Ok(()) };

@@ -21,6 +21,8 @@ async fn when_the_log_refuses_nothing_is_answered_2xx_and_a_retry_is_new() {
         answer.assert_problem(503, "unavailable");
         assert_eq!(answer.header("retry-after"), Some("2"));
     }
+    assert!(!node.ingest.is_ready(), "leads had better go elsewhere for a while");
+    assert!(!node.ingest.is_ready(), "leads had better go elsewhere for a while");
     node.log.memory.clear_faults();
     assert_eq!(node.webhook(LEAD).await.status, 202);
     assert_eq!(node.leads().await.len(), 1);

@@ -305,7 +305,7 @@ fn a_schedule_gives_the_date_asked_for_or_the_next_free_slot() {
 }
 
 #[test]
-fn deciding_again_counts_up_and_keeps_the_date_asked_for() {
+fn deciding_again_counts_up_and_keeps_what_was_asked_for_last() {
     let mut fixture = Fixture::new(&["west", "east"]);
     fixture.rule(1, "west", "Solar", "90210", 1);
     fixture.slots.load(workspace_id("west"), Taken::new());
@@ -315,10 +315,11 @@ fn deciding_again_counts_up_and_keeps_the_date_asked_for() {
     let cases = [
         (LeadAction::Retry, lead(), unrouted_with(Some(OTHER_DATE)), OTHER_DATE),
         (LeadAction::Retry, dated(DATE), unrouted_with(Some(OTHER_DATE)), OTHER_DATE),
-        (LeadAction::Retry, dated(DATE), unrouted_with(None), DATE),
+        (LeadAction::Retry, dated(DATE), unrouted_with(None), FIRST_SLOT),
         (LeadAction::Retry, lead(), unrouted_with(None), FIRST_SLOT),
         (assign(), lead(), unrouted_with(Some(OTHER_DATE)), OTHER_DATE),
         (assign(), lead(), unrouted_with(None), FIRST_SLOT),
+        (assign(), dated(DATE), unrouted_with(None), FIRST_SLOT),
         (LeadAction::Schedule { appointment_date: Some(at(OTHER_DATE)) }, dated(DATE), unrouted_with(None), OTHER_DATE),
     ];
     for (action, lead, standing, expected) in cases {
@@ -326,6 +327,40 @@ fn deciding_again_counts_up_and_keeps_the_date_asked_for() {
         let appointment = routed(fixture.command(action, Some((&lead, standing))));
         assert_eq!((appointment.decision, appointment.appointment_date), (4, at(expected)), "{name}");
     }
+}
+
+#[test]
+fn a_date_that_passed_while_the_lead_waited_is_not_routed_again() {
+    let mut fixture = Fixture::new(&["west"]);
+    fixture.rule(1, "west", "Solar", "90210", 1);
+    let (received, now) = ("2024-11-20T12:00:00Z", NOW);
+    let lead = |date: &str| Lead { received_at: at(received), ..dated(date) };
+    let unrouted_for = |date: &str| Standing::Unrouted { decision: 1, appointment_date: Some(at(date)) };
+    let assign = || LeadAction::Assign { workspace_id: workspace_id("west") };
+    let schedule = |date: &str| LeadAction::Schedule { appointment_date: Some(at(date)) };
+    let message = |date: &str| {
+        format!(
+            "the date asked for, {date}, passed while the lead waited; give it a new one with \
+             POST /api/leads/5000/schedule"
+        )
+    };
+    for passed in ["2024-11-20T12:00:01Z", now] {
+        let (lead, standing) = (lead(passed), unrouted_for(passed));
+        let retried = unrouted(fixture.command(LeadAction::Retry, Some((&lead, standing.clone()))));
+        assert_eq!((retried.reason.code.as_str(), retried.reason.message), ("date_passed", message(passed)));
+        assert_eq!((retried.decision, retried.appointment_date), (2, Some(at(passed))));
+        assert_eq!(refusal(fixture.command(assign(), Some((&lead, standing.clone())))), message(passed));
+        let appointment = routed(fixture.command(schedule(DATE), Some((&lead, standing))));
+        assert_eq!(appointment.appointment_date, at(DATE), "the way out");
+    }
+    for routes in [received, "2024-11-19T12:00:00Z", "2024-11-27T12:00:01Z"] {
+        for action in [LeadAction::Retry, assign()] {
+            let appointment = routed(fixture.command(action, Some((&lead(routes), unrouted_for(routes)))));
+            assert_eq!(appointment.appointment_date, at(routes), "sent with that date, or still ahead");
+        }
+    }
+    let late = routed(fixture.receive(&lead("2024-11-21T12:00:00Z")).unwrap().unwrap());
+    assert_eq!(late.appointment_date, at("2024-11-21T12:00:00Z"), "the first decision takes the lead as it is");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use leadway_domain::lead::{Lead, SubmissionKey};
-use leadway_domain::record::{LeadAction, LeadCommand};
+use leadway_domain::record::{LeadAction, LeadCommand, LeadRecord};
 use leadway_domain::settings::{Change, Settings, SettingsChange};
 use leadway_domain::{Phone, Timestamp};
 use leadway_eventlog::{Fault, LogError, MemoryLog, NewRecord, SettingsHandle};
@@ -139,6 +139,7 @@ impl World {
                     decision: Some(i64::from(u.decision)),
                     routing_status: Some("unrouted".into()),
                     appointment_date: u.appointment_date,
+                    next_free_slot: Some(u.appointment_date.is_none()),
                     ..AppointmentRow::new(bucket(u.lead_id), u.lead_id)
                 };
                 vec![row.upsert()]
@@ -403,6 +404,21 @@ async fn an_unrouted_lead_is_routed_by_a_retry_once_a_rule_takes_it() {
         _ => None,
     });
     assert_eq!(routed, Some(("east", 2, at(DATE))));
+    router.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lead_that_is_to_get_the_next_free_slot_keeps_that_wish_through_a_retry() {
+    let world = World::new(1).await;
+    world.start_scoring();
+    let router = world.start().await;
+    let id = world.receive(Lead { product_type: "HVAC".into(), ..dated(DATE) }).await;
+    world.command(id, LeadAction::Schedule { appointment_date: None }).await;
+    world.decisions_of(2).await;
+    world.change(put_rule(2, "east", "HVAC", "CA", 1)).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world.command(id, LeadAction::Retry).await;
+    assert_eq!(dates_of(&world.decisions_of(3).await), [at("2024-11-27T17:00:00Z")]);
     router.stop().await;
 }
 

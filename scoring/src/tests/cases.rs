@@ -161,6 +161,30 @@ async fn the_later_decision_stands_whichever_arrives_first() {
 }
 
 #[tokio::test]
+async fn a_wish_for_the_next_free_slot_stands_beside_an_earlier_date_until_there_is_a_new_one() {
+    let bench = Bench::new();
+    let decided = |decision, date: Option<i64>| {
+        let mut unrouted = unrouted(id(0, 0), 0);
+        (unrouted.decision, unrouted.appointment_date) = (decision, date.map(minute));
+        not_routed(&unrouted).in_partition(Partition(0))
+    };
+    for (decision, date, stored) in
+        [(1, Some(50), (Some(50), false)), (2, None, (Some(50), true)), (3, Some(60), (Some(60), false))]
+    {
+        bench.tell(vec![decided(decision, date)]).await;
+        let row: AppointmentRow = bench.row();
+        let (date, next_free_slot) = stored;
+        assert_eq!((row.appointment_date, row.next_free_slot), (date.map(minute), Some(next_free_slot)), "{decision}");
+    }
+    bench.tell(vec![decided(4, None)]).await;
+    let mut last = appointment(id(0, 0), 0);
+    last.decision = 5;
+    bench.tell(vec![routed(&last).in_partition(Partition(1))]).await;
+    let row: AppointmentRow = bench.row();
+    assert_eq!((row.appointment_date, row.next_free_slot), (Some(last.appointment_date), Some(false)));
+}
+
+#[tokio::test]
 async fn a_duplicate_counts_for_nothing_in_the_sum() {
     let bench = Bench::new();
     let (first, second) = (lead(0), lead(1));

@@ -24,7 +24,7 @@ pub(super) struct Meaning {
     pub(super) leads: i64,
     pub(super) lead_cost: Money,
     pub(super) appointments: i64,
-    pub(super) unrouted_decisions: i64,
+    pub(super) first_unrouted: i64,
     pub(super) attempts: i64,
     pub(super) given_up: i64,
     /// What each delivered appointment costs its workspace.
@@ -198,7 +198,7 @@ impl Writer {
         u.appointment_date = self.rng.bool().then_some(minute(decision.into()));
         self.write(&AppointmentRecord::Unrouted(Box::new(u))).await;
         self.meaning.unrouted.insert(story.id);
-        self.meaning.unrouted_decisions += i64::from(!lead.test);
+        self.meaning.first_unrouted += i64::from(!lead.test && decision == 1);
         self.rng.bool().then_some(Next::Ask { decision: decision + 1 })
     }
 

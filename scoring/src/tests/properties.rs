@@ -115,7 +115,7 @@ async fn daily_sums_are_what_happened_and_what_the_rows_say() {
         assert_eq!(sum(|d| d.leads), meaning.leads, "seed {seed}");
         assert_eq!(daily.iter().filter_map(|d| d.lead_cost).sum::<Money>(), meaning.lead_cost, "seed {seed}");
         assert_eq!(sum(|d| d.appointments), meaning.appointments, "seed {seed}");
-        assert_eq!(sum(|d| d.unrouted), meaning.unrouted_decisions, "seed {seed}");
+        assert_eq!(sum(|d| d.unrouted), meaning.first_unrouted, "seed {seed}");
         assert_eq!(sum(|d| d.attempts), meaning.attempts, "seed {seed}");
         assert_eq!(sum(|d| d.given_up), meaning.given_up, "seed {seed}");
         assert_eq!(sum(|d| d.delivered), meaning.billed.len() as i64, "seed {seed}");

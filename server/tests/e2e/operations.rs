@@ -141,3 +141,40 @@ async fn stopping_lets_requests_under_way_finish_and_loses_nothing() {
     }
     assert_eq!(node.reconciliation().await["differences"], json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_asks_for_nothing_is_closed_and_one_at_work_is_not() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let node = TestNode::start_with(|c| {
+        c.http.header_timeout_ms = 200;
+        c.http.idle_timeout_ms = 200;
+        c.ingest.body_timeout_ms = 60_000;
+    })
+    .await;
+    let address = node.node.as_ref().unwrap().addresses.api;
+    let open = async |said: &'static [u8]| {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        stream
+    };
+    for said in [b"".as_slice(), b"P", b"POST / HT", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut stream = open(said).await;
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(std::time::Duration::from_secs(30), stream.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok(), "{said:?} holds the connection");
+    }
+    // A body that comes slowly is waited for, far longer than a connection may idle.
+    let key = node.provider("a").await;
+    let body = sample_lead(1).to_string();
+    let mut slow = open(b"").await;
+    let head = format!(
+        "POST /webhook/provider-a HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(900)).await;
+    slow.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+}

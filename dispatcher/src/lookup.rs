@@ -1,0 +1,123 @@
+//! Looking up the names of clients: only public addresses come out, and a resolver that does not answer holds few threads.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use leadway_domain::target::check_address;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+/// Lookups under way at once. Each takes a thread of the pool that all of the process shares, for as long as the system's
+/// resolver likes.
+const AT_ONCE: usize = 32;
+
+type Resolver = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
+/// Resolves names and lets through public addresses only. The connection is made to the very addresses that were checked,
+/// so that a name cannot change its meaning in between (DNS rebinding).
+#[derive(Clone)]
+pub(crate) struct PublicOnly {
+    allow_private: bool,
+    permits: Arc<Semaphore>,
+    resolver: Arc<Resolver>,
+}
+
+impl PublicOnly {
+    /// Asks the system's resolver.
+    pub(crate) fn new(allow_private: bool) -> Self {
+        // Port 0 stands for the URL's own.
+        Self::asking(allow_private, |name| Ok((name, 0).to_socket_addrs()?.collect()))
+    }
+
+    fn asking(
+        allow_private: bool,
+        resolver: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { allow_private, permits: Arc::new(Semaphore::new(AT_ONCE)), resolver: Arc::new(resolver) }
+    }
+}
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        let Self { allow_private, permits, resolver } = self.clone();
+        Box::pin(async move {
+            // The attempt's time covers the wait: when it is over, this future is dropped and leaves the queue.
+            let permit = permits.acquire_owned().await?;
+            // A lookup cannot be broken off: the permit stays with the thread, also when nobody waits for it any more.
+            let look_up = move || {
+                let _permit = permit;
+                resolver(name.as_str())
+            };
+            let found = spawn_blocking(look_up).await??;
+            // One private address among public ones already shows intent or error: none is used.
+            found.iter().try_for_each(|address| check_address(address.ip(), allow_private))?;
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{HttpTransport, Options, SendError, Transport, WebhookRequest};
+    use bytes::Bytes;
+    use parking_lot::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+    use tokio::task::JoinSet;
+    use url::Url;
+
+    fn transport(lookups: &PublicOnly) -> Arc<HttpTransport> {
+        let options = Options { request_timeout_ms: 100, ..Options::default() };
+        Arc::new(HttpTransport::resolving(&options, lookups.clone()).unwrap())
+    }
+
+    fn request() -> WebhookRequest {
+        WebhookRequest {
+            url: Url::parse("http://client.example.com/").unwrap(),
+            id: "appt_7".into(),
+            timestamp: 1_705_314_600,
+            signature: "v1,abc".into(),
+            body: Bytes::from_static(b"{}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_with_a_private_address_among_public_ones_is_refused() {
+        let addresses = ["8.8.8.8:0", "10.0.0.1:0"].map(|a| a.parse::<SocketAddr>().unwrap());
+        let lookups = PublicOnly::asking(false, move |_| Ok(addresses.to_vec()));
+        let options = Options::default();
+        let transport = HttpTransport::resolving(&options, lookups).unwrap();
+        let refused = transport.send(request()).await.unwrap_err();
+        assert!(matches!(&refused, SendError::Refused(why) if why.contains("10.0.0.1")), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_does_not_answer_holds_few_threads_and_no_attempt_beyond_its_time() {
+        let (release, dead) = mpsc::channel::<()>();
+        let (dead, asked) = (Mutex::new(dead), Arc::new(AtomicUsize::new(0)));
+        let count = asked.clone();
+        let lookups = PublicOnly::asking(false, move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let _ = dead.lock().recv();
+            Err(io::ErrorKind::NotFound.into())
+        });
+        let transport = transport(&lookups);
+        let mut attempts = JoinSet::new();
+        for _ in 0..3 * AT_ONCE {
+            let transport = transport.clone();
+            attempts.spawn(async move { transport.send(request()).await });
+        }
+        assert!(attempts.join_all().await.iter().all(|sent| *sent == Err(SendError::Timeout)));
+        // The attempts are over, their lookups are not: no more are begun.
+        assert_eq!(lookups.permits.available_permits(), 0);
+        assert_eq!(transport.send(request()).await, Err(SendError::Timeout));
+        drop(release);
+        let all = lookups.permits.acquire_many(AT_ONCE as u32).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), AT_ONCE, "who left the queue is not looked up");
+        drop(all);
+        assert!(matches!(transport.send(request()).await, Err(SendError::Connect(_))), "the next lookup is made");
+    }
+}
