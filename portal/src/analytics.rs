@@ -50,7 +50,7 @@ struct PerformanceRow {
     leads: i64,
     /// Appointments routed, on the day of routing.
     appointments: i64,
-    /// Decisions that found no workspace, on the day of the decision.
+    /// Leads whose first decision found no workspace, on the day of that decision.
     unrouted: i64,
     /// Appointments that the client took.
     delivered: i64,
@@ -142,8 +142,8 @@ struct PerformanceReport {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 struct PerformanceQuery {
-    /// One or several of workspace, provider, product, day, with commas.
-    #[param(value_type = Option<String>, example = "workspace,day")]
+    /// One or several of workspace, provider, product, day, with commas: `workspace,day`.
+    #[param(value_type = Option<String>, pattern = "^(workspace|provider|product|day)(,(workspace|provider|product|day))*$")]
     group_by: GroupBy,
     #[param(ignore)]
     span: SpanRequest,
@@ -175,7 +175,7 @@ impl FromQuery for PerformanceQuery {
 /// - **revenue**: the sum of billing events.
 /// - **routing_latency**: from arrival to decision. **delivery_latency**: from decision to the client's 2xx, retries
 ///   included. Percentiles come from histograms whose buckets grow by a quarter.
-#[utoipa::path(get, path = "/api/analytics/performance", tag = "Analytics", params(PerformanceQuery, SpanRequest),
+#[utoipa::path(get, path = "/api/analytics/performance", operation_id = "get_performance", tag = "Analytics", params(PerformanceQuery, SpanRequest),
     responses((status = 200, body = PerformanceReport)))]
 async fn performance(
     State(portal): State<Shared>,

@@ -13,7 +13,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::problem::Refusal;
 use crate::state::{Portal, Shared};
-use crate::{Deps, Options, auth, docs, metrics};
+use crate::{Deps, Options, auth, completion, docs, metrics};
 use crate::{
     analytics, appointments, audit, billing, command, contacts, events, keys, leads, margin, products, providers,
     quarantine, reconciliation, release, retry, rules, rules_import, unrouted, workspaces,
@@ -27,7 +27,7 @@ pub fn api(deps: Deps, extra: OpenApiRouter, options: Options) -> Router {
     let own = settings_routes(&options).merge(result_routes()).merge(money_routes()).with_state(portal.clone());
     let described = OpenApiRouter::with_openapi(docs::Description::openapi()).merge(own).merge(extra);
     let (router, mut document) = described.split_for_parts();
-    docs::document_errors(&mut document);
+    completion::complete(&mut document);
     router
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
         .method_not_allowed_fallback(wrong_method)

@@ -1,12 +1,13 @@
 //! Appointments: what was decided about leads, and its delivery.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use leadway_domain::record::RoutingMethod;
 use leadway_domain::{ContactId, LeadId, Money, Phone, ProviderId, RuleId, Timestamp, WorkspaceId, Zip};
-use leadway_tables::schema::{AppointmentByWorkspaceRow, AppointmentRow, day};
-use leadway_tables::{Json as JsonCell, Range, key, scan};
+use leadway_tables::schema::{AppointmentByWorkspaceRow, AppointmentRow, LeadRow, day};
+use leadway_tables::{Json as JsonCell, Range, get, key, scan};
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::schema::Object;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -14,8 +15,10 @@ use utoipa_axum::routes;
 use crate::descent::{Descent, first_day};
 use crate::leads::{appointment_row, lead_id, lead_row, one_of, zip_param};
 use crate::page::{Page, PageRequest};
+use crate::path::Path;
 use crate::problem::{Answer, not_found};
 use crate::query::{FromQuery, Params, Query};
+use crate::shapes::choice;
 use crate::span::{Span, SpanRequest};
 use crate::state::{Portal, Shared, product_filter};
 
@@ -113,7 +116,9 @@ fn filled(text: Option<String>) -> Option<String> {
 }
 
 impl AppointmentView {
-    pub(crate) fn of(row: AppointmentRow) -> Self {
+    /// Shows a row. What a decision without a workspace does not repeat of its `lead` is shown from there.
+    pub(crate) fn of(row: AppointmentRow, lead: Option<&LeadRow>) -> Self {
+        let lead_text = |text: fn(&LeadRow) -> &Option<String>| lead.and_then(|lead| filled(text(lead).clone()));
         let status = forward_status(&row).map(str::to_owned);
         let waits = status.as_deref() == Some("pending");
         let routed = status.is_some();
@@ -128,14 +133,14 @@ impl AppointmentView {
             workspace_id: row.workspace_id,
             rule_id: row.rule_id,
             routing_method: row.routing_method.map(|JsonCell(method)| method),
-            customer_name: row.customer_name,
-            customer_phone: row.customer_phone,
-            customer_email: row.customer_email,
+            customer_name: row.customer_name.or_else(|| lead.and_then(customer_name)),
+            customer_phone: row.customer_phone.or_else(|| lead?.phone),
+            customer_email: row.customer_email.or_else(|| lead_text(|lead| &lead.email)),
             service_type: row.service_type,
             customer_zip: row.customer_zip,
             appointment_date: row.appointment_date,
-            estimated_value: row.estimated_value,
-            notes: row.notes,
+            estimated_value: row.estimated_value.or_else(|| lead?.estimated_value),
+            notes: row.notes.or_else(|| lead_text(|lead| &lead.notes)),
             price: row.price,
             cost: row.cost,
             test: row.test.unwrap_or(false),
@@ -154,11 +159,33 @@ impl AppointmentView {
     }
 }
 
+/// First and last name, with one space between.
+fn customer_name(lead: &LeadRow) -> Option<String> {
+    let parts = [lead.first_name.as_deref(), lead.last_name.as_deref()];
+    filled(Some(parts.map(Option::unwrap_or_default).join(" ").trim().to_owned()))
+}
+
+/// Shows an appointment; of one without a workspace, the customer is read from its lead.
+async fn shown(portal: &Portal, row: AppointmentRow) -> Answer<AppointmentView> {
+    let lead: Option<LeadRow> = match forward_status(&row) {
+        Some(_) => None,
+        None => get(&*portal.tables, &key![row.bucket, row.appointment_id]).await?,
+    };
+    Ok(AppointmentView::of(row, lead.as_ref()))
+}
+
+/// What can be asked for: a delivery's status, or that there is none.
+const STATUSES: [&str; 4] = ["pending", "success", "failed", "unrouted"];
+
+fn statuses() -> Object {
+    choice(&STATUSES, "Only those whose delivery has come so far, or those that have none.")
+}
+
 /// Which appointments are asked for.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 struct AppointmentFilter {
-    /// pending, success, failed or unrouted.
+    #[param(schema_with = statuses)]
     status: Option<String>,
     /// Only those routed to this workspace.
     workspace_id: Option<String>,
@@ -167,7 +194,7 @@ struct AppointmentFilter {
     /// Only those for this product (name or synonym).
     product_type: Option<String>,
     /// Only those in this ZIP.
-    #[param(value_type = Option<String>, example = "90210")]
+    #[param(value_type = Option<String>)]
     zip_code: Option<Zip>,
     /// Only tests, or none of them.
     test: Option<bool>,
@@ -180,7 +207,7 @@ struct AppointmentFilter {
 impl FromQuery for AppointmentFilter {
     fn read(query: &mut Query) -> Self {
         Self {
-            status: one_of(query, "status", &["pending", "success", "failed", "unrouted"]),
+            status: one_of(query, "status", &STATUSES),
             workspace_id: query.text("workspace_id"),
             provider_id: query.text("provider_id"),
             product_type: query.text("product_type"),
@@ -217,7 +244,7 @@ impl Wanted {
 /// Appointments, newest first. `from` and `to` are about the lead's arrival. A page looks at a bounded number of rows: with
 /// filters it may hold fewer than asked for. Leads that wait for a date have no appointment yet: see
 /// `/api/leads?status=waiting`.
-#[utoipa::path(get, path = "/api/appointments", tag = "Appointments",
+#[utoipa::path(get, path = "/api/appointments", operation_id = "list_appointments", tag = "Appointments",
     params(AppointmentFilter, SpanRequest, PageRequest),
     responses((status = 200, body = Page<AppointmentView>)))]
 async fn list(
@@ -253,7 +280,7 @@ async fn by_id(portal: &Portal, wanted: &Wanted) -> Answer<Page<AppointmentView>
         for row in rows {
             let id = row.appointment_id;
             if wanted.matches(&row) {
-                items.push(AppointmentView::of(row));
+                items.push(shown(portal, row).await?);
             }
             if items.len() == wanted.filter.page.limit {
                 descent.stop_at(id);
@@ -281,6 +308,8 @@ async fn by_workspace(portal: &Portal, wanted: &Wanted, workspace: WorkspaceId) 
     let Some(first) = first else { return Ok(Page::new(Vec::new(), None::<()>)) };
     let start = DayPosition { day: day(portal.clock.now()), before: None };
     let mut position = page.position()?.unwrap_or(start);
+    // No page of this list ends above its first day.
+    position.day = position.day.min(day(portal.clock.now()));
     let (mut items, mut rows_left, mut days_left) = (Vec::new(), portal.options.page_scan_rows, MAX_DAYS);
     while position.day >= first && rows_left > 0 && days_left > 0 {
         let limit = page.limit.max(250).min(rows_left);
@@ -292,7 +321,7 @@ async fn by_workspace(portal: &Portal, wanted: &Wanted, workspace: WorkspaceId) 
             rows_left -= 1;
             position.before = Some(entry.appointment_id);
             let row = appointment_row(portal, entry.appointment_id).await?;
-            items.extend(row.filter(|row| wanted.matches(row)).map(AppointmentView::of));
+            items.extend(row.filter(|row| wanted.matches(row)).map(|row| AppointmentView::of(row, None)));
             if items.len() == page.limit {
                 return Ok(Page::new(items, Some(position)));
             }
@@ -307,7 +336,7 @@ async fn by_workspace(portal: &Portal, wanted: &Wanted, workspace: WorkspaceId) 
 }
 
 /// One appointment, or what was decided instead.
-#[utoipa::path(get, path = "/api/appointments/{id}", tag = "Appointments",
+#[utoipa::path(get, path = "/api/appointments/{id}", operation_id = "get_appointment", tag = "Appointments",
     responses((status = 200, body = AppointmentView)))]
 async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Json<AppointmentView>> {
     let id = lead_id(&id)?;
@@ -319,5 +348,5 @@ async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Js
             appointment_row(&portal, id).await?.ok_or_else(|| not_found("decision yet about lead", id))?
         }
     };
-    Ok(Json(AppointmentView::of(row)))
+    Ok(Json(shown(&portal, row).await?))
 }

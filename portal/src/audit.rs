@@ -7,6 +7,7 @@ use leadway_tables::schema::SettingsChangeRow;
 use leadway_tables::{Json as JsonCell, Range, key, scan};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::openapi::schema::Object;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,6 +16,7 @@ use crate::leads::one_of;
 use crate::page::{Page, PageRequest};
 use crate::problem::Answer;
 use crate::query::{FromQuery, Params, Query};
+use crate::shapes::choice;
 use crate::state::Shared;
 
 /// Fields that hold secrets or their hashes: never shown, whoever reads.
@@ -75,11 +77,18 @@ fn without_secrets(value: Value) -> Value {
     }
 }
 
+/// What has settings.
+const ENTITIES: [&str; 5] = ["provider", "workspace", "rule", "product", "account"];
+
+fn entities() -> Object {
+    choice(&ENTITIES, "Only changes of this kind.")
+}
+
 /// Which changes are asked for.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ChangeFilter {
-    /// Only changes of this kind: provider, workspace, rule, product or account.
+    #[param(schema_with = entities)]
     entity: Option<String>,
     /// Only changes of this one.
     entity_id: Option<String>,
@@ -92,7 +101,7 @@ struct ChangeFilter {
 impl FromQuery for ChangeFilter {
     fn read(query: &mut Query) -> Self {
         Self {
-            entity: one_of(query, "entity", &["provider", "workspace", "rule", "product", "account"]),
+            entity: one_of(query, "entity", &ENTITIES),
             entity_id: query.text("entity_id"),
             actor: query.text("actor"),
             page: PageRequest::read(query),
@@ -115,7 +124,7 @@ struct ChangePosition {
 }
 
 /// Changes of settings, newest first: who, when, before and after. A page looks at a bounded number of rows.
-#[utoipa::path(get, path = "/api/settings/changes", tag = "Settings", params(ChangeFilter, PageRequest),
+#[utoipa::path(get, path = "/api/settings/changes", operation_id = "list_settings_changes", tag = "Settings", params(ChangeFilter, PageRequest),
     responses((status = 200, body = Page<ChangeView>)))]
 async fn list(State(portal): State<Shared>, Params(filter): Params<ChangeFilter>) -> Answer<Json<Page<ChangeView>>> {
     let scan_limit = portal.options.page_scan_rows.max(filter.page.limit);

@@ -21,6 +21,8 @@ use crate::state::{Portal, Shared};
 
 /// Days that are shown when the caller does not say.
 const DEFAULT_DAYS: i64 = 30;
+/// Most days, summed over workspaces, that one page passes.
+const MAX_LOOKS: usize = 10_000;
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::default().routes(routes!(list))
@@ -84,12 +86,13 @@ struct BillingFilter {
 
 impl FromQuery for BillingFilter {
     fn read(query: &mut Query) -> Self {
-        Self {
-            workspace_id: query.with("workspace_id", |text| WorkspaceId::new(text).map_err(|e| e.to_string())),
-            span: SpanRequest::read(query),
-            page: PageRequest::read(query),
-        }
+        Self { workspace_id: workspace_param(query), span: SpanRequest::read(query), page: PageRequest::read(query) }
     }
+}
+
+/// Reads the workspace of a query string.
+pub(crate) fn workspace_param(query: &mut Query) -> Option<WorkspaceId> {
+    query.with("workspace_id", |text| WorkspaceId::new(text).map_err(|e| e.to_string()))
 }
 
 /// The workspaces that may have billing events in this span: those there are, and those that had deliveries then.
@@ -112,7 +115,7 @@ struct BillingPosition {
 }
 
 /// Billing events (of the last 30 days by default), workspace by workspace, by day of delivery.
-#[utoipa::path(get, path = "/api/billing/events", tag = "Billing", params(BillingFilter, SpanRequest, PageRequest),
+#[utoipa::path(get, path = "/api/billing/events", operation_id = "list_billing_events", tag = "Billing", params(BillingFilter, SpanRequest, PageRequest),
     responses((status = 200, body = Page<BillingEventView>)))]
 async fn list(
     State(portal): State<Shared>,
@@ -125,12 +128,17 @@ async fn list(
         Some(workspace) => BTreeSet::from([workspace]),
         None => billed_workspaces(&portal, &span).await?,
     };
-    let mut items = Vec::new();
+    let (mut items, mut looks_left) = (Vec::new(), MAX_LOOKS);
     for workspace in workspaces.into_iter().filter(|w| start.as_ref().is_none_or(|s| *w >= s.workspace)) {
         let here = start.as_ref().filter(|s| s.workspace == workspace);
         for day in span.days().filter(|day| here.is_none_or(|s| *day >= s.day)) {
             let mut from = here.filter(|s| s.day == day).and_then(|s| s.from);
             loop {
+                if looks_left == 0 {
+                    let position = BillingPosition { workspace, day, from, end: now };
+                    return Ok(Json(Page::new(items, Some(position))));
+                }
+                looks_left -= 1;
                 let room = filter.page.limit - items.len();
                 let mut range = Range::first(room + 1);
                 range.from = from.map(|id| key![id]);

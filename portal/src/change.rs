@@ -7,8 +7,8 @@ use leadway_domain::problem::Problem;
 use leadway_domain::record::Topic;
 use leadway_domain::settings::{Change, Settings, SettingsChange};
 use leadway_domain::{Clock, Offset, Partition, Timestamp};
-use leadway_eventlog::{EventLog, LogError, NewRecord, SettingsHandle};
-use tokio::sync::Mutex;
+use leadway_eventlog::{EventLog, NewRecord, SettingsHandle};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::problem::Refusal;
 
@@ -22,6 +22,16 @@ pub(crate) struct SettingsWriter {
     settings: SettingsHandle,
     clock: Clock,
     turn: Mutex<()>,
+}
+
+/// The writer's turn: nobody else changes settings while it is held.
+pub(crate) struct Turn<'w> {
+    writer: &'w SettingsWriter,
+    _turn: MutexGuard<'w, ()>,
+    /// As all changes before this one left them.
+    pub(crate) settings: Arc<Settings>,
+    /// The time of the change.
+    pub(crate) now: Timestamp,
 }
 
 /// What a decision about settings comes to.
@@ -52,20 +62,16 @@ impl SettingsWriter {
     where
         Refusal: From<E>,
     {
-        let _turn = self.turn.lock().await;
+        let turn = self.turn().await?;
+        let decided = decide(&turn.settings, turn.now)?;
+        turn.carry_out(actor, decided).await
+    }
+
+    /// Waits for the turn, for decisions that need more than the settings.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, Refusal> {
+        let turn = self.turn.lock().await;
         self.catch_up().await?;
-        let settings = self.settings.load();
-        let now = self.clock.now();
-        let Decided { change, answer } = decide(&settings, now)?;
-        if change.singles().is_empty() {
-            return Ok(answer);
-        }
-        let record = SettingsChange::new(&settings, actor, now, change);
-        let addresses = self.log.append(vec![NewRecord::of(&record, now)]).await?;
-        if let Some(address) = addresses.first() {
-            self.in_force(address.offset).await?;
-        }
-        Ok(answer)
+        Ok(Turn { writer: self, _turn: turn, settings: self.settings.load(), now: self.clock.now() })
     }
 
     /// Waits for what another node, or a caller that went away while its append was under way, has written.
@@ -79,13 +85,25 @@ impl SettingsWriter {
     }
 
     /// The change is durable whatever happens here: a caller is not told that it failed.
-    async fn in_force(&self, offset: Offset) -> Result<(), LogError> {
-        match tokio::time::timeout(IN_FORCE, self.settings.wait_for(offset)).await {
-            Ok(done) => done,
-            Err(_) => {
-                tracing::warn!(offset = offset.0, "a change of settings is durable but not in force here yet");
-                Ok(())
-            }
+    async fn in_force(&self, offset: Offset) {
+        if !matches!(tokio::time::timeout(IN_FORCE, self.settings.wait_for(offset)).await, Ok(Ok(()))) {
+            tracing::warn!(offset = offset.0, "a change of settings is durable but not in force here yet");
         }
+    }
+}
+
+impl Turn<'_> {
+    /// Makes the change durable, and gives the answer when it is in force here.
+    pub(crate) async fn carry_out<T>(self, actor: &str, decided: Decided<T>) -> Result<T, Refusal> {
+        let Decided { change, answer } = decided;
+        if change.singles().is_empty() {
+            return Ok(answer);
+        }
+        let record = SettingsChange::new(&self.settings, actor, self.now, change);
+        let addresses = self.writer.log.append(vec![NewRecord::of(&record, self.now)]).await?;
+        if let Some(address) = addresses.first() {
+            self.writer.in_force(address.offset).await;
+        }
+        Ok(answer)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use jiff::civil::DateTime;
@@ -21,9 +21,10 @@ use utoipa_axum::routes;
 
 use crate::appointments::AppointmentView;
 use crate::auth::Actor;
-use crate::fields::{Fields, Input};
+use crate::fields::{Fields, Input, OptionalInput};
 use crate::leads::{appointment_row, lead_id, lead_row};
-use crate::problem::{Answer, Refusal, not_found};
+use crate::path::Path;
+use crate::problem::{Answer, Refusal, not_found, recorded};
 use crate::state::{Portal, Shared};
 
 /// Shortest and longest pause between two looks for the answer.
@@ -35,12 +36,12 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 
 /// A command and what became of it.
 #[derive(Serialize, ToSchema)]
-#[schema(example = json!({"command_id": 8192, "lead_id": 4096, "status": "routed", "reason": "", "decided_at": "2024-01-15T10:30:00Z"}))]
+#[schema(example = json!({"command_id": 8192, "lead_id": 4096, "status": "routed", "reason": "", "decided_at": "2024-01-15T10:30:00Z", "href": "/api/commands/8192"}))]
 struct CommandView {
     /// Which command.
     #[schema(value_type = u64)]
     command_id: LeadId,
-    /// The lead concerned; absent while the command waits.
+    /// The lead concerned.
     #[schema(value_type = Option<u64>)]
     lead_id: Option<LeadId>,
     /// `pending`, `routed`, `unrouted` or `refused`.
@@ -57,6 +58,11 @@ impl CommandView {
     fn pending(command_id: LeadId, lead_id: Option<LeadId>) -> Self {
         let href = format!("/api/commands/{command_id}");
         Self { command_id, lead_id, status: "pending".into(), reason: String::new(), decided_at: None, href }
+    }
+
+    /// 202: what is known of it, with where to look for the rest.
+    fn accepted(self) -> Response {
+        (StatusCode::ACCEPTED, Json(self)).into_response()
     }
 
     fn of(row: CommandRow) -> Self {
@@ -90,39 +96,49 @@ pub(crate) fn command_record(
     Some(NewRecord::of(&LeadRecord::Command(command), at).in_partition(partition))
 }
 
-/// Appends the command and answers with what became of it, or with where to look when that takes too long.
+/// Appends the command and answers with what became of it, or with where to look when that takes too long or cannot be
+/// read: once the command is in the log, nothing that fails here undoes it.
 async fn submit(portal: &Portal, lead: &LeadRow, actor: &str, action: LeadAction) -> Answer<Response> {
     let record = command_record(portal, lead, actor, action, portal.clock.now());
     let record = record.ok_or_else(|| not_found("lead", lead.lead_id))?;
     let addresses = portal.log.append(vec![record]).await?;
-    let address = addresses.first().ok_or_else(|| not_found("lead", lead.lead_id))?;
+    let unknown =
+        "The command was recorded, but the log did not say under which id. Read the lead before you repeat it.";
+    let address = addresses.first().ok_or_else(|| recorded(unknown))?;
     let command_id = portal.addressing.id(address.partition, address.offset);
     let deadline = Instant::now() + Duration::from_millis(portal.options.command_timeout_ms);
     let mut pause = PAUSES.0;
     loop {
-        if let Some(row) = get::<CommandRow>(&*portal.tables, &key![command_id]).await? {
-            return decided(portal, lead.lead_id, row).await;
+        let row = match get::<CommandRow>(&*portal.tables, &key![command_id]).await {
+            Ok(Some(row)) => return decided(portal, lead, row).await,
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = &row {
+            tracing::warn!(%error, %command_id, "the answer to a command cannot be read");
         }
-        if Instant::now() >= deadline {
-            let view = CommandView::pending(command_id, Some(lead.lead_id));
-            return Ok((StatusCode::ACCEPTED, Json(view)).into_response());
+        if row.is_some() || Instant::now() >= deadline {
+            return Ok(CommandView::pending(command_id, Some(lead.lead_id)).accepted());
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);
     }
 }
 
-async fn decided(portal: &Portal, lead_id: LeadId, row: CommandRow) -> Answer<Response> {
+async fn decided(portal: &Portal, lead: &LeadRow, row: CommandRow) -> Answer<Response> {
     if row.status.as_deref() == Some("refused") {
         return Err(Problem::conflict(row.reason.unwrap_or_default()).into());
     }
-    let appointment = appointment_row(portal, lead_id).await?.ok_or_else(|| not_found("appointment", lead_id))?;
-    Ok(Json(AppointmentView::of(appointment)).into_response())
+    match appointment_row(portal, lead.lead_id).await {
+        Ok(Some(appointment)) => Ok(Json(AppointmentView::of(appointment, Some(lead))).into_response()),
+        Ok(None) | Err(_) => Ok(CommandView::of(row).accepted()),
+    }
 }
 
 /// When the appointment is to be.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"appointment_date": "2024-12-01T14:00:00Z"}))]
+#[serde(deny_unknown_fields)]
 struct ScheduleInput {
     /// RFC 3339, or a local time (`2024-12-01T14:00`) in the customer's zone. Without it, the next free slot of the
     /// workspace that matches.
@@ -130,7 +146,7 @@ struct ScheduleInput {
 }
 
 /// Gives a lead a date, which makes it an appointment, and answers with it: routed, or unrouted with the reason.
-#[utoipa::path(post, path = "/api/leads/{id}/schedule", tag = "Leads", request_body = ScheduleInput,
+#[utoipa::path(post, path = "/api/leads/{id}/schedule", operation_id = "schedule_lead", tag = "Leads", request_body = Option<ScheduleInput>,
     responses((status = 200, body = AppointmentView),
         (status = 202, body = CommandView, description = "Not decided yet; `href` tells where to look"),
         (status = 409, description = "The lead cannot be scheduled; `detail` says why")))]
@@ -138,7 +154,7 @@ async fn schedule(
     State(portal): State<Shared>,
     Actor(actor): Actor,
     Path(id): Path<String>,
-    Input(fields): Input,
+    OptionalInput(fields): OptionalInput,
 ) -> Answer<Response> {
     let lead = lead_row(&portal, lead_id(&id)?).await?;
     let appointment_date = read_date(&portal, &lead, fields)?;
@@ -163,13 +179,15 @@ fn read_date(portal: &Portal, lead: &LeadRow, mut fields: Fields) -> Result<Opti
 /// Who is to receive the appointment.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"workspace_id": "solar_west_coast"}))]
+#[serde(deny_unknown_fields)]
 struct AssignInput {
     /// The workspace, whatever the rules say.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     workspace_id: String,
 }
 
 /// Sends an appointment to a workspace by hand (`routing_method` manual), and answers with it.
-#[utoipa::path(post, path = "/api/appointments/{id}/assign", tag = "Appointments", request_body = AssignInput,
+#[utoipa::path(post, path = "/api/appointments/{id}/assign", operation_id = "assign_appointment", tag = "Appointments", request_body = AssignInput,
     responses((status = 200, body = AppointmentView),
         (status = 202, body = CommandView, description = "Not decided yet; `href` tells where to look"),
         (status = 409, description = "It cannot be assigned; `detail` says why")))]
@@ -189,7 +207,7 @@ async fn assign(
 }
 
 /// What became of a command.
-#[utoipa::path(get, path = "/api/commands/{id}", tag = "Appointments", responses((status = 200, body = CommandView)))]
+#[utoipa::path(get, path = "/api/commands/{id}", operation_id = "get_command", tag = "Appointments", responses((status = 200, body = CommandView)))]
 async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Json<CommandView>> {
     let missing = || not_found("command", &id);
     let command_id = lead_id(&id).map_err(|_| missing())?;

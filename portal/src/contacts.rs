@@ -1,7 +1,7 @@
 //! Contacts: one per telephone and provider.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::{ContactId, LeadId, Phone, ProviderId, Timestamp};
 use leadway_tables::schema::{ContactByDayRow, ContactRow, LeadByContactRow, bucket, day};
@@ -15,9 +15,10 @@ use uuid::Uuid;
 use crate::descent::first_day;
 use crate::leads::{LeadView, appointment_row};
 use crate::page::{Page, PageRequest};
+use crate::path::Path;
 use crate::problem::{Answer, not_found};
 use crate::query::{FromQuery, Params, Query};
-use crate::span::SpanRequest;
+use crate::span::{Span, SpanRequest};
 use crate::state::{Portal, Shared};
 
 /// Most days that one page passes.
@@ -72,13 +73,13 @@ impl ContactView {
 #[into_params(parameter_in = Query)]
 struct ContactFilter {
     /// Only the contact with this telephone; needs `provider_id`, too.
-    #[param(value_type = Option<String>, example = "213-555-0123")]
+    #[param(value_type = Option<String>)]
     phone: Option<Phone>,
     /// Only those of this provider.
     #[param(value_type = Option<String>)]
     provider_id: Option<ProviderId>,
-    /// Only those first seen on this day (UTC); the same as `from` and `to` both on it.
-    #[param(value_type = Option<String>, example = "2024-01-15")]
+    /// Only those first seen on this day (`2024-01-15`, UTC); short for `from` and `to` both on it.
+    #[param(value_type = Option<String>)]
     day: SpanRequest,
     #[param(ignore)]
     span: SpanRequest,
@@ -99,21 +100,39 @@ impl FromQuery for ContactFilter {
 }
 
 /// Contacts, newest first. `from` and `to` are about the first lead's arrival.
-#[utoipa::path(get, path = "/api/contacts", tag = "Contacts", params(ContactFilter, SpanRequest, PageRequest),
+#[utoipa::path(get, path = "/api/contacts", operation_id = "list_contacts", tag = "Contacts", params(ContactFilter, SpanRequest, PageRequest),
     responses((status = 200, body = Page<ContactView>)))]
 async fn list(State(portal): State<Shared>, Params(filter): Params<ContactFilter>) -> Answer<Json<Page<ContactView>>> {
+    let span = filter.span(portal.clock.now())?;
     let page = match (filter.phone, &filter.provider_id) {
         (Some(phone), Some(provider)) => {
             let row: Option<ContactRow> = get(&*portal.tables, &key![ContactId::derive(phone, provider)]).await?;
-            Page::new(row.into_iter().map(ContactView::of).collect(), None::<()>)
+            let seen = |row: &ContactRow| span.is_none_or(|s| row.created_at.is_some_and(|at| s.contains(at)));
+            Page::new(row.filter(seen).into_iter().map(ContactView::of).collect(), None::<()>)
         }
         (Some(_), None) => {
             let message = "is needed with phone: a contact is one telephone at one provider";
             return Err(Problem::validation(vec![FieldError::new("provider_id", "required", message)]).into());
         }
-        (None, _) => by_day(&portal, &filter).await?,
+        (None, _) => by_day(&portal, &filter, span).await?,
     };
     Ok(Json(page))
+}
+
+impl ContactFilter {
+    /// The time asked for; `None` for all of it.
+    fn span(&self, now: Timestamp) -> Result<Option<Span>, Problem> {
+        let asked = match (self.day.is_given(), self.span.is_given()) {
+            (true, true) => {
+                let message = "stands for from and to; send either it or them";
+                return Err(Problem::validation(vec![FieldError::new("day", "invalid", message)]));
+            }
+            (true, false) => self.day,
+            (false, true) => self.span,
+            (false, false) => return Ok(None),
+        };
+        asked.resolve(now, 366).map(Some)
+    }
 }
 
 /// Where the next page starts.
@@ -123,18 +142,16 @@ struct ContactPosition {
     before: Option<(Timestamp, ContactId)>,
 }
 
-async fn by_day(portal: &Portal, filter: &ContactFilter) -> Answer<Page<ContactView>> {
-    let now = portal.clock.now();
-    let asked = if filter.day.is_given() { filter.day } else { filter.span };
-    let (first, last, span) = if asked.is_given() {
-        let span = asked.resolve(now, 366)?;
-        (Some(*span.days().start()), *span.days().end(), Some(span))
-    } else {
-        (first_day(portal).await?, day(now), None)
+async fn by_day(portal: &Portal, filter: &ContactFilter, span: Option<Span>) -> Answer<Page<ContactView>> {
+    let (first, last) = match &span {
+        Some(span) => (Some(*span.days().start()), *span.days().end()),
+        None => (first_day(portal).await?, day(portal.clock.now())),
     };
     let Some(first) = first else { return Ok(Page::new(Vec::new(), None::<()>)) };
     let limit = filter.page.limit;
     let mut position = filter.page.position()?.unwrap_or(ContactPosition { day: last, before: None });
+    // No page of this list ends above its first day.
+    position.day = position.day.min(last);
     let (mut items, mut rows_left, mut days_left) = (Vec::new(), portal.options.page_scan_rows, MAX_DAYS);
     while position.day >= first && rows_left > 0 && days_left > 0 {
         let chunk = limit.max(250).min(rows_left);
@@ -171,13 +188,13 @@ async fn contact_row(portal: &Portal, id: &str) -> Answer<ContactRow> {
 }
 
 /// One contact.
-#[utoipa::path(get, path = "/api/contacts/{id}", tag = "Contacts", responses((status = 200, body = ContactView)))]
+#[utoipa::path(get, path = "/api/contacts/{id}", operation_id = "get_contact", tag = "Contacts", responses((status = 200, body = ContactView)))]
 async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Json<ContactView>> {
     Ok(Json(ContactView::of(contact_row(&portal, &id).await?)))
 }
 
 /// A contact's leads, newest first.
-#[utoipa::path(get, path = "/api/contacts/{id}/leads", tag = "Contacts", params(PageRequest),
+#[utoipa::path(get, path = "/api/contacts/{id}/leads", operation_id = "list_contact_leads", tag = "Contacts", params(PageRequest),
     responses((status = 200, body = Page<LeadView>)))]
 async fn leads(
     State(portal): State<Shared>,

@@ -1,9 +1,7 @@
 //! The API's own description.
 
-use http::Method;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Content, OpenApi as Document, Ref, Response};
 use utoipa::{Modify, OpenApi};
 
 use crate::problem::{ProblemDocument, ProblemField};
@@ -49,45 +47,4 @@ impl Modify for KeyScheme {
             .build();
         document.components.get_or_insert_default().add_security_scheme("key", SecurityScheme::Http(scheme));
     }
-}
-
-/// Adds to every operation the errors that it can answer with, which are the same everywhere.
-pub(crate) fn document_errors(document: &mut Document) {
-    for (path, item) in &mut document.paths.paths {
-        let has_id = path.contains('{');
-        for (method, operation) in operations(item) {
-            let writes = method != Method::GET;
-            let wanted = [
-                (true, "401", "No valid key"),
-                (writes, "400", "The body is no JSON object"),
-                (writes, "403", "A reader's key, which may only read"),
-                (has_id, "404", "Nothing is there"),
-                (writes, "413", "The body is too large"),
-                (true, "422", "Fields or parameters are not valid; all of them are listed"),
-                (true, "503", "The log or the tables do not serve now; `Retry-After` says when to come back"),
-            ];
-            for (_, status, description) in wanted.into_iter().filter(|(applies, ..)| *applies) {
-                operation.responses.responses.entry(status.to_owned()).or_insert_with(|| problem(description).into());
-            }
-        }
-    }
-}
-
-fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
-    [
-        (Method::GET, &mut item.get),
-        (Method::POST, &mut item.post),
-        (Method::PUT, &mut item.put),
-        (Method::PATCH, &mut item.patch),
-        (Method::DELETE, &mut item.delete),
-    ]
-    .into_iter()
-    .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
-}
-
-fn problem(description: &str) -> Response {
-    let mut response = Response::new(description);
-    let content = Content::new(Some(Ref::from_schema_name("Problem")));
-    response.content.insert(leadway_domain::problem::PROBLEM_JSON.to_owned(), content.into());
-    response
 }

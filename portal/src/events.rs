@@ -1,7 +1,7 @@
 //! What happened to an appointment, step by step.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use leadway_domain::{LeadId, Offset, Partition, Timestamp};
 use leadway_tables::schema::AppointmentEventRow;
 use leadway_tables::{Json as JsonCell, Range, key, scan};
@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 
 use crate::leads::{lead_id, lead_row};
 use crate::page::{Page, PageRequest};
+use crate::path::Path;
 use crate::problem::Answer;
 use crate::query::Params;
 use crate::state::Shared;
@@ -33,7 +34,7 @@ struct EventView {
     /// `lead.received`, `appointment.routed`, `delivery.retry`, …
     event_type: Option<String>,
     /// What matters of it.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     event_data: Option<Value>,
     /// Where the record stands in the log.
     topic: String,
@@ -53,7 +54,7 @@ struct EventPosition {
 }
 
 /// Everything that happened to a lead and its appointment, in order.
-#[utoipa::path(get, path = "/api/appointments/{id}/events", tag = "Appointments", params(PageRequest),
+#[utoipa::path(get, path = "/api/appointments/{id}/events", operation_id = "list_appointment_events", tag = "Appointments", params(PageRequest),
     responses((status = 200, body = Page<EventView>)))]
 async fn list(
     State(portal): State<Shared>,

@@ -1,15 +1,16 @@
 //! JSON bodies, read field by field so that every error is told at once.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::collections::btree_map::Entry;
+use std::fmt::{self, Display};
 
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::header;
 use leadway_domain::Money;
 use leadway_domain::problem::{FieldError, Problem};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -17,6 +18,8 @@ use crate::problem::Refusal;
 
 /// The largest amount per lead or appointment, in dollars: sums of any number of them that a node can hold stay exact.
 const MAX_AMOUNT: Money = Money::from_cents(100_000_000);
+/// Most unknown fields that one answer names: a body may hold a hundred thousand.
+pub(crate) const MAX_UNKNOWN: usize = 20;
 
 type Raw = BTreeMap<String, Box<RawValue>>;
 
@@ -28,36 +31,92 @@ pub(crate) struct Fields {
     errors: Vec<FieldError>,
 }
 
-/// The JSON body of a request. An empty body is an object without fields.
+/// The JSON object that is the body of a request.
 pub(crate) struct Input(pub(crate) Fields);
+
+/// Like [`Input`], of a request whose fields are all optional: no body is an object without fields.
+pub(crate) struct OptionalInput(pub(crate) Fields);
 
 impl<S: Send + Sync> FromRequest<S> for Input {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let json = is_json(request.headers());
-        let bytes = Bytes::from_request(request, state).await?;
-        if !json && !bytes.is_empty() {
-            let detail = "Send the body as JSON, with Content-Type: application/json.";
-            return Err(Problem::new(415, "unsupported-media-type", "Only JSON is understood here", detail).into());
-        }
-        Ok(Self(Fields::parse(&bytes)?))
+        Ok(Self(Fields::parse(&json_body(request, state).await?)?))
     }
 }
 
-fn is_json(headers: &http::HeaderMap) -> bool {
-    let essence = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
-    let essence = essence.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || essence == "application/merge-patch+json" || essence.ends_with("+json")
+impl<S: Send + Sync> FromRequest<S> for OptionalInput {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        Ok(Self(match json_body(request, state).await?.trim_ascii() {
+            b"" | b"null" => Fields::default(),
+            object => Fields::parse(object)?,
+        }))
+    }
+}
+
+async fn json_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Refusal> {
+    let json = media_type(request.headers()).is_none_or(|sent| is_json(&sent));
+    let bytes = Bytes::from_request(request, state).await?;
+    if !json && !bytes.is_empty() {
+        return Err(unsupported("Send the body as JSON, with Content-Type: application/json.").into());
+    }
+    Ok(bytes)
+}
+
+/// The members of a JSON object, none of them named twice: which of the two was meant is not known.
+struct Members(Raw);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut raw = Raw::new();
+                while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
+                    match raw.entry(name) {
+                        Entry::Occupied(first) => {
+                            return Err(A::Error::custom(format!("{:?} stands there twice", first.key())));
+                        }
+                        Entry::Vacant(slot) => slot.insert(value),
+                    };
+                }
+                Ok(Members(raw))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// What the body is said to be, without parameters, in lower case; `None` when nothing is said.
+pub(crate) fn media_type(headers: &http::HeaderMap) -> Option<String> {
+    let sent = headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or_default();
+    Some(sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Whether a media type is one of JSON's.
+pub(crate) fn is_json(media_type: &str) -> bool {
+    media_type == "application/json" || media_type.ends_with("+json")
+}
+
+/// 415: the body is of a kind that is not understood.
+pub(crate) fn unsupported(detail: &str) -> Problem {
+    Problem::new(415, "unsupported-media-type", "Bodies of this media type are not understood here", detail)
 }
 
 impl Fields {
     /// Reads the text of a JSON object.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
-        if bytes.is_empty() {
-            return Ok(Self::default());
-        }
-        let raw = serde_json::from_slice(bytes).map_err(|e| {
+        let Members(raw) = serde_json::from_slice(bytes).map_err(|e| {
             let (line, column) = (e.line(), e.column());
             Problem::bad_request(format!(
                 "The body must be a JSON object: {} at line {line}, column {column}.",
@@ -127,6 +186,9 @@ impl Fields {
         if text.chars().count() > max {
             self.error(name, "too_long", format!("must have at most {max} characters"));
         }
+        if text.contains(is_unseen) {
+            self.error(name, "invalid", "must not hold control characters other than tabs and line breaks");
+        }
         text
     }
 
@@ -163,7 +225,8 @@ impl Fields {
         existing: Option<&T>,
     ) -> Option<T> {
         let Some(existing) = existing else { return self.required(name) };
-        if self.optional::<T>(name).is_some_and(|sent| sent != *existing) {
+        let removed = self.raw.get(name).is_some_and(|raw| raw.get() == "null");
+        if self.optional::<T>(name).is_some_and(|sent| sent != *existing) || removed {
             self.error(name, "invalid", format!("cannot be changed; it is {existing}"));
         }
         Some(existing.clone())
@@ -171,7 +234,8 @@ impl Fields {
 
     /// The value read, or everything that is wrong: fields that nobody asked for are.
     pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, Problem> {
-        let unknown: Vec<String> = self.raw.keys().filter(|k| !self.known.contains(&k.as_str())).cloned().collect();
+        let unknown = self.raw.keys().filter(|k| !self.known.contains(&k.as_str()));
+        let unknown: Vec<String> = unknown.take(MAX_UNKNOWN).cloned().collect();
         let allowed = self.known.join(", ");
         for name in unknown {
             let message = if allowed.is_empty() {
@@ -186,6 +250,11 @@ impl Fields {
             _ => Err(Problem::validation(self.errors)),
         }
     }
+}
+
+/// Whether a character is one that nobody sees, and that breaks what people copy it into.
+pub(crate) fn is_unseen(c: char) -> bool {
+    c.is_control() && !matches!(c, '\t' | '\n' | '\r')
 }
 
 /// A JSON error without its position, which is told apart or means nothing within a field.
@@ -265,5 +334,12 @@ mod tests {
         let problem = Fields::parse(b"{\n \"a\": }").unwrap_err();
         assert_eq!(problem.status, 400);
         assert!(problem.detail.contains("line 2, column 7"), "{}", problem.detail);
+    }
+
+    #[test]
+    fn a_field_that_stands_there_twice_is_refused() {
+        let problem = Fields::parse(br#"{"rate": 1, "on": true, "rate": 2}"#).unwrap_err();
+        assert_eq!(problem.status, 400);
+        assert!(problem.detail.contains("\"rate\" stands there twice"), "{}", problem.detail);
     }
 }

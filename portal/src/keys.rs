@@ -1,7 +1,7 @@
 //! API accounts.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use leadway_domain::Timestamp;
 use leadway_domain::problem::Problem;
@@ -17,6 +17,7 @@ use crate::auth::Actor;
 use crate::change::Decided;
 use crate::fields::{Fields, Input};
 use crate::page::{Page, PageRequest};
+use crate::path::Path;
 use crate::problem::{Answer, Refusal, not_found};
 use crate::query::Params;
 use crate::state::Shared;
@@ -38,8 +39,10 @@ enum KeyRole {
 /// Who is to get a key.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"name": "dashboard", "role": "reader"}))]
+#[serde(deny_unknown_fields)]
 struct AccountInput {
-    /// Who this is, for the log of changes; unique.
+    /// Who this is, for the log of changes; unique, and not `system`.
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
     /// What the holder may do.
     role: KeyRole,
@@ -93,7 +96,7 @@ fn find<'s>(settings: &'s Settings, id: &str) -> Result<&'s Account, Refusal> {
 }
 
 /// API accounts in the order they were made. Keys themselves are never shown.
-#[utoipa::path(get, path = "/api/keys", tag = "Keys", params(PageRequest),
+#[utoipa::path(get, path = "/api/keys", operation_id = "list_keys", tag = "Keys", params(PageRequest),
     responses((status = 200, body = Page<AccountView>)))]
 async fn list(State(portal): State<Shared>, Params(page): Params<PageRequest>) -> Answer<Json<Page<AccountView>>> {
     let settings = portal.settings.load();
@@ -102,7 +105,7 @@ async fn list(State(portal): State<Shared>, Params(page): Params<PageRequest>) -
 }
 
 /// Makes an API account. Its `key` is shown in this answer only.
-#[utoipa::path(post, path = "/api/keys", tag = "Keys", request_body = AccountInput,
+#[utoipa::path(post, path = "/api/keys", operation_id = "create_key", tag = "Keys", request_body = AccountInput,
     responses((status = 201, body = AccountWithKey), (status = 409, description = "The name is taken")))]
 async fn create(
     State(portal): State<Shared>,
@@ -135,13 +138,13 @@ pub(crate) fn new_account(name: String, key: &str, role: Role, now: Timestamp) -
 }
 
 /// One API account.
-#[utoipa::path(get, path = "/api/keys/{id}", tag = "Keys", responses((status = 200, body = AccountView)))]
+#[utoipa::path(get, path = "/api/keys/{id}", operation_id = "get_key", tag = "Keys", responses((status = 200, body = AccountView)))]
 async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Json<AccountView>> {
     Ok(Json(AccountView::of(find(&portal.settings.load(), &id)?)))
 }
 
 /// Revokes a key: it is refused from the next request on.
-#[utoipa::path(delete, path = "/api/keys/{id}", tag = "Keys",
+#[utoipa::path(delete, path = "/api/keys/{id}", operation_id = "revoke_key", tag = "Keys",
     responses((status = 204), (status = 409, description = "It is the last admin's")))]
 async fn revoke(State(portal): State<Shared>, Actor(actor): Actor, Path(id): Path<String>) -> Answer<StatusCode> {
     let decide = |settings: &Settings, _| {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use leadway_domain::lead::InterestLevel;
 use leadway_domain::record::Topic;
 use leadway_domain::{ContactId, LeadId, Money, Phone, ProviderId, Timestamp, Zip};
@@ -11,6 +11,7 @@ use leadway_tables::schema::{AppointmentRow, LeadRow, bucket};
 use leadway_tables::{Json as JsonCell, Range, get, key, scan};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::openapi::schema::Object;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,8 +19,10 @@ use utoipa_axum::routes;
 use crate::appointments::forward_status;
 use crate::descent::Descent;
 use crate::page::{Page, PageRequest};
+use crate::path::Path;
 use crate::problem::{Answer, not_found};
 use crate::query::{FromQuery, Params, Query};
+use crate::shapes::choice;
 use crate::span::{Span, SpanRequest};
 use crate::state::{Portal, Shared, product_filter};
 
@@ -121,6 +124,10 @@ fn status<'r>(lead: &LeadRow, appointment: Option<&'r AppointmentRow>) -> &'r st
     }
 }
 
+fn statuses() -> Object {
+    choice(&STATUSES, "Only those that have come so far.")
+}
+
 /// Which leads are asked for.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -130,9 +137,9 @@ struct LeadFilter {
     /// Only those for this product (name or synonym).
     product_type: Option<String>,
     /// Only those in this ZIP.
-    #[param(value_type = Option<String>, example = "90210")]
+    #[param(value_type = Option<String>)]
     zip_code: Option<Zip>,
-    /// Only those that have come so far: received, waiting, unrouted, pending, success, failed or duplicate.
+    #[param(schema_with = statuses)]
     status: Option<String>,
     /// Only tests, or none of them.
     test: Option<bool>,
@@ -181,7 +188,7 @@ impl LeadFilter {
 }
 
 /// Leads, newest first. A page looks at a bounded number of rows: with filters it may hold fewer than asked for.
-#[utoipa::path(get, path = "/api/leads", tag = "Leads", params(LeadFilter, SpanRequest, PageRequest),
+#[utoipa::path(get, path = "/api/leads", operation_id = "list_leads", tag = "Leads", params(LeadFilter, SpanRequest, PageRequest),
     responses((status = 200, body = Page<LeadView>)))]
 async fn list(State(portal): State<Shared>, Params(filter): Params<LeadFilter>) -> Answer<Json<Page<LeadView>>> {
     let product = product_filter(&portal.settings.load(), "product_type", filter.product_type.as_deref())?;
@@ -255,7 +262,7 @@ pub(crate) async fn appointment_row(portal: &Portal, id: LeadId) -> Answer<Optio
 }
 
 /// One lead. One that was accepted a moment ago is waited for.
-#[utoipa::path(get, path = "/api/leads/{id}", tag = "Leads", responses((status = 200, body = LeadView)))]
+#[utoipa::path(get, path = "/api/leads/{id}", operation_id = "get_lead", tag = "Leads", responses((status = 200, body = LeadView)))]
 async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Json<LeadView>> {
     let lead = lead_row(&portal, lead_id(&id)?).await?;
     let appointment = appointment_row(&portal, lead.lead_id).await?;

@@ -1,9 +1,9 @@
 //! The management API: everything an operator sees and changes, over HTTP.
 //!
 //! Two kinds of requests. *Settings* (providers, workspaces, rules, products, keys) are checked against the snapshot in
-//! memory and appended to the topic `settings` by one writer ([`change`]). *Results* (leads, appointments, billing …)
+//! memory and appended to the topic `settings` by one writer (`change`). *Results* (leads, appointments, billing …)
 //! are read from the tables; what people ask to be done with a lead goes into the log as a command whose answer is
-//! awaited ([`command`]). Nothing here decides about routing or delivery.
+//! awaited (`command`). Nothing here decides about routing or delivery.
 
 // `key!` makes a `Vec`, because ranges own their keys; reads only borrow one.
 #![allow(clippy::useless_vec)]
@@ -16,6 +16,7 @@ mod auth;
 mod billing;
 mod change;
 mod command;
+mod completion;
 mod contacts;
 mod daily;
 mod descent;
@@ -30,6 +31,7 @@ mod margin;
 mod metrics;
 mod options;
 mod page;
+mod path;
 mod problem;
 mod products;
 mod providers;
@@ -39,12 +41,15 @@ mod random;
 mod reconciliation;
 mod release;
 mod retry;
+mod retry_rules;
 mod rule_check;
 mod rules;
 mod rules_csv;
 mod rules_import;
+mod shapes;
 mod span;
 mod state;
+mod undelivered;
 mod unrouted;
 mod webhook_url;
 mod workspaces;

@@ -98,8 +98,8 @@ fn by_workspace(groups: BTreeMap<Group, Sums>) -> Vec<MarginRow> {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 struct MarginQuery {
-    /// One or several of provider, workspace, product, with commas.
-    #[param(value_type = Option<String>, example = "provider")]
+    /// One or several of provider, workspace, product, with commas: `provider,product`.
+    #[param(value_type = Option<String>, pattern = "^(provider|workspace|product)(,(provider|workspace|product))*$")]
     group_by: GroupBy,
     #[param(ignore)]
     span: SpanRequest,
@@ -120,7 +120,7 @@ impl FromQuery for MarginQuery {
 /// lead at its provider's `cost_per_lead` of the moment it arrived, on the day of arrival, delivered or not. Grouped by
 /// workspace, each workspace bears the cost of the leads delivered to it, on the day of delivery, and the rest stands in
 /// the row whose `workspace_id` is empty; so `total` is the same in every grouping.
-#[utoipa::path(get, path = "/api/billing/margin", tag = "Billing", params(MarginQuery, SpanRequest),
+#[utoipa::path(get, path = "/api/billing/margin", operation_id = "get_margin", tag = "Billing", params(MarginQuery, SpanRequest),
     responses((status = 200, body = MarginReport)))]
 async fn margin(State(portal): State<Shared>, Params(query): Params<MarginQuery>) -> Answer<Json<MarginReport>> {
     let span = query.span.resolve(portal.clock.now(), DEFAULT_DAYS)?;

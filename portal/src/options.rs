@@ -9,7 +9,8 @@ pub struct Options {
     /// the dispatcher, which checks the resolved address at every delivery.
     #[serde(skip)]
     pub allow_private_targets: bool,
-    /// Whether a rule that is created, changed or imported also routes the unrouted leads that it matches.
+    /// Whether a rule that is created, changed or imported also routes the unrouted leads that it matches, all of them, in
+    /// the background.
     pub retry_unrouted_on_rule_change: bool,
     /// How long a caller waits for the answer to a command (schedule, assign) before it is told where to look, in
     /// milliseconds.

@@ -18,8 +18,8 @@ const MAX_LIMIT: usize = 500;
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageRequest {
-    /// Most rows to answer with, 1 to 500; 100 by default.
-    #[param(value_type = Option<u32>, example = 100)]
+    /// Most rows to answer with.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 500, default = 100)]
     pub(crate) limit: usize,
     /// The `next_cursor` of the page before; without it, the first page.
     pub(crate) cursor: Option<String>,

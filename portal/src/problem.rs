@@ -38,12 +38,14 @@ impl From<Problem> for Refusal {
     }
 }
 
+/// Of a call to the log or the tables that was the first of its request: an append that failed, or a read before any.
+/// What fails after something was recorded must say so: see [`recorded`].
 impl From<LogError> for Refusal {
     fn from(error: LogError) -> Self {
         tracing::error!(%error, "a request met a log that does not serve");
         Self(match error {
             LogError::Unavailable(_) => {
-                Problem::unavailable("The log cannot take this now; nothing was changed. Try again.", 2)
+                Problem::unavailable("The log cannot do this now; nothing was changed. Try again.", 2)
             }
             LogError::Closed => Problem::unavailable(
                 "The log stopped before it answered: the change may or may not have been made. Read before you repeat.",
@@ -89,7 +91,12 @@ impl From<BytesRejection> for Refusal {
 }
 
 fn internal() -> Problem {
-    Problem::new(500, "internal", "Something is wrong on this side", "The node's log says what. Nothing was changed.")
+    Problem::new(500, "internal", "Something is wrong on this side", "The node's log says what.")
+}
+
+/// 503: something was recorded, but not everything that was to follow: `detail` says what, and how to go on.
+pub(crate) fn recorded(detail: impl Into<String>) -> Refusal {
+    Refusal(Problem::unavailable(detail, 5))
 }
 
 /// 403: the key is valid but may not do this.
@@ -101,6 +108,16 @@ pub(crate) fn forbidden() -> Problem {
 /// 404 for whatever `what` names.
 pub(crate) fn not_found(what: &str, id: impl std::fmt::Display) -> Refusal {
     Refusal(Problem::not_found(format!("There is no {what} {id}.")))
+}
+
+/// `1 rule refers`, `2 rules refer`.
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// The first few, with commas.
+pub(crate) fn some_of(all: &[impl std::fmt::Display]) -> String {
+    all.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The form of every error, for the API's description.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use leadway_domain::problem::Problem;
 use leadway_domain::settings::{Change, Entity, EntityKind, Product, Settings, fold_name};
@@ -16,9 +16,13 @@ use crate::auth::Actor;
 use crate::change::Decided;
 use crate::fields::{Fields, Input};
 use crate::page::{Page, PageRequest};
-use crate::problem::{Answer, Refusal, not_found};
+use crate::path::Path;
+use crate::problem::{Answer, Refusal, counted, not_found, some_of};
 use crate::query::Params;
 use crate::state::Shared;
+
+/// Longest name, in bytes: names stand in keys of the tables, which take at most 511 bytes, beside two ids of 64.
+const MAX_NAME_BYTES: usize = 100;
 
 /// Most synonyms of one product.
 const MAX_SYNONYMS: usize = 200;
@@ -27,17 +31,31 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::default().routes(routes!(list, create)).routes(routes!(read, replace, patch, delete))
 }
 
+/// What is set about a product.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"name": "Solar", "synonyms": ["solar panels", "pv"], "auto_schedule": false}))]
+#[serde(deny_unknown_fields)]
+struct ProductInput {
+    /// Its canonical name, also its id: compared without case, spacing and punctuation. At most 100 bytes in UTF-8.
+    /// Cannot be changed later.
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// Other names under which providers send it; none by default.
+    #[schema(max_items = 200)]
+    synonyms: Option<Vec<String>>,
+    /// Whether its leads without a date are given the next free slot at once; false by default.
+    auto_schedule: Option<bool>,
+}
+
 /// A product.
-#[derive(Clone, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(example = json!({"name": "Solar", "synonyms": ["solar panels", "pv"], "auto_schedule": false}))]
 struct ProductView {
-    /// Its canonical name, also its id: compared without case, spacing and punctuation. Cannot be changed later.
+    /// Its canonical name, also its id.
     name: String,
     /// Other names under which providers send it.
-    #[schema(value_type = Option<Vec<String>>)]
     synonyms: Vec<String>,
-    /// Whether its leads without a date are given the next free slot at once; false by default.
-    #[schema(value_type = Option<bool>)]
+    /// Whether its leads without a date are given the next free slot at once.
     auto_schedule: bool,
 }
 
@@ -51,11 +69,15 @@ impl ProductView {
 fn read_input(mut fields: Fields, settings: &Settings, existing: Option<&str>) -> Result<Product, Problem> {
     let sent = match existing {
         Some(name) => fields.id("name", Some(&name.to_owned())).unwrap_or_default(),
-        None => fields.required_text("name", 100),
+        None => fields.required_text("name", MAX_NAME_BYTES),
     };
     let name = sent.split_whitespace().collect::<Vec<_>>().join(" ");
     if name.contains(['|', ',']) || (!name.is_empty() && fold_name(&name).is_empty()) {
         fields.error("name", "invalid", "must hold letters or digits, and neither '|' nor ','");
+    }
+    if existing.is_none() && name.len() > MAX_NAME_BYTES && name.chars().count() <= MAX_NAME_BYTES {
+        let rule = format!("must have at most {MAX_NAME_BYTES} bytes in UTF-8; it has {}", name.len());
+        fields.error("name", "too_long", rule);
     }
     let mut synonyms: Vec<String> = fields.optional("synonyms").unwrap_or_default();
     synonyms.iter_mut().for_each(|s| *s = s.trim().to_owned());
@@ -79,7 +101,7 @@ fn find<'s>(settings: &'s Settings, name: &str) -> Result<&'s Arc<Product>, Refu
 }
 
 /// Products in the order of their names.
-#[utoipa::path(get, path = "/api/products", tag = "Products", params(PageRequest),
+#[utoipa::path(get, path = "/api/products", operation_id = "list_products", tag = "Products", params(PageRequest),
     responses((status = 200, body = Page<ProductView>)))]
 async fn list(State(portal): State<Shared>, Params(page): Params<PageRequest>) -> Answer<Json<Page<ProductView>>> {
     let settings = portal.settings.load();
@@ -88,7 +110,7 @@ async fn list(State(portal): State<Shared>, Params(page): Params<PageRequest>) -
 }
 
 /// Makes a product.
-#[utoipa::path(post, path = "/api/products", tag = "Products", request_body = ProductView,
+#[utoipa::path(post, path = "/api/products", operation_id = "create_product", tag = "Products", request_body = ProductInput,
     responses((status = 201, body = ProductView), (status = 409, description = "The name is taken")))]
 async fn create(
     State(portal): State<Shared>,
@@ -110,7 +132,7 @@ async fn create(
 }
 
 /// One product.
-#[utoipa::path(get, path = "/api/products/{name}", tag = "Products", responses((status = 200, body = ProductView)))]
+#[utoipa::path(get, path = "/api/products/{name}", operation_id = "get_product", tag = "Products", responses((status = 200, body = ProductView)))]
 async fn read(State(portal): State<Shared>, Path(name): Path<String>) -> Answer<Json<ProductView>> {
     Ok(Json(ProductView::of(find(&portal.settings.load(), &name)?)))
 }
@@ -127,7 +149,7 @@ async fn change(portal: &Shared, actor: &str, name: &str, fields: Fields, merge:
 }
 
 /// Replaces what is set about a product; what is left out takes its default.
-#[utoipa::path(put, path = "/api/products/{name}", tag = "Products", request_body = ProductView,
+#[utoipa::path(put, path = "/api/products/{name}", operation_id = "replace_product", tag = "Products", request_body = ProductInput,
     responses((status = 200, body = ProductView)))]
 async fn replace(
     State(portal): State<Shared>,
@@ -139,8 +161,8 @@ async fn replace(
 }
 
 /// Changes the fields that are sent (RFC 7396) and leaves the others.
-#[utoipa::path(patch, path = "/api/products/{name}", tag = "Products",
-    request_body(content = Object, example = json!({"auto_schedule": true})),
+#[utoipa::path(patch, path = "/api/products/{name}", operation_id = "update_product", tag = "Products",
+    request_body(content = ProductInput, example = json!({"auto_schedule": true})),
     responses((status = 200, body = ProductView)))]
 async fn patch(
     State(portal): State<Shared>,
@@ -152,7 +174,7 @@ async fn patch(
 }
 
 /// Removes a product to which no rule refers.
-#[utoipa::path(delete, path = "/api/products/{name}", tag = "Products",
+#[utoipa::path(delete, path = "/api/products/{name}", operation_id = "delete_product", tag = "Products",
     responses((status = 204), (status = 409, description = "Rules refer to it")))]
 async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(name): Path<String>) -> Answer<StatusCode> {
     let decide = |settings: &Settings, _| {
@@ -164,8 +186,8 @@ async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(name): P
             .map(|r| r.id.to_string())
             .collect();
         if !rules.is_empty() {
-            let shown = rules.iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", ");
-            let detail = format!("{} routing rules refer to it; change them first: {shown}.", rules.len());
+            let subject = counted(rules.len(), "routing rule refers", "routing rules refer");
+            let detail = format!("{subject} to it; change first: {}.", some_of(&rules));
             return Err(Refusal(Problem::conflict(detail)));
         }
         let change = Change::Delete { kind: EntityKind::Product, id: product.name.clone() };

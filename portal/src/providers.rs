@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use leadway_domain::intake::check_mapping;
 use leadway_domain::problem::Problem;
 use leadway_domain::secret::{KeyHash, new_key};
 use leadway_domain::settings::{Change, Entity, EntityKind, FieldMapping, Provider, RateLimit, Settings};
-use leadway_domain::{Money, ProviderId, Timestamp};
+use leadway_domain::{Money, ProviderId, Timestamp, ZipDirectory};
 use leadway_tables::schema::QuarantineRow;
 use leadway_tables::{Range, key, scan};
 use serde::Serialize;
@@ -21,9 +21,14 @@ use crate::auth::Actor;
 use crate::change::Decided;
 use crate::fields::{Fields, Input};
 use crate::page::{Page, PageRequest};
+use crate::path::Path;
 use crate::problem::{Answer, Refusal, not_found};
 use crate::query::Params;
+use crate::shapes::{FieldMappingShape, RateLimitShape};
 use crate::state::Shared;
+
+/// The largest rate, per second or at once.
+const MAX_RATE: u32 = 1_000_000;
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::default()
@@ -37,25 +42,26 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 #[schema(example = json!({"id": "a", "name": "Provider A", "cost_per_lead": 75}))]
 struct ProviderInput {
     /// Part of its address `/webhook/provider-{id}`; cannot be changed later.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     id: ProviderId,
     /// Display name.
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
-    /// What one accepted lead costs, in dollars.
-    #[schema(value_type = f64, example = 75)]
+    /// What one accepted lead costs, in dollars, with at most two decimals.
+    #[schema(value_type = f64, minimum = 0, maximum = 1_000_000, example = 75)]
     cost_per_lead: Money,
     /// Whether leads are taken from it; true by default.
     #[schema(value_type = Option<bool>)]
     is_active: bool,
     /// How its fields become ours, beyond the built-in aliases: `fields` (source name or JSON pointer → our field),
     /// `constants` (our field → value) and `values` (our field → value as sent → value as meant).
-    #[schema(value_type = Option<Object>, example = json!({"fields": {"/contact/tel": "phone"}, "values": {"product_type": {"PV": "Solar"}}}))]
+    #[schema(value_type = Option<FieldMappingShape>)]
     mapping: FieldMapping,
     /// Whether its leads without a date are given the next free slot at once; false by default.
     #[schema(value_type = Option<bool>)]
     auto_schedule: bool,
     /// How fast it may post: leads per second, and how many at once (`burst`); no limit when absent.
-    #[schema(value_type = Option<Object>, example = json!({"per_second": 100, "burst": 200}))]
+    #[schema(value_type = Option<RateLimitShape>)]
     rate_limit: Option<RateLimit>,
 }
 
@@ -73,12 +79,12 @@ struct ProviderView {
     /// Whether leads are taken from it.
     is_active: bool,
     /// How its fields become ours.
-    #[schema(value_type = Object)]
+    #[schema(value_type = FieldMappingShape)]
     mapping: FieldMapping,
     /// Whether its leads without a date are given the next free slot at once.
     auto_schedule: bool,
     /// How fast it may post.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<RateLimitShape>)]
     rate_limit: Option<RateLimit>,
     /// Where it posts its leads.
     #[schema(example = "/webhook/provider-a")]
@@ -124,14 +130,19 @@ impl ProviderWithKey {
     }
 }
 
-fn read_input(mut fields: Fields, existing: Option<&ProviderId>) -> Result<ProviderInput, Problem> {
+fn read_input(
+    mut fields: Fields,
+    existing: Option<&ProviderId>,
+    settings: &Settings,
+    zips: &ZipDirectory,
+) -> Result<ProviderInput, Problem> {
     fields.read_only(&["webhook_path", "created_at", "updated_at"]);
     let id = fields.id("id", existing);
     let name = fields.required_text("name", 200);
     let cost_per_lead = fields.amount("cost_per_lead");
     let is_active = fields.optional("is_active").unwrap_or(true);
     let mapping: FieldMapping = fields.optional("mapping").unwrap_or_default();
-    fields.errors(check_mapping(&mapping));
+    fields.errors(check_mapping(&mapping, settings, zips));
     let auto_schedule = fields.optional("auto_schedule").unwrap_or(false);
     let rate_limit = read_rate_limit(&mut fields);
     let input = id.zip(cost_per_lead).map(|(id, cost_per_lead)| ProviderInput {
@@ -146,11 +157,13 @@ fn read_input(mut fields: Fields, existing: Option<&ProviderId>) -> Result<Provi
     fields.finish(input)
 }
 
-/// Reads `rate_limit`, of which both numbers must be at least 1.
+/// Reads `rate_limit`, of which both numbers must be from 1 to a million.
 pub(crate) fn read_rate_limit(fields: &mut Fields) -> Option<RateLimit> {
     let limit: RateLimit = fields.optional("rate_limit")?;
-    if limit.per_second == 0 || limit.burst == Some(0) {
-        fields.error("rate_limit", "invalid", "per_second and burst must be at least 1; leave it out for no limit");
+    let allowed = 1..=MAX_RATE;
+    if !allowed.contains(&limit.per_second) || limit.burst.is_some_and(|burst| !allowed.contains(&burst)) {
+        let rule = format!("per_second and burst must be 1 to {MAX_RATE}; leave it out for no limit");
+        fields.error("rate_limit", "invalid", rule);
     }
     Some(limit)
 }
@@ -181,7 +194,7 @@ fn put(provider: Provider) -> Change {
 }
 
 /// Providers in the order of their ids.
-#[utoipa::path(get, path = "/api/providers", tag = "Providers", params(PageRequest),
+#[utoipa::path(get, path = "/api/providers", operation_id = "list_providers", tag = "Providers", params(PageRequest),
     responses((status = 200, body = Page<ProviderView>)))]
 async fn list(State(portal): State<Shared>, Params(page): Params<PageRequest>) -> Answer<Json<Page<ProviderView>>> {
     let settings = portal.settings.load();
@@ -190,7 +203,7 @@ async fn list(State(portal): State<Shared>, Params(page): Params<PageRequest>) -
 }
 
 /// Makes a provider. Its `key` and `hmac_secret` are shown in this answer only.
-#[utoipa::path(post, path = "/api/providers", tag = "Providers", request_body = ProviderInput,
+#[utoipa::path(post, path = "/api/providers", operation_id = "create_provider", tag = "Providers", request_body = ProviderInput,
     responses((status = 201, body = ProviderWithKey), (status = 409, description = "The id is taken")))]
 async fn create(
     State(portal): State<Shared>,
@@ -199,7 +212,7 @@ async fn create(
 ) -> Answer<(StatusCode, Json<ProviderWithKey>)> {
     let key = new_key("lwp", portal.random.bytes()?);
     let decide = |settings: &Settings, now| {
-        let input = read_input(fields, None)?;
+        let input = read_input(fields, None, settings, &portal.zips)?;
         if settings.providers.contains_key(&input.id) {
             let detail = format!("There is a provider {} already; change it with PUT or PATCH.", input.id);
             return Err(Problem::conflict(detail));
@@ -213,7 +226,7 @@ async fn create(
 }
 
 /// One provider.
-#[utoipa::path(get, path = "/api/providers/{id}", tag = "Providers", responses((status = 200, body = ProviderView)))]
+#[utoipa::path(get, path = "/api/providers/{id}", operation_id = "get_provider", tag = "Providers", responses((status = 200, body = ProviderView)))]
 async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Json<ProviderView>> {
     Ok(Json(ProviderView::of(find(&portal.settings.load(), &id)?)))
 }
@@ -222,7 +235,7 @@ async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: b
     let decide = |settings: &Settings, now| {
         let present = find(settings, id)?;
         let fields = if merge { fields.merged_onto(&ProviderView::of(present))? } else { fields };
-        let input = read_input(fields, Some(&present.id))?;
+        let input = read_input(fields, Some(&present.id), settings, &portal.zips)?;
         let provider = input.into_provider(present.key_hash.clone(), present.created_at, now);
         let view = ProviderView::of(&provider);
         Ok::<_, Refusal>(Decided::new(put(provider), view))
@@ -231,7 +244,7 @@ async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: b
 }
 
 /// Replaces what is set about a provider; what is left out takes its default.
-#[utoipa::path(put, path = "/api/providers/{id}", tag = "Providers", request_body = ProviderInput,
+#[utoipa::path(put, path = "/api/providers/{id}", operation_id = "replace_provider", tag = "Providers", request_body = ProviderInput,
     responses((status = 200, body = ProviderView)))]
 async fn replace(
     State(portal): State<Shared>,
@@ -243,7 +256,7 @@ async fn replace(
 }
 
 /// Changes the fields that are sent (RFC 7396) and leaves the others.
-#[utoipa::path(patch, path = "/api/providers/{id}", tag = "Providers", request_body(content = Object, example = json!({"is_active": false})),
+#[utoipa::path(patch, path = "/api/providers/{id}", operation_id = "update_provider", tag = "Providers", request_body(content = ProviderInput, example = json!({"is_active": false})),
     responses((status = 200, body = ProviderView)))]
 async fn patch(
     State(portal): State<Shared>,
@@ -255,7 +268,7 @@ async fn patch(
 }
 
 /// Removes a provider: its key is refused from then on. Its leads and contacts stay.
-#[utoipa::path(delete, path = "/api/providers/{id}", tag = "Providers",
+#[utoipa::path(delete, path = "/api/providers/{id}", operation_id = "delete_provider", tag = "Providers",
     responses((status = 204), (status = 409, description = "Its quarantine is not empty")))]
 async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(id): Path<String>) -> Answer<StatusCode> {
     if let Ok(provider) = ProviderId::new(&id)
@@ -273,7 +286,7 @@ async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(id): Pat
 }
 
 /// Gives a provider a new key and HMAC secret, shown in this answer only; the old ones are refused from then on.
-#[utoipa::path(post, path = "/api/providers/{id}/rotate-key", tag = "Providers",
+#[utoipa::path(post, path = "/api/providers/{id}/rotate-key", operation_id = "rotate_provider_key", tag = "Providers",
     responses((status = 200, body = ProviderWithKey)))]
 async fn rotate_key(
     State(portal): State<Shared>,

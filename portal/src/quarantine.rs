@@ -1,7 +1,7 @@
 //! Leads that were refused.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use leadway_domain::problem::FieldError;
 use leadway_domain::record::{PostedAs, QuarantineEnd, QuarantineRecord};
@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::auth::Actor;
 use crate::page::{Page, PageRequest};
+use crate::path::Path;
 use crate::problem::{Answer, ProblemField, not_found};
 use crate::query::{FromQuery, Params, Query};
 use crate::state::{Portal, Shared};
@@ -36,7 +37,6 @@ struct QuarantineView {
     #[schema(value_type = Option<String>)]
     posted_as: Option<PostedAs>,
     /// As it was sent.
-    #[schema(value_type = Object)]
     body: Option<Value>,
     /// Everything that is wrong with it.
     #[schema(value_type = Vec<ProblemField>)]
@@ -85,7 +85,7 @@ struct QuarantinePosition {
 }
 
 /// Refused leads, provider by provider, each provider's newest first.
-#[utoipa::path(get, path = "/api/quarantine", tag = "Quarantine", params(QuarantineFilter, PageRequest),
+#[utoipa::path(get, path = "/api/quarantine", operation_id = "list_quarantine", tag = "Quarantine", params(QuarantineFilter, PageRequest),
     responses((status = 200, body = Page<QuarantineView>)))]
 async fn list(
     State(portal): State<Shared>,
@@ -131,7 +131,7 @@ pub(crate) fn end_record(row: &QuarantineRow, actor: &str, lead_id: Option<LeadI
 }
 
 /// One refused lead.
-#[utoipa::path(get, path = "/api/quarantine/{provider_id}/{id}", tag = "Quarantine",
+#[utoipa::path(get, path = "/api/quarantine/{provider_id}/{id}", operation_id = "get_refused_lead", tag = "Quarantine",
     responses((status = 200, body = QuarantineView)))]
 async fn read(
     State(portal): State<Shared>,
@@ -141,7 +141,7 @@ async fn read(
 }
 
 /// Discards a refused lead.
-#[utoipa::path(delete, path = "/api/quarantine/{provider_id}/{id}", tag = "Quarantine", responses((status = 204)))]
+#[utoipa::path(delete, path = "/api/quarantine/{provider_id}/{id}", operation_id = "discard_refused_lead", tag = "Quarantine", responses((status = 204)))]
 async fn discard(
     State(portal): State<Shared>,
     Actor(actor): Actor,
@@ -150,6 +150,6 @@ async fn discard(
     let _turn = portal.releasing.lock().await;
     let row = quarantine_row(&portal, &provider, &id).await?;
     let addresses = portal.log.append(vec![end_record(&row, &actor, None, portal.clock.now())]).await?;
-    portal.wait_applied(&addresses).await?;
+    portal.wait_applied(&addresses).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,6 +7,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use leadway_domain::problem::{FieldError, Problem};
 
+use crate::fields::MAX_UNKNOWN;
 use crate::problem::Refusal;
 
 /// The parameters of a query string. One that comes more than once is a list with commas.
@@ -39,7 +40,7 @@ impl<S: Send + Sync, T: FromQuery> FromRequestParts<S> for Params<T> {
 impl Query {
     fn parse(text: &str) -> Self {
         let mut values = BTreeMap::<String, String>::new();
-        for (name, value) in url::form_urlencoded::parse(text.as_bytes()).filter(|(_, value)| !value.is_empty()) {
+        for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
             let slot = values.entry(name.into_owned()).or_default();
             if !slot.is_empty() {
                 slot.push(',');
@@ -52,7 +53,12 @@ impl Query {
     /// The parameter, read by `parse`, whose error says the rule.
     pub(crate) fn with<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         self.known.push(name);
-        match parse(self.values.get(name)?) {
+        let parsed = match self.values.get(name)?.as_str() {
+            // A variable that was not set must not turn "of this workspace" into "of all".
+            "" => Err("must not be empty; leave it out to ask for all".to_owned()),
+            text => parse(text),
+        };
+        match parsed {
             Ok(value) => Some(value),
             Err(rule) => {
                 self.errors.push(FieldError::new(name, "invalid", rule));
@@ -73,7 +79,7 @@ impl Query {
 
     fn finish(mut self) -> Result<(), Problem> {
         let known = self.known.join(", ");
-        for name in self.values.keys().filter(|k| !self.known.contains(&k.as_str())) {
+        for name in self.values.keys().filter(|k| !self.known.contains(&k.as_str())).take(MAX_UNKNOWN) {
             let message = format!("is no parameter here; the parameters are {known}");
             self.errors.push(FieldError::new(name, "unknown", message));
         }

@@ -1,28 +1,42 @@
-//! Deliveries against billing events: there must be one event for each delivery that is no test, and no other.
+//! Appointments against billing events: there must be one event for each appointment that its client took and that is no
+//! test, and no other.
+//!
+//! The two sides come by different ways. Which appointments a workspace has, at which rate and whether as tests, the
+//! router said (topic `appointments`); billing events are made of the outcomes alone (topic `deliveries`), which repeat
+//! the rate. So a decision that got lost, an outcome that names another workspace or rate, an event that was written
+//! twice, late or not at all all show. What does not show is an outcome that the log never got: neither side knows it.
+//! Reading the log itself instead would take minutes for a month, since it has no index by time.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use axum::Json;
 use axum::extract::State;
-use leadway_domain::problem::Problem;
+use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::record::Topic;
-use leadway_domain::{LeadId, Money, Partition, Timestamp, WorkspaceId};
-use leadway_tables::schema::{BillingEventRow, DeliveryRow};
+use leadway_domain::{LeadId, Money, Timestamp, WorkspaceId};
+use leadway_tables::schema::{AppointmentByWorkspaceRow, AppointmentRow, BillingEventRow, DeliveryRow};
 use leadway_tables::{Range, TableRow, Value, key, scan};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::billing::billed_workspaces;
+use crate::billing::{billed_workspaces, workspace_param};
+use crate::leads::appointment_row;
 use crate::problem::Answer;
-use crate::query::Params;
+use crate::query::{FromQuery, Params, Query};
 use crate::span::{Span, SpanRequest};
 use crate::state::{Portal, Shared};
 
 /// Days that are compared when the caller does not say.
 const DEFAULT_DAYS: i64 = 30;
+/// Most days, summed over workspaces, that one call compares.
+const MAX_COMPARED: usize = 200_000;
+/// Most rows that one call looks at: some ten seconds' work.
+const MAX_ROWS: usize = 3_000_000;
+/// How many days before the span appointments are routed that are looked for by their day of routing; the retries of a
+/// delivery end after about a week. Later deliveries are found by what they left.
+const WAITS_DAYS: i64 = 10;
 /// Rows of one scan.
 const CHUNK: usize = 5_000;
 /// Most differences that are listed one by one.
@@ -36,11 +50,11 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum DifferenceKind {
-    /// Delivered, but not billed.
+    /// The client took the appointment, but no event bills it.
     MissingEvent,
-    /// Billed, but not delivered.
+    /// An event bills an appointment that this workspace did not take then.
     EventWithoutDelivery,
-    /// Billed another amount than was agreed.
+    /// The event bills another amount than was agreed when the appointment was routed.
     AmountDiffers,
     /// A test was billed.
     TestBilled,
@@ -67,9 +81,9 @@ struct Difference {
 struct WorkspaceReconciliation {
     #[schema(value_type = String, example = "solar_west_coast")]
     workspace_id: WorkspaceId,
-    /// Deliveries that are no tests.
+    /// Appointments taken that are no tests.
     deliveries: u64,
-    /// What they are worth, in dollars.
+    /// What they are worth at the rates agreed, in dollars.
     #[schema(value_type = f64, example = 150)]
     delivered_amount: Money,
     billing_events: u64,
@@ -95,31 +109,46 @@ struct ReconciliationReport {
     differences_total: u64,
 }
 
-/// Compares deliveries with billing events per workspace (the last 30 days by default). There must be no differences. It
-/// waits first until the tables show everything that the log held when it was asked, so that none comes from lag.
-#[utoipa::path(get, path = "/api/billing/reconciliation", tag = "Billing", params(SpanRequest),
+/// What is to be compared.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ReconciliationFilter {
+    /// Only this workspace.
+    #[param(value_type = Option<String>)]
+    workspace_id: Option<WorkspaceId>,
+    #[param(ignore)]
+    span: SpanRequest,
+}
+
+impl FromQuery for ReconciliationFilter {
+    fn read(query: &mut Query) -> Self {
+        Self { workspace_id: workspace_param(query), span: SpanRequest::read(query) }
+    }
+}
+
+/// Compares the appointments that clients took with the billing events, per workspace (the last 30 days by default). What
+/// was taken, at which agreed rate and whether as a test is read from the appointments; what was billed, from the events.
+/// There must be no differences. It waits first until the tables show everything that the log held when it was asked, so
+/// that none comes from lag. A call compares a bounded number of rows: 422 says when to ask for fewer days.
+#[utoipa::path(get, path = "/api/billing/reconciliation", operation_id = "get_reconciliation", tag = "Billing", params(ReconciliationFilter, SpanRequest),
     responses((status = 200, body = ReconciliationReport)))]
 async fn reconciliation(
     State(portal): State<Shared>,
-    Params(request): Params<SpanRequest>,
+    Params(filter): Params<ReconciliationFilter>,
 ) -> Answer<Json<ReconciliationReport>> {
-    let span = request.resolve(portal.clock.now(), DEFAULT_DAYS)?;
-    catch_up(&portal).await?;
-    let mut tally = Tally::default();
-    for workspace in billed_workspaces(&portal, &span).await? {
+    let span = filter.span.resolve(portal.clock.now(), DEFAULT_DAYS)?;
+    portal.catch_up(&[Topic::Appointments, Topic::Deliveries]).await?;
+    let workspaces = match filter.workspace_id {
+        Some(workspace) => BTreeSet::from([workspace]),
+        None => billed_workspaces(&portal, &span).await?,
+    };
+    check_amount(workspaces.len(), span.days().count())?;
+    let (mut tally, mut looks) = (Tally::default(), Looks(MAX_ROWS));
+    for workspace in workspaces {
         let mut sums = Sums::default();
-        // Reads of an embedded store never wait: others get their turn between workspaces.
-        tokio::task::yield_now().await;
-        for day in span.days() {
-            let partition = key![workspace, day];
-            let deliveries = all(&portal, &partition, |row: &DeliveryRow| row.appointment_id).await?;
-            let events = all(&portal, &partition, |row: &BillingEventRow| row.appointment_id).await?;
-            let pairs = pair(deliveries, events);
-            for (id, pair) in pairs.into_iter().filter(|(_, pair)| pair.is_within(&span)) {
-                sums.add(&pair);
-                tally.differences.extend(pair.difference(id, &workspace));
-            }
-            tally.cut();
+        for (id, pair) in pairs(&portal, &workspace, &span, &mut looks).await? {
+            sums.add(&pair);
+            tally.add(pair.difference(id, &workspace));
         }
         let differences = std::mem::take(&mut tally.of_workspace);
         tally.workspaces.extend(sums.report(workspace, differences));
@@ -134,21 +163,16 @@ async fn reconciliation(
     }))
 }
 
-/// Waits until the tables show every delivery outcome that the log holds now.
-async fn catch_up(portal: &Portal) -> Answer<()> {
-    let wait = async {
-        for partition in (0..portal.log.partitions(Topic::Deliveries)).map(Partition) {
-            let end = portal.log.end(Topic::Deliveries, partition).await?;
-            if end.0 > 0 {
-                portal.tables.wait_applied(Topic::Deliveries, partition, end).await?;
-            }
-        }
-        Ok(())
-    };
-    let late = "The tables are behind the log; a comparison now would show differences that are none. Try again.";
-    tokio::time::timeout(portal.catch_up_timeout() * 10, wait)
-        .await
-        .unwrap_or_else(|_| Err(Problem::unavailable(late, 10).into()))
+/// Refuses a comparison that would keep its caller waiting, and the store busy, for minutes.
+fn check_amount(workspaces: usize, days: usize) -> Result<(), Problem> {
+    if workspaces.saturating_mul(days) <= MAX_COMPARED {
+        return Ok(());
+    }
+    let message = format!(
+        "{days} days of {workspaces} workspaces are more than one call compares ({MAX_COMPARED} in all); ask for fewer \
+         days, or for one workspace_id"
+    );
+    Err(Problem::validation(vec![FieldError::new("from", "too_many", message)]))
 }
 
 /// Every row of one partition, whose clustering key is the appointment's id.
@@ -167,40 +191,102 @@ async fn all<R: TableRow>(portal: &Portal, partition: &[Value], id: impl Fn(&R) 
 /// What is known about one appointment.
 #[derive(Default)]
 struct Pair {
-    delivery: Option<DeliveryRow>,
-    event: Option<BillingEventRow>,
+    /// That the client took it within the span, as the appointment itself says.
+    delivery: Option<Taken>,
+    /// The billing event within the span.
+    event: Option<Billed>,
 }
 
-fn pair(deliveries: Vec<DeliveryRow>, events: Vec<BillingEventRow>) -> BTreeMap<LeadId, Pair> {
-    let mut pairs: BTreeMap<LeadId, Pair> = deliveries
-        .into_iter()
-        .map(|delivery| (delivery.appointment_id, Pair { delivery: Some(delivery), event: None }))
-        .collect();
-    for event in events {
-        match pairs.entry(event.appointment_id) {
-            Entry::Occupied(mut pair) => pair.get_mut().event = Some(event),
-            Entry::Vacant(slot) => drop(slot.insert(Pair { delivery: None, event: Some(event) })),
+/// An appointment that its workspace took.
+struct Taken {
+    /// The rate agreed when it was routed.
+    price: Option<Money>,
+    test: bool,
+}
+
+impl Taken {
+    fn of(row: AppointmentRow, workspace: &WorkspaceId, span: &Span) -> Option<Self> {
+        let here = row.workspace_id.as_ref() == Some(workspace) && row.forward_status.as_deref() == Some("success");
+        let within = row.forwarded_at.is_some_and(|at| span.contains(at));
+        (here && within).then_some(Self { price: row.price, test: row.test == Some(true) })
+    }
+}
+
+/// What an event bills.
+struct Billed(Option<Money>);
+
+/// The looks that one comparison may still take.
+struct Looks(usize);
+
+impl Looks {
+    fn take(&mut self, rows: usize) -> Result<(), Problem> {
+        self.0 = self.0.checked_sub(rows).ok_or_else(|| {
+            let message = format!(
+                "holds more than the {MAX_ROWS} rows that one call compares; ask for fewer days, or for one workspace_id"
+            );
+            Problem::validation(vec![FieldError::new("from", "too_many", message)])
+        })?;
+        Ok(())
+    }
+}
+
+/// Everything of one workspace that was taken or billed within the span.
+async fn pairs(
+    portal: &Portal,
+    workspace: &WorkspaceId,
+    span: &Span,
+    looks: &mut Looks,
+) -> Answer<BTreeMap<LeadId, Pair>> {
+    let mut pairs = BTreeMap::<LeadId, Pair>::new();
+    let days = span.days();
+    for day in days.start() - WAITS_DAYS..=*days.end() {
+        let routed =
+            all(portal, &key![workspace.clone(), day], |row: &AppointmentByWorkspaceRow| row.appointment_id).await?;
+        looks.take(routed.len())?;
+        for AppointmentByWorkspaceRow { appointment_id, .. } in routed {
+            if let Some(taken) = taken(portal, appointment_id, workspace, span).await? {
+                pairs.entry(appointment_id).or_default().delivery = Some(taken);
+            }
+        }
+        // Reads of an embedded store never wait: others get their turn between days.
+        tokio::task::yield_now().await;
+    }
+    for day in days {
+        let partition = key![workspace.clone(), day];
+        let delivered = all(portal, &partition, |row: &DeliveryRow| row.appointment_id).await?;
+        let events = all(portal, &partition, |row: &BillingEventRow| row.appointment_id).await?;
+        looks.take(delivered.len() + events.len())?;
+        let billed = events.into_iter().filter(|event| event.delivered_at.is_none_or(|at| span.contains(at)));
+        let billed: Vec<BillingEventRow> = billed.collect();
+        // What was routed before the days above is found by what says that it was taken or billed since.
+        for id in delivered.iter().map(|row| row.appointment_id).chain(billed.iter().map(|row| row.appointment_id)) {
+            if let btree_map::Entry::Vacant(slot) = pairs.entry(id)
+                && let Some(taken) = taken(portal, id, workspace, span).await?
+            {
+                slot.insert(Pair { delivery: Some(taken), event: None });
+            }
+        }
+        for event in billed {
+            pairs.entry(event.appointment_id).or_default().event = Some(Billed(event.amount));
         }
     }
-    pairs
+    Ok(pairs)
+}
+
+async fn taken(portal: &Portal, id: LeadId, workspace: &WorkspaceId, span: &Span) -> Answer<Option<Taken>> {
+    Ok(appointment_row(portal, id).await?.and_then(|row| Taken::of(row, workspace, span)))
 }
 
 impl Pair {
-    fn is_within(&self, span: &Span) -> bool {
-        let delivered_at = self.delivery.as_ref().and_then(|d| d.delivered_at);
-        let billed_at = self.event.as_ref().and_then(|e| e.delivered_at);
-        delivered_at.or(billed_at).is_none_or(|at| span.contains(at))
-    }
-
     /// The delivery, if it is one that must be billed.
-    fn billable(&self) -> Option<&DeliveryRow> {
-        self.delivery.as_ref().filter(|d| d.test != Some(true))
+    fn billable(&self) -> Option<&Taken> {
+        self.delivery.as_ref().filter(|d| !d.test)
     }
 
     fn difference(&self, appointment_id: LeadId, workspace: &WorkspaceId) -> Option<Difference> {
         let kind = match (&self.delivery, &self.event) {
-            (Some(delivery), Some(_)) if delivery.test == Some(true) => DifferenceKind::TestBilled,
-            (Some(delivery), Some(event)) if delivery.price != event.amount => DifferenceKind::AmountDiffers,
+            (Some(delivery), Some(_)) if delivery.test => DifferenceKind::TestBilled,
+            (Some(delivery), Some(Billed(amount))) if delivery.price != *amount => DifferenceKind::AmountDiffers,
             (None, Some(_)) => DifferenceKind::EventWithoutDelivery,
             (Some(_), None) if self.billable().is_some() => DifferenceKind::MissingEvent,
             _ => return None,
@@ -210,7 +296,7 @@ impl Pair {
             workspace_id: workspace.clone(),
             kind,
             delivered_amount: self.delivery.as_ref().and_then(|d| d.price),
-            billed_amount: self.event.as_ref().and_then(|e| e.amount),
+            billed_amount: self.event.as_ref().and_then(|Billed(amount)| *amount),
         })
     }
 }
@@ -229,9 +315,9 @@ impl Sums {
             self.deliveries += 1;
             self.delivered += delivery.price.unwrap_or_default();
         }
-        if let Some(event) = &pair.event {
+        if let Some(Billed(amount)) = &pair.event {
             self.events += 1;
-            self.billed += event.amount.unwrap_or_default();
+            self.billed += amount.unwrap_or_default();
         }
     }
 
@@ -250,20 +336,19 @@ impl Sums {
 #[derive(Default)]
 struct Tally {
     workspaces: Vec<WorkspaceReconciliation>,
-    /// Found since the last cut.
-    differences: Vec<Difference>,
     listed: Vec<Difference>,
     of_workspace: u64,
     total: u64,
 }
 
 impl Tally {
-    /// Counts what was found and keeps as much of it as is listed.
-    fn cut(&mut self) {
-        let found = self.differences.len() as u64;
-        self.of_workspace += found;
-        self.total += found;
-        let room = LISTED - self.listed.len();
-        self.listed.extend(self.differences.drain(..).take(room));
+    /// Counts a difference, and keeps it if there is room in the list.
+    fn add(&mut self, difference: Option<Difference>) {
+        let Some(difference) = difference else { return };
+        self.of_workspace += 1;
+        self.total += 1;
+        if self.listed.len() < LISTED {
+            self.listed.push(difference);
+        }
     }
 }

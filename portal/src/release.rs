@@ -1,7 +1,7 @@
 //! Correcting a refused lead and letting it go its way.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use leadway_domain::intake::Intake;
 use leadway_domain::lead::{Lead, SubmissionKey};
 use leadway_domain::problem::Problem;
@@ -17,8 +17,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::Actor;
-use crate::fields::{Input, merge};
-use crate::problem::Answer;
+use crate::fields::{OptionalInput, merge};
+use crate::path::Path;
+use crate::problem::{Answer, recorded};
 use crate::quarantine::{end_record, quarantine_row};
 use crate::state::{Portal, Shared};
 
@@ -32,6 +33,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 /// Corrections of a refused lead.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"lead": {"phone": "213-555-0123"}}))]
+#[serde(deny_unknown_fields)]
 struct ReleaseInput {
     /// The fields that change, by the provider's own names (RFC 7396: `null` removes one). Without it, the lead is tried
     /// as it was sent: for instance after its product was made.
@@ -53,13 +55,13 @@ struct ReleaseView {
 }
 
 /// Corrects a refused lead and accepts it like any other. If it is still not valid, 422 lists what is wrong and it stays.
-#[utoipa::path(post, path = "/api/quarantine/{provider_id}/{id}/release", tag = "Quarantine", request_body = ReleaseInput,
+#[utoipa::path(post, path = "/api/quarantine/{provider_id}/{id}/release", operation_id = "release_refused_lead", tag = "Quarantine", request_body = Option<ReleaseInput>,
     responses((status = 200, body = ReleaseView), (status = 409, description = "Its provider is gone")))]
 async fn release(
     State(portal): State<Shared>,
     Actor(actor): Actor,
     Path((provider, id)): Path<(String, String)>,
-    Input(mut fields): Input,
+    OptionalInput(mut fields): OptionalInput,
 ) -> Answer<Json<ReleaseView>> {
     let corrections: Option<Value> = fields.optional("lead");
     if corrections.as_ref().is_some_and(|c| !c.is_object()) {
@@ -73,17 +75,25 @@ async fn release(
     let now = portal.clock.now();
     if let Some(lead_id) = submitted_before(&portal, contact_id, lead.submission).await? {
         let addresses = portal.log.append(vec![end_record(&row, &actor, Some(lead_id), now)]).await?;
-        portal.wait_applied(&addresses).await?;
+        portal.wait_applied(&addresses).await;
         return Ok(Json(ReleaseView { status: "duplicate".into(), lead_id, contact_id }));
     }
     // The lead's id is its address, known only when it is durable; so its end in the quarantine follows. After a crash in
     // between it is still listed, and releasing it again finds the first one.
     let received = LeadRecord::Received(Box::new(lead));
     let mut addresses = portal.log.append(vec![NewRecord::of(&received, now)]).await?;
-    let first = addresses.first().ok_or_else(|| Problem::unavailable("The log gave no address.", 2))?;
+    let unknown = "The lead was accepted, but the log did not say under which id. Look for it before you repeat.";
+    let first = addresses.first().ok_or_else(|| recorded(unknown))?;
     let lead_id = portal.addressing.id(first.partition, first.offset);
-    addresses.extend(portal.log.append(vec![end_record(&row, &actor, Some(lead_id), now)]).await?);
-    portal.wait_applied(&addresses).await?;
+    let end = portal.log.append(vec![end_record(&row, &actor, Some(lead_id), now)]).await;
+    addresses.extend(end.map_err(|error| {
+        tracing::error!(%error, %lead_id, "a released lead stays in the quarantine");
+        recorded(format!(
+            "The lead was accepted as {lead_id}, but may still be listed as refused. Release it once more: that finds \
+             lead {lead_id} and takes it off the list."
+        ))
+    })?);
+    portal.wait_applied(&addresses).await;
     Ok(Json(ReleaseView { status: "accepted".into(), lead_id, contact_id }))
 }
 

@@ -1,13 +1,11 @@
 //! Routing unrouted leads again.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::State;
 use leadway_domain::problem::Problem;
 use leadway_domain::record::LeadAction;
-use leadway_domain::settings::Rule;
-use leadway_domain::zip::ZipPattern;
 use leadway_domain::{LeadId, Zip};
 use leadway_tables::schema::{LeadRow, UNROUTED_SHARDS, UnroutedRow, bucket};
 use leadway_tables::{Range, get, key, scan};
@@ -18,7 +16,7 @@ use utoipa_axum::routes;
 
 use crate::auth::Actor;
 use crate::command::command_record;
-use crate::fields::{Fields, Input};
+use crate::fields::{Fields, OptionalInput};
 use crate::problem::Answer;
 use crate::state::{Portal, Shared, known_product};
 
@@ -36,14 +34,15 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 /// Which unrouted leads are to be routed again.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"product_type": "Solar", "zip_code": "90210", "limit": 1000}))]
+#[serde(deny_unknown_fields)]
 struct RetryInput {
     /// Only those for this product (name or synonym).
     product_type: Option<String>,
     /// Only those in this ZIP.
     #[schema(value_type = Option<String>)]
     zip_code: Option<Zip>,
-    /// How many at most, 1 to 10,000; 10,000 by default.
-    #[schema(value_type = Option<usize>)]
+    /// How many at most; 10,000 by default.
+    #[schema(value_type = Option<usize>, minimum = 1, maximum = 10_000)]
     limit: usize,
 }
 
@@ -53,7 +52,7 @@ struct RetryInput {
 pub(crate) struct RetrySummary {
     /// Leads that are being decided again. See their appointments for the result.
     retried: usize,
-    /// Matching leads beyond the limit: call again.
+    /// Matching leads that were not reached, for the limit or because the log took no more: call again.
     remaining: usize,
 }
 
@@ -75,39 +74,63 @@ fn read_input(portal: &Portal, mut fields: Fields) -> Result<RetryInput, Problem
 }
 
 /// Decides unrouted leads again, oldest first. Answers how many were set going and how many remain.
-#[utoipa::path(post, path = "/api/unrouted/retry", tag = "Appointments", request_body = RetryInput,
+#[utoipa::path(post, path = "/api/unrouted/retry", operation_id = "retry_unrouted", tag = "Appointments", request_body = Option<RetryInput>,
     responses((status = 200, body = RetrySummary)))]
-async fn retry(State(portal): State<Shared>, Actor(actor): Actor, Input(fields): Input) -> Answer<Json<RetrySummary>> {
+async fn retry(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    OptionalInput(fields): OptionalInput,
+) -> Answer<Json<RetrySummary>> {
     let input = read_input(&portal, fields)?;
     let wanted = |row: &UnroutedRow| {
         input.product_type.as_ref().is_none_or(|p| row.service_type.as_ref() == Some(p))
             && input.zip_code.is_none_or(|z| row.customer_zip == Some(z))
     };
-    Ok(Json(retry_matching(&portal, &actor, input.limit, wanted).await?))
+    let (chosen, matching) = oldest_matching(&portal, input.limit, wanted).await?;
+    let retried = retry_leads(&portal, &actor, chosen).await?;
+    Ok(Json(RetrySummary { retried, remaining: matching.saturating_sub(retried) }))
 }
 
-async fn retry_matching(
+/// Asks for the leads to be routed again; tells for how many it did. When some were asked for before something failed,
+/// that is no failure of the whole: the caller learns how far it came.
+pub(crate) async fn retry_leads(
     portal: &Portal,
     actor: &str,
-    limit: usize,
-    wanted: impl Fn(&UnroutedRow) -> bool,
-) -> Answer<RetrySummary> {
-    let (chosen, matching) = oldest_matching(portal, limit, wanted).await?;
+    leads: impl IntoIterator<Item = LeadId>,
+) -> Answer<usize> {
+    let mut leads = leads.into_iter();
     let mut retried = 0;
-    let now = portal.clock.now();
-    let mut records = Vec::new();
-    let mut chosen = chosen.into_iter().peekable();
-    while let Some(id) = chosen.next() {
-        let Some(bucket) = bucket(portal.addressing, id) else { continue };
-        if let Some(lead) = get::<LeadRow>(&*portal.tables, &key![bucket, id]).await? {
-            records.extend(command_record(portal, &lead, actor, LeadAction::Retry, now));
+    loop {
+        let chunk: Vec<LeadId> = leads.by_ref().take(APPEND).collect();
+        if chunk.is_empty() {
+            return Ok(retried);
         }
-        if records.len() == APPEND || chosen.peek().is_none() {
-            retried += records.len();
-            portal.log.append(std::mem::take(&mut records)).await?;
+        match retry_chunk(portal, actor, &chunk).await {
+            Ok(done) => retried += done,
+            Err(refusal) if retried > 0 => {
+                tracing::warn!(retried, problem = refusal.0.detail, "only some unrouted leads are routed again");
+                return Ok(retried);
+            }
+            Err(refusal) => return Err(refusal),
         }
     }
-    Ok(RetrySummary { retried, remaining: matching.saturating_sub(retried) })
+}
+
+/// All of them or none.
+async fn retry_chunk(portal: &Portal, actor: &str, leads: &[LeadId]) -> Answer<usize> {
+    let now = portal.clock.now();
+    let mut records = Vec::with_capacity(leads.len());
+    for id in leads {
+        let Some(bucket) = bucket(portal.addressing, *id) else { continue };
+        if let Some(lead) = get::<LeadRow>(&*portal.tables, &key![bucket, *id]).await? {
+            records.extend(command_record(portal, &lead, actor, LeadAction::Retry, now));
+        }
+    }
+    let count = records.len();
+    if count > 0 {
+        portal.log.append(records).await?;
+    }
+    Ok(count)
 }
 
 /// The ids of the oldest unrouted leads that are wanted, and how many are wanted in all.
@@ -138,37 +161,4 @@ async fn oldest_matching(
         }
     }
     Ok((oldest, matching))
-}
-
-/// After rules were made or changed: routes the unrouted leads again that active ones of them match, if the node is set
-/// to. The rules stand whatever happens here, so a failure is only logged.
-pub(crate) async fn retry_for_rules(portal: &Portal, actor: &str, rules: Vec<Rule>) {
-    if !portal.options.retry_unrouted_on_rule_change {
-        return;
-    }
-    let zips = portal.zips.clone();
-    let expand = move || {
-        let mut covered = HashSet::<(String, Zip)>::new();
-        for rule in rules.iter().filter(|rule| rule.is_active) {
-            let patterns = rule.zip_codes.iter().filter_map(|text| ZipPattern::parse(text).ok());
-            for zip in patterns.flat_map(|pattern| pattern.expand(&zips)) {
-                covered.extend(rule.product_types.iter().map(|product| (product.clone(), zip)));
-            }
-        }
-        covered
-    };
-    // Expanding a state looks at the whole ZIP list: no work for the runtime's own threads.
-    let Ok(covered) = tokio::task::spawn_blocking(expand).await else { return };
-    if covered.is_empty() {
-        return;
-    }
-    let wanted = |row: &UnroutedRow| {
-        row.service_type.clone().zip(row.customer_zip).is_some_and(|service| covered.contains(&service))
-    };
-    match retry_matching(portal, actor, MAX_RETRIES, wanted).await {
-        Ok(done) => {
-            tracing::info!(retried = done.retried, remaining = done.remaining, "unrouted leads are routed again")
-        }
-        Err(refusal) => tracing::warn!(problem = refusal.0.detail, "unrouted leads could not be routed again"),
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use leadway_domain::problem::{FieldError, Problem};
+use leadway_domain::problem::FieldError;
 use leadway_domain::settings::{Rule, Settings};
 use leadway_domain::zip::{ZipPattern, ZipPatternError};
 use leadway_domain::{RuleId, Timestamp, WorkspaceId, ZipDirectory};
@@ -10,42 +10,59 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::fields::Fields;
+use crate::fields::{Fields, is_unseen};
 use crate::state::known_product;
 
 /// Most products of one rule.
 const MAX_PRODUCTS: usize = 200;
 /// Most ZIP patterns of one rule.
 const MAX_PATTERNS: usize = 50_000;
+/// Most characters of notes.
+const MAX_NOTES: usize = 2_000;
 /// The largest priority number.
 const MAX_PRIORITY: i64 = 1_000_000;
 
-/// What is set about a rule.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+/// What is set about a rule, for the API's description; [`RuleDraft`] is what is read of it.
+#[derive(Serialize, ToSchema)]
 #[schema(example = json!({
     "workspace_id": "solar_west_coast", "product_types": ["Solar"], "zip_codes": ["90210", "902*"],
     "priority": 1, "is_active": true,
 }))]
 pub(crate) struct RuleInput {
     /// Made by the node when absent; in an import, the rule to be replaced.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Uuid>)]
-    pub(crate) id: Option<String>,
+    id: Option<Uuid>,
     /// Where its appointments go.
-    pub(crate) workspace_id: String,
-    /// Names or synonyms of known products, at least one.
-    pub(crate) product_types: Vec<String>,
-    /// ZIPs (`90210`), prefixes (`902*`), ranges (`90001-90899`), states (`CA`), radii (`90210+25mi`); at least one.
-    pub(crate) zip_codes: Vec<String>,
-    /// The lowest number wins, then the older rule; 0 to 1,000,000, 1 by default.
-    #[schema(value_type = Option<i64>)]
-    pub(crate) priority: i64,
+    workspace_id: String,
+    /// Names or synonyms of known products.
+    #[schema(min_items = 1, max_items = 200)]
+    product_types: Vec<String>,
+    /// ZIPs (`90210`), prefixes (`902*`), ranges (`90001-90899`), states (`CA`), radii (`90210+25mi`). Kept as
+    /// written here, however they are spaced and cased when sent.
+    #[schema(min_items = 1, max_items = 50_000)]
+    zip_codes: Vec<String>,
+    /// The lowest number wins, then the older rule; 1 by default.
+    #[schema(minimum = 0, maximum = 1_000_000)]
+    priority: Option<i32>,
     /// Whether it takes part in matching; true by default.
-    #[schema(value_type = Option<bool>)]
-    pub(crate) is_active: bool,
+    is_active: Option<bool>,
     /// The operator's notes.
-    #[schema(value_type = Option<String>)]
+    #[schema(max_length = 2000)]
+    notes: Option<String>,
+}
+
+/// A rule as it was read: what could be, and what is wrong with the rest.
+#[derive(Debug, Default)]
+pub(crate) struct RuleDraft {
+    /// In an import, the rule to be replaced.
+    pub(crate) id: Option<String>,
+    pub(crate) workspace_id: Option<String>,
+    pub(crate) product_types: Option<Vec<String>>,
+    pub(crate) zip_codes: Option<Vec<String>>,
+    pub(crate) priority: Option<i64>,
+    pub(crate) is_active: Option<bool>,
     pub(crate) notes: String,
+    /// Fields that are missing, unknown or of another type: told together with what the check finds.
+    pub(crate) errors: Vec<FieldError>,
 }
 
 /// What the field `id` of a rule's body is good for.
@@ -59,7 +76,7 @@ pub(crate) enum IdField {
     MayName,
 }
 
-/// A rule's fields, checked: products by their canonical names.
+/// A rule's fields, checked: products by their canonical names, ZIPs in the canonical form of their patterns.
 #[derive(Debug)]
 pub(crate) struct CheckedRule {
     workspace_id: WorkspaceId,
@@ -72,20 +89,23 @@ pub(crate) struct CheckedRule {
 
 /// Remembers what patterns were found to be: an import repeats the same ones thousands of times.
 #[derive(Default)]
-pub(crate) struct PatternChecks(HashMap<String, Option<ZipPatternError>>);
+pub(crate) struct PatternChecks(HashMap<String, Result<String, ZipPatternError>>);
 
 impl PatternChecks {
-    pub(crate) fn check(&mut self, pattern: &str, zips: &ZipDirectory) -> Option<&ZipPatternError> {
-        if !self.0.contains_key(pattern) {
-            self.0.insert(pattern.to_owned(), ZipPattern::parse_known(pattern, zips).err());
+    /// The pattern in its canonical form.
+    pub(crate) fn check(&mut self, pattern: &str, zips: &ZipDirectory) -> Result<String, ZipPatternError> {
+        if let Some(known) = self.0.get(pattern) {
+            return known.clone();
         }
-        self.0.get(pattern)?.as_ref()
+        let checked = ZipPattern::parse_known(pattern, zips).map(|pattern| pattern.to_string());
+        self.0.insert(pattern.to_owned(), checked.clone());
+        checked
     }
 }
 
-impl RuleInput {
+impl RuleDraft {
     /// Reads one from JSON.
-    pub(crate) fn read(mut fields: Fields, id: IdField) -> Result<Self, Problem> {
+    pub(crate) fn read(mut fields: Fields, id: IdField) -> Self {
         fields.read_only(&["created_at", "updated_at"]);
         let id = match id {
             IdField::Absent => None,
@@ -95,92 +115,95 @@ impl RuleInput {
         let workspace_id = fields.required("workspace_id");
         let product_types = fields.required("product_types");
         let zip_codes = fields.required("zip_codes");
-        let priority = fields.optional("priority").unwrap_or(1);
-        let is_active = fields.optional("is_active").unwrap_or(true);
-        let notes = fields.text("notes", 2_000);
-        let input = (|| {
-            let (workspace_id, product_types, zip_codes) = (workspace_id?, product_types?, zip_codes?);
-            Some(Self { id, workspace_id, product_types, zip_codes, priority, is_active, notes })
-        })();
-        fields.finish(input)
+        let priority = fields.optional("priority");
+        let is_active = fields.optional("is_active");
+        let notes = fields.optional::<String>("notes").unwrap_or_default().trim().to_owned();
+        let errors = fields.finish(Some(())).err().map(|problem| problem.errors).unwrap_or_default();
+        Self { id, workspace_id, product_types, zip_codes, priority, is_active, notes, errors }
     }
 
-    /// Checks it against the settings and the ZIP list; tells everything that is wrong.
+    /// Checks it against the settings and the ZIP list; tells everything that is wrong, with what could not be read.
     pub(crate) fn check(
-        &self,
+        mut self,
         settings: &Settings,
         zips: &ZipDirectory,
         patterns: &mut PatternChecks,
     ) -> Result<CheckedRule, Vec<FieldError>> {
-        let mut errors = Vec::new();
-        let workspace = settings.workspaces.get(self.workspace_id.as_str()).map(|w| w.id.clone());
-        if workspace.is_none() {
-            let message = format!("{:?} is no workspace; make it first with POST /api/workspaces", self.workspace_id);
+        let mut errors = std::mem::take(&mut self.errors);
+        let workspace = self.workspace_id.as_deref().and_then(|id| settings.workspaces.get(id)).map(|w| w.id.clone());
+        if let (None, Some(sent)) = (&workspace, &self.workspace_id) {
+            let message = format!("{sent:?} is no workspace; make it first with POST /api/workspaces");
             errors.push(FieldError::new("workspace_id", "unknown", message));
         }
-        let product_types = self.check_products(settings, &mut errors);
-        let zip_codes = self.check_patterns(zips, patterns, &mut errors);
-        let priority = i32::try_from(self.priority).ok().filter(|_| (0..=MAX_PRIORITY).contains(&self.priority));
+        let products = self.product_types.as_deref();
+        let product_types = products.map(|names| check_products(names, settings, &mut errors));
+        let zip_codes = self.zip_codes.as_deref().map(|texts| check_patterns(texts, zips, patterns, &mut errors));
+        let sent = self.priority.unwrap_or(1);
+        let priority = i32::try_from(sent).ok().filter(|_| (0..=MAX_PRIORITY).contains(&sent));
         if priority.is_none() {
             errors.push(FieldError::new("priority", "invalid", format!("must be 0 to {MAX_PRIORITY}")));
         }
-        match (workspace, priority, errors.is_empty()) {
-            (Some(workspace_id), Some(priority), true) => Ok(CheckedRule {
-                workspace_id,
-                product_types,
-                zip_codes,
-                priority,
-                is_active: self.is_active,
-                notes: self.notes.clone(),
-            }),
+        if self.notes.chars().count() > MAX_NOTES || self.notes.contains(is_unseen) {
+            let message = format!(
+                "must have at most {MAX_NOTES} characters, none of them control characters other than tabs and line breaks"
+            );
+            errors.push(FieldError::new("notes", "invalid", message));
+        }
+        match (workspace, product_types, zip_codes, priority) {
+            (Some(workspace_id), Some(product_types), Some(zip_codes), Some(priority)) if errors.is_empty() => {
+                let is_active = self.is_active.unwrap_or(true);
+                Ok(CheckedRule { workspace_id, product_types, zip_codes, priority, is_active, notes: self.notes })
+            }
             _ => Err(errors),
         }
     }
+}
 
-    fn check_products(&self, settings: &Settings, errors: &mut Vec<FieldError>) -> Vec<String> {
-        if self.product_types.is_empty() || self.product_types.len() > MAX_PRODUCTS {
-            let message = format!("must name 1 to {MAX_PRODUCTS} products");
-            errors.push(FieldError::new("product_types", "invalid", message));
-        }
-        let mut canonical = Vec::new();
-        for name in self.product_types.iter().take(MAX_PRODUCTS) {
-            match known_product(settings, "product_types", name) {
-                Ok(product) if canonical.contains(&product) => {}
-                Ok(product) => canonical.push(product),
-                Err(error) => errors.push(error),
-            }
-        }
-        canonical
+fn check_products(names: &[String], settings: &Settings, errors: &mut Vec<FieldError>) -> Vec<String> {
+    if names.is_empty() || names.len() > MAX_PRODUCTS {
+        let message = format!("must name 1 to {MAX_PRODUCTS} products");
+        errors.push(FieldError::new("product_types", "invalid", message));
     }
-
-    fn check_patterns(
-        &self,
-        zips: &ZipDirectory,
-        patterns: &mut PatternChecks,
-        errors: &mut Vec<FieldError>,
-    ) -> Vec<String> {
-        /// Most patterns that are reported one by one.
-        const REPORTED: usize = 100;
-        if self.zip_codes.is_empty() || self.zip_codes.len() > MAX_PATTERNS {
-            let message = format!("must hold 1 to {MAX_PATTERNS} ZIPs or patterns");
-            errors.push(FieldError::new("zip_codes", "invalid", message));
+    let mut canonical = Vec::new();
+    for name in names.iter().take(MAX_PRODUCTS) {
+        match known_product(settings, "product_types", name) {
+            Ok(product) if canonical.contains(&product) => {}
+            Ok(product) => canonical.push(product),
+            Err(error) => errors.push(error),
         }
-        let mut wrong = 0;
-        let mut written = Vec::with_capacity(self.zip_codes.len().min(MAX_PATTERNS));
-        for text in self.zip_codes.iter().take(MAX_PATTERNS).map(|t| t.trim()) {
-            if let Some(error) = patterns.check(text, zips) {
+    }
+    canonical
+}
+
+fn check_patterns(
+    texts: &[String],
+    zips: &ZipDirectory,
+    patterns: &mut PatternChecks,
+    errors: &mut Vec<FieldError>,
+) -> Vec<String> {
+    /// Most patterns that are reported one by one.
+    const REPORTED: usize = 100;
+    if texts.is_empty() || texts.len() > MAX_PATTERNS {
+        let message = format!("must hold 1 to {MAX_PATTERNS} ZIPs or patterns");
+        errors.push(FieldError::new("zip_codes", "invalid", message));
+    }
+    let mut wrong = 0;
+    let mut canonical = Vec::with_capacity(texts.len().min(MAX_PATTERNS));
+    for text in texts.iter().take(MAX_PATTERNS).map(|t| t.trim()) {
+        match patterns.check(text, zips) {
+            Ok(pattern) => canonical.push(pattern),
+            Err(error) => {
                 wrong += 1;
                 if wrong <= REPORTED {
                     errors.push(FieldError::new("zip_codes", "invalid", format!("{text:?} {error}")));
                 }
             }
-            written.push(text.to_owned());
         }
-        if wrong > REPORTED {
-            errors.push(FieldError::new("zip_codes", "invalid", format!("{} more are wrong", wrong - REPORTED)));
-        }
-        written
     }
+    if wrong > REPORTED {
+        errors.push(FieldError::new("zip_codes", "invalid", format!("{} more are wrong", wrong - REPORTED)));
+    }
+    canonical
 }
 
 impl CheckedRule {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::settings::{Change, Entity, EntityKind, Rule, Settings};
@@ -18,10 +18,11 @@ use crate::auth::Actor;
 use crate::change::Decided;
 use crate::fields::{Fields, Input};
 use crate::page::{Page, PageRequest};
+use crate::path::Path;
 use crate::problem::{Answer, Refusal, not_found};
 use crate::query::{FromQuery, Params, Query};
-use crate::retry::retry_for_rules;
-use crate::rule_check::{IdField, PatternChecks, RuleIds, RuleInput};
+use crate::retry_rules::retry_for_rules;
+use crate::rule_check::{IdField, PatternChecks, RuleDraft, RuleIds, RuleInput};
 use crate::state::{Portal, Shared, product_filter};
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
@@ -40,7 +41,7 @@ pub(crate) struct RuleView {
     /// Canonical product names.
     #[schema(example = json!(["Solar"]))]
     product_types: Vec<String>,
-    /// ZIP patterns as written.
+    /// ZIP patterns in their canonical form.
     #[schema(example = json!(["90210", "902*"]))]
     zip_codes: Vec<String>,
     /// The lowest number wins.
@@ -120,7 +121,7 @@ pub(crate) fn check_count(portal: &Portal, count: usize) -> Result<(), Problem> 
 }
 
 /// Rules, older first.
-#[utoipa::path(get, path = "/api/routing-rules", tag = "Routing rules", params(RuleFilter, PageRequest),
+#[utoipa::path(get, path = "/api/routing-rules", operation_id = "list_rules", tag = "Routing rules", params(RuleFilter, PageRequest),
     responses((status = 200, body = Page<RuleView>)))]
 async fn list(State(portal): State<Shared>, Params(filter): Params<RuleFilter>) -> Answer<Json<Page<RuleView>>> {
     let settings = portal.settings.load();
@@ -134,7 +135,7 @@ async fn list(State(portal): State<Shared>, Params(filter): Params<RuleFilter>) 
 }
 
 /// Makes a rule. It is in force for the next lead.
-#[utoipa::path(post, path = "/api/routing-rules", tag = "Routing rules", request_body = RuleInput,
+#[utoipa::path(post, path = "/api/routing-rules", operation_id = "create_rule", tag = "Routing rules", request_body = RuleInput,
     responses((status = 201, body = RuleView)))]
 async fn create(
     State(portal): State<Shared>,
@@ -143,21 +144,21 @@ async fn create(
 ) -> Answer<(StatusCode, Json<RuleView>)> {
     let random = portal.random.bytes()?;
     let decide = |settings: &Settings, now| {
-        let input = RuleInput::read(fields, IdField::Absent)?;
+        let draft = RuleDraft::read(fields, IdField::Absent);
         let checked =
-            input.check(settings, &portal.zips, &mut PatternChecks::default()).map_err(Problem::validation)?;
+            draft.check(settings, &portal.zips, &mut PatternChecks::default()).map_err(Problem::validation)?;
         check_count(&portal, settings.rules.len() + 1)?;
         let rule = checked.into_rule(RuleIds::after(settings, now, random).make(), now, now);
         Ok::<_, Problem>(Decided::new(Change::Put(Entity::Rule(rule.clone())), rule))
     };
     let rule = portal.writer.change(&actor, decide).await?;
     let view = RuleView::of(&rule);
-    retry_for_rules(&portal, &actor, vec![rule]).await;
+    retry_for_rules(&portal, &actor, [&rule]);
     Ok((StatusCode::CREATED, Json(view)))
 }
 
 /// One rule.
-#[utoipa::path(get, path = "/api/routing-rules/{id}", tag = "Routing rules", responses((status = 200, body = RuleView)))]
+#[utoipa::path(get, path = "/api/routing-rules/{id}", operation_id = "get_rule", tag = "Routing rules", responses((status = 200, body = RuleView)))]
 async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Json<RuleView>> {
     Ok(Json(RuleView::of(find(&portal.settings.load(), &id)?)))
 }
@@ -166,20 +167,20 @@ async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: b
     let decide = |settings: &Settings, now| {
         let present = find(settings, id)?;
         let fields = if merge { fields.merged_onto(&RuleView::of(present))? } else { fields };
-        let input = RuleInput::read(fields, IdField::Is(present.id))?;
+        let draft = RuleDraft::read(fields, IdField::Is(present.id));
         let checked =
-            input.check(settings, &portal.zips, &mut PatternChecks::default()).map_err(Problem::validation)?;
+            draft.check(settings, &portal.zips, &mut PatternChecks::default()).map_err(Problem::validation)?;
         let rule = checked.into_rule(present.id, present.created_at, now);
         Ok::<_, Refusal>(Decided::new(Change::Put(Entity::Rule(rule.clone())), rule))
     };
     let rule = portal.writer.change(actor, decide).await?;
     let view = RuleView::of(&rule);
-    retry_for_rules(portal, actor, vec![rule]).await;
+    retry_for_rules(portal, actor, [&rule]);
     Ok(Json(view))
 }
 
 /// Replaces what is set about a rule; what is left out takes its default. In force for the next lead.
-#[utoipa::path(put, path = "/api/routing-rules/{id}", tag = "Routing rules", request_body = RuleInput,
+#[utoipa::path(put, path = "/api/routing-rules/{id}", operation_id = "replace_rule", tag = "Routing rules", request_body = RuleInput,
     responses((status = 200, body = RuleView)))]
 async fn replace(
     State(portal): State<Shared>,
@@ -191,8 +192,8 @@ async fn replace(
 }
 
 /// Changes the fields that are sent (RFC 7396) and leaves the others. In force for the next lead.
-#[utoipa::path(patch, path = "/api/routing-rules/{id}", tag = "Routing rules",
-    request_body(content = Object, example = json!({"priority": 2})),
+#[utoipa::path(patch, path = "/api/routing-rules/{id}", operation_id = "update_rule", tag = "Routing rules",
+    request_body(content = RuleInput, example = json!({"priority": 2})),
     responses((status = 200, body = RuleView)))]
 async fn patch(
     State(portal): State<Shared>,
@@ -204,7 +205,7 @@ async fn patch(
 }
 
 /// Removes a rule. Appointments that it routed stay.
-#[utoipa::path(delete, path = "/api/routing-rules/{id}", tag = "Routing rules", responses((status = 204)))]
+#[utoipa::path(delete, path = "/api/routing-rules/{id}", operation_id = "delete_rule", tag = "Routing rules", responses((status = 204)))]
 async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(id): Path<String>) -> Answer<StatusCode> {
     let decide = |settings: &Settings, _| {
         let rule = find(settings, &id)?;

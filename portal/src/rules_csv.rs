@@ -3,7 +3,7 @@
 use leadway_domain::problem::FieldError;
 use leadway_domain::settings::Rule;
 
-use crate::rule_check::RuleInput;
+use crate::rule_check::RuleDraft;
 
 /// The columns, in the order in which the export writes them.
 const COLUMNS: [&str; 7] = ["id", "workspace_id", "product_types", "zip_codes", "priority", "is_active", "notes"];
@@ -13,17 +13,26 @@ const REQUIRED: [&str; 3] = ["workspace_id", "product_types", "zip_codes"];
 /// What was read of one row, counted from 1 (without the head).
 pub(crate) struct ImportRow {
     pub(crate) number: usize,
-    pub(crate) input: Result<RuleInput, Vec<FieldError>>,
+    /// An error is about the row as a whole.
+    pub(crate) draft: Result<RuleDraft, FieldError>,
 }
 
-/// Reads CSV with a head. An error is about the text as a whole: its head, or a row that is no CSV.
-pub(crate) fn read(bytes: &[u8]) -> Result<Vec<ImportRow>, FieldError> {
+/// An import of more rows than there may be rules is refused before any row is checked.
+pub(crate) fn too_many_rows(max: usize) -> FieldError {
+    FieldError::new("rows", "too_many", format!("must be at most {max}, as LEADWAY_PORTAL__MAX_RULES allows"))
+}
+
+/// Reads CSV with a head. An error is about the text as a whole: its head, a row that is no CSV, or too many rows.
+pub(crate) fn read(bytes: &[u8], max_rows: usize) -> Result<Vec<ImportRow>, FieldError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(bytes);
     let broken = |e: csv::Error| FieldError::new("csv", "invalid", format!("cannot be read as CSV: {e}"));
     let head = reader.headers().map_err(broken)?.clone();
     let names: Vec<String> = head.iter().map(|name| name.to_ascii_lowercase()).collect();
     let unknown: Vec<&str> = names.iter().map(String::as_str).filter(|n| !COLUMNS.contains(n)).collect();
+    if names.iter().enumerate().any(|(i, name)| names.iter().skip(i + 1).any(|other| other == name)) {
+        return Err(FieldError::new("csv", "invalid", "the first line must name no column twice"));
+    }
     let missing: Vec<&str> = REQUIRED.into_iter().filter(|c| !names.iter().any(|n| n == c)).collect();
     if !unknown.is_empty() || !missing.is_empty() {
         let message = format!(
@@ -37,53 +46,53 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<ImportRow>, FieldError> {
     let mut rows = Vec::new();
     for (index, record) in reader.records().enumerate() {
         let record = record.map_err(broken)?;
+        if index == max_rows {
+            return Err(too_many_rows(max_rows));
+        }
         let cell =
             |column: &str| names.iter().position(|n| n == column).and_then(|i| record.get(i)).unwrap_or_default();
-        let input = if record.len() == names.len() {
-            read_row(cell)
+        let draft = if record.len() == names.len() {
+            Ok(read_row(cell))
         } else {
             let message = format!("has {} cells where the head has {}", record.len(), names.len());
-            Err(vec![FieldError::new("row", "invalid", message)])
+            Err(FieldError::new("row", "invalid", message))
         };
-        rows.push(ImportRow { number: index + 1, input });
+        rows.push(ImportRow { number: index + 1, draft });
     }
     Ok(rows)
 }
 
-fn read_row<'r>(cell: impl Fn(&str) -> &'r str) -> Result<RuleInput, Vec<FieldError>> {
+fn read_row<'r>(cell: impl Fn(&str) -> &'r str) -> RuleDraft {
     let mut errors = Vec::new();
     let priority = match cell("priority") {
-        "" => 1,
-        text => text.parse().unwrap_or_else(|_| {
-            errors.push(FieldError::new("priority", "invalid", "must be a whole number"));
-            0
-        }),
+        "" => None,
+        text => text
+            .parse()
+            .inspect_err(|_| errors.push(FieldError::new("priority", "invalid", "must be a whole number")))
+            .ok(),
     };
     let is_active = match cell("is_active").to_ascii_lowercase().as_str() {
-        "" | "true" | "1" | "yes" => true,
-        "false" | "0" | "no" => false,
+        "" => None,
+        "true" | "1" | "yes" => Some(true),
+        "false" | "0" | "no" => Some(false),
         _ => {
             errors.push(FieldError::new("is_active", "invalid", "must be true or false"));
-            false
+            None
         }
     };
-    let notes = cell("notes").to_owned();
-    if notes.chars().count() > 2_000 {
-        errors.push(FieldError::new("notes", "too_long", "must have at most 2000 characters"));
-    }
     let list = |text: &str, separator: &[char]| -> Vec<String> {
         text.split(separator).map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect()
     };
-    let input = RuleInput {
+    RuleDraft {
         id: Some(cell("id").to_owned()).filter(|id| !id.is_empty()),
-        workspace_id: cell("workspace_id").to_owned(),
-        product_types: list(cell("product_types"), &['|']),
-        zip_codes: list(cell("zip_codes"), &['|', ' ']),
+        workspace_id: Some(cell("workspace_id").to_owned()),
+        product_types: Some(list(cell("product_types"), &['|'])),
+        zip_codes: Some(list(cell("zip_codes"), &['|', ' '])),
         priority,
         is_active,
-        notes,
-    };
-    if errors.is_empty() { Ok(input) } else { Err(errors) }
+        notes: cell("notes").to_owned(),
+        errors,
+    }
 }
 
 /// Writes rules as CSV with a head.
@@ -111,20 +120,30 @@ mod tests {
     #[test]
     fn a_row_is_read_with_its_defaults() {
         let text = "\u{feff}Workspace_ID,product_types,zip_codes\nsolar,Solar | Battery,90210 902*|CA\n";
-        let rows = read(text.as_bytes()).unwrap();
-        let rule = rows[0].input.as_ref().unwrap();
-        assert_eq!(rule.product_types, ["Solar", "Battery"]);
-        assert_eq!(rule.zip_codes, ["90210", "902*", "CA"]);
-        assert_eq!((rule.priority, rule.is_active, &rule.id), (1, true, &None));
+        let rows = read(text.as_bytes(), 1).unwrap();
+        let rule = rows[0].draft.as_ref().unwrap();
+        assert_eq!(rule.product_types.as_deref().unwrap(), ["Solar", "Battery"]);
+        assert_eq!(rule.zip_codes.as_deref().unwrap(), ["90210", "902*", "CA"]);
+        assert_eq!((rule.priority, rule.is_active, &rule.id), (None, None, &None));
     }
 
     #[test]
     fn a_wrong_head_and_wrong_cells_are_named() {
-        let head = read(b"workspace,product_types,zip_codes\n").err().unwrap();
+        let head = read(b"workspace,product_types,zip_codes\n", 9).err().unwrap();
+        let twice = read(b"workspace_id,product_types,zip_codes,Zip_Codes\n", 9).err().unwrap();
+        assert!(twice.message.contains("twice"), "{}", twice.message);
         assert!(head.message.contains("missing: [workspace_id], unknown: [workspace]"), "{}", head.message);
-        let rows = read(b"workspace_id,product_types,zip_codes,priority,is_active\na,Solar,90210,x,maybe\nb,Solar\n");
+        let rows =
+            read(b"workspace_id,product_types,zip_codes,priority,is_active\na,Solar,90210,x,maybe\nb,Solar\n", 9);
         let rows = rows.unwrap();
-        assert_eq!(rows[0].input.as_ref().err().unwrap().len(), 2);
-        assert_eq!(rows[1].input.as_ref().err().unwrap()[0].field, "row");
+        assert_eq!(rows[0].draft.as_ref().unwrap().errors.len(), 2);
+        assert_eq!(rows[1].draft.as_ref().err().unwrap().field, "row");
+    }
+
+    #[test]
+    fn more_rows_than_there_may_be_rules_are_refused() {
+        let text = b"workspace_id,product_types,zip_codes\na,b,c\na,b,c\n";
+        assert_eq!(read(text, 2).unwrap().len(), 2);
+        assert_eq!(read(text, 1).err().unwrap().code, "too_many");
     }
 }

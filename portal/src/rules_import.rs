@@ -12,19 +12,21 @@ use leadway_domain::settings::{Change, Entity, EntityKind, Rule, Settings};
 use leadway_domain::{RuleId, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::openapi::schema::Object;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use crate::auth::Actor;
 use crate::change::Decided;
-use crate::fields::{Fields, reason};
+use crate::fields::{Fields, is_json, media_type, reason, unsupported};
 use crate::problem::{Answer, Refusal};
 use crate::query::{FromQuery, Params, Query};
-use crate::retry::retry_for_rules;
-use crate::rule_check::{IdField, PatternChecks, RuleIds, RuleInput};
+use crate::retry_rules::retry_for_rules;
+use crate::rule_check::{IdField, PatternChecks, RuleDraft, RuleIds, RuleInput};
 use crate::rules::{RuleView, check_count};
 use crate::rules_csv::{self, ImportRow};
+use crate::shapes::choice;
 use crate::state::{Portal, Shared};
 
 /// Most errors that one answer lists.
@@ -67,7 +69,7 @@ struct ImportSummary {
 /// `id,workspace_id,product_types,zip_codes,priority,is_active,notes` (lists separated by `|`; ZIPs also by spaces).
 /// Everything is checked first: if any row is wrong, all errors are told with their row numbers and nothing is applied;
 /// otherwise all of it is one change. A row with an `id` replaces the rule of that id.
-#[utoipa::path(post, path = "/api/routing-rules/import", tag = "Routing rules", params(ImportParams),
+#[utoipa::path(post, path = "/api/routing-rules/import", operation_id = "import_rules", tag = "Routing rules", params(ImportParams),
     request_body(content((Vec<RuleInput> = "application/json"), (String = "text/csv"))),
     responses((status = 200, body = ImportSummary)))]
 async fn import(
@@ -78,15 +80,18 @@ async fn import(
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Answer<Json<ImportSummary>> {
     let body = body?;
-    let csv = headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/csv"));
-    let zips = portal.zips.clone();
+    let format = Format::of(&headers)?;
+    let (zips, max_rows) = (portal.zips.clone(), portal.options.max_rules);
     // Reading megabytes and expanding thousands of patterns is no work for the runtime's own threads.
     let read = tokio::task::spawn_blocking(move || {
-        let rows =
-            if csv { rules_csv::read(&body).map_err(|e| Problem::validation(vec![e])) } else { read_json(&body) }?;
+        let rows = match format {
+            Format::Csv => rules_csv::read(&body, max_rows).map_err(|e| Problem::validation(vec![e]))?,
+            Format::Json => read_json(&body, max_rows)?,
+        };
         let mut patterns = PatternChecks::default();
-        for pattern in rows.iter().filter_map(|r| r.input.as_ref().ok()).flat_map(|rule| &rule.zip_codes) {
-            patterns.check(pattern.trim(), &zips);
+        for pattern in rows.iter().filter_map(|r| r.draft.as_ref().ok()?.zip_codes.as_ref()).flatten() {
+            // Remembered: the check within the writer's turn finds them all.
+            let _ = patterns.check(pattern.trim(), &zips);
         }
         Ok::<_, Problem>((rows, patterns))
     });
@@ -97,23 +102,41 @@ async fn import(
         plan.decide(&portal, settings, params.replace)
     };
     let (summary, rules) = portal.writer.change(&actor, decide).await?;
-    retry_for_rules(&portal, &actor, rules).await;
+    retry_for_rules(&portal, &actor, &rules);
     Ok(Json(summary))
 }
 
+/// The form of an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Json,
+    Csv,
+}
+
+impl Format {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        match media_type(headers).as_deref() {
+            Some("text/csv") => Ok(Self::Csv),
+            None => Ok(Self::Json),
+            Some(sent) if is_json(sent) => Ok(Self::Json),
+            Some(_) => Err(unsupported("Send the rules with Content-Type: application/json or text/csv.")),
+        }
+    }
+}
+
 /// A JSON array of rules; each element is read for itself, so that every wrong one is told.
-fn read_json(bytes: &[u8]) -> Result<Vec<ImportRow>, Problem> {
+fn read_json(bytes: &[u8], max_rows: usize) -> Result<Vec<ImportRow>, Problem> {
     let rows: Vec<Box<RawValue>> = serde_json::from_slice(bytes).map_err(|e| {
         let place = format!("line {}, column {}", e.line(), e.column());
         Problem::bad_request(format!("The body must be a JSON array of rules, or text/csv: {} at {place}.", reason(&e)))
     })?;
-    let read = |raw: &RawValue| RuleInput::read(Fields::parse(raw.get().as_bytes())?, IdField::MayName);
-    let errors = |problem: Problem| match problem.errors.is_empty() {
-        true => vec![FieldError::new("row", "invalid", problem.detail)],
-        false => problem.errors,
-    };
+    if rows.len() > max_rows {
+        return Err(Problem::validation(vec![rules_csv::too_many_rows(max_rows)]));
+    }
+    let read = |raw: &RawValue| Ok(RuleDraft::read(Fields::parse(raw.get().as_bytes())?, IdField::MayName));
+    let error = |problem: Problem| FieldError::new("row", "invalid", problem.detail);
     let numbered = rows.iter().enumerate();
-    Ok(numbered.map(|(i, raw)| ImportRow { number: i + 1, input: read(raw).map_err(errors) }).collect())
+    Ok(numbered.map(|(i, raw)| ImportRow { number: i + 1, draft: read(raw).map_err(error) }).collect())
 }
 
 /// The rules of an import that has nothing wrong with it.
@@ -130,22 +153,22 @@ impl Plan {
         now: Timestamp,
         random: [u8; 32],
     ) -> Result<Self, Problem> {
-        let mut errors = Vec::new();
+        let mut errors = Errors::default();
         let mut ids = RuleIds::after(settings, now, random);
         let mut named = BTreeSet::new();
         let mut checked = Vec::with_capacity(rows.len());
-        for ImportRow { number, input } in rows {
+        for ImportRow { number, draft } in rows {
             let mut wrong = Vec::new();
-            match input {
-                Err(errors) => wrong = errors,
-                Ok(input) => {
-                    let id = input.id.as_deref().map(|text| ids.take(text, now)).transpose();
+            match draft {
+                Err(error) => wrong.push(error),
+                Ok(draft) => {
+                    let id = draft.id.as_deref().map(|text| ids.take(text, now)).transpose();
                     if let Ok(Some(id)) = &id
                         && !named.insert(*id)
                     {
                         wrong.push(FieldError::new("id", "duplicate", "stands in an earlier row too"));
                     }
-                    match (id, input.check(settings, &portal.zips, patterns)) {
+                    match (id, draft.check(settings, &portal.zips, patterns)) {
                         (Ok(id), Ok(rule)) => checked.push((id, rule)),
                         (id, rule) => {
                             wrong.extend(id.err());
@@ -154,11 +177,9 @@ impl Plan {
                     }
                 }
             }
-            errors.extend(wrong.into_iter().map(|e| FieldError { field: format!("rows[{number}].{}", e.field), ..e }));
+            errors.add(number, wrong);
         }
-        if !errors.is_empty() {
-            return Err(too_many_cut(errors));
-        }
+        errors.check()?;
         let rule = |(id, rule): (Option<RuleId>, crate::rule_check::CheckedRule)| {
             let id = id.unwrap_or_else(|| ids.make());
             let created_at = settings.rules.get(&id).map_or(now, |present| present.created_at);
@@ -188,23 +209,46 @@ impl Plan {
     }
 }
 
-fn too_many_cut(mut errors: Vec<FieldError>) -> Problem {
-    let found = errors.len();
-    errors.truncate(MAX_ERRORS);
-    let mut problem = Problem::validation(Vec::new()).with_errors(errors);
-    problem.detail = match found {
-        0..=MAX_ERRORS => format!("{found} errors; nothing was imported. Correct the rows and send all of it again."),
-        _ => format!("{found} errors, of which the first {MAX_ERRORS} are listed; nothing was imported."),
-    };
-    problem
+/// What is wrong with an import: all is counted, the first is told.
+#[derive(Default)]
+struct Errors {
+    told: Vec<FieldError>,
+    found: usize,
+}
+
+impl Errors {
+    fn add(&mut self, row: usize, errors: Vec<FieldError>) {
+        self.found += errors.len();
+        let room = MAX_ERRORS - self.told.len();
+        let of_row = |e: FieldError| FieldError { field: format!("rows[{row}].{}", e.field), ..e };
+        self.told.extend(errors.into_iter().take(room).map(of_row));
+    }
+
+    fn check(self) -> Result<(), Problem> {
+        if self.found == 0 {
+            return Ok(());
+        }
+        let mut problem = Problem::validation(Vec::new()).with_errors(self.told);
+        problem.detail = match self.found {
+            1 => "1 error; nothing was imported. Correct the row and send all of it again.".to_owned(),
+            found @ 0..=MAX_ERRORS => {
+                format!("{found} errors; nothing was imported. Correct the rows and send all of it again.")
+            }
+            found => format!("{found} errors, of which the first {MAX_ERRORS} are listed; nothing was imported."),
+        };
+        Err(problem)
+    }
+}
+
+fn formats() -> Object {
+    choice(&["json", "csv"], "Media type of the answer; JSON by default.")
 }
 
 /// How rules are exported.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ExportParams {
-    /// `json` (default) or `csv`.
-    #[param(rename = "format", value_type = Option<String>, example = "csv")]
+    #[param(rename = "format", schema_with = formats, required = false)]
     csv: bool,
 }
 
@@ -220,7 +264,7 @@ impl FromQuery for ExportParams {
 }
 
 /// Every rule, older first, in a form that the import takes back.
-#[utoipa::path(get, path = "/api/routing-rules/export", tag = "Routing rules", params(ExportParams),
+#[utoipa::path(get, path = "/api/routing-rules/export", operation_id = "export_rules", tag = "Routing rules", params(ExportParams),
     responses((status = 200, content((Vec<RuleView> = "application/json"), (String = "text/csv")))))]
 async fn export(State(portal): State<Shared>, Params(params): Params<ExportParams>) -> Answer<Response> {
     let settings = portal.settings.load();

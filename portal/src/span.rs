@@ -17,10 +17,10 @@ const MAX_DAYS: i64 = 366;
 #[into_params(parameter_in = Query)]
 pub(crate) struct SpanRequest {
     /// From this moment (RFC 3339) or day (`2024-01-15`, UTC) on.
-    #[param(value_type = Option<String>, example = "2024-01-01")]
+    #[param(value_type = Option<String>)]
     pub(crate) from: Option<Timestamp>,
     /// Before this moment, or up to the end of this day. A span is at most 366 days long.
-    #[param(value_type = Option<String>, example = "2024-01-31")]
+    #[param(value_type = Option<String>)]
     pub(crate) to: Option<Timestamp>,
 }
 

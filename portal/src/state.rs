@@ -2,13 +2,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leadway_domain::problem::{FieldError, Problem};
+use leadway_domain::record::Topic;
 use leadway_domain::settings::Settings;
-use leadway_domain::{Addressing, Clock, ZipDirectory};
+use leadway_domain::{Addressing, Clock, Partition, ZipDirectory};
 use leadway_eventlog::{Address, EventLog, SettingsHandle};
 use leadway_tables::{Tables, TablesError};
 use tokio::sync::Mutex;
 
 use crate::change::SettingsWriter;
+use crate::problem::Answer;
+use crate::retry_rules::RuleRetries;
 use crate::{Options, Random};
 
 /// What the portal stands on.
@@ -43,6 +46,8 @@ pub(crate) struct Portal {
     pub(crate) writer: SettingsWriter,
     /// Held while a lead leaves the quarantine, so that two callers cannot release it twice.
     pub(crate) releasing: Mutex<()>,
+    /// Changed rules whose unrouted leads are still to be routed again.
+    pub(crate) rule_retries: RuleRetries,
 }
 
 pub(crate) type Shared = Arc<Portal>;
@@ -51,18 +56,53 @@ impl Portal {
     pub(crate) fn new(deps: Deps, options: Options) -> Self {
         let Deps { log, tables, settings, zips, clock, addressing, random } = deps;
         let writer = SettingsWriter::new(log.clone(), settings.clone(), clock.clone());
-        Self { log, tables, settings, zips, clock, addressing, random, options, writer, releasing: Mutex::default() }
+        Self {
+            log,
+            tables,
+            settings,
+            zips,
+            clock,
+            addressing,
+            random,
+            options,
+            writer,
+            releasing: Mutex::default(),
+            rule_retries: RuleRetries::default(),
+        }
     }
 
-    /// Waits, for a bounded time, until the tables show these records: what was written is durable in any case.
-    pub(crate) async fn wait_applied(&self, addresses: &[Address]) -> Result<(), TablesError> {
+    /// Waits, for a bounded time, until the tables show these records. They are durable in any case, so that tables which
+    /// cannot be read are no reason to tell a caller that it failed.
+    pub(crate) async fn wait_applied(&self, addresses: &[Address]) {
         let wait = async {
             for address in addresses {
                 self.tables.wait_applied(address.topic, address.partition, address.offset.next()).await?;
             }
+            Ok::<_, TablesError>(())
+        };
+        if let Ok(Err(error)) = tokio::time::timeout(self.catch_up_timeout(), wait).await {
+            tracing::warn!(%error, "what was recorded cannot be seen in the tables yet");
+        }
+    }
+
+    /// Waits until the tables show everything that the log holds now of these topics; refuses when that takes too long.
+    pub(crate) async fn catch_up(&self, topics: &[Topic]) -> Answer<()> {
+        let wait = async {
+            for topic in topics {
+                for partition in (0..self.log.partitions(*topic)).map(Partition) {
+                    let end = self.log.end(*topic, partition).await?;
+                    if end.0 > 0 {
+                        self.tables.wait_applied(*topic, partition, end).await?;
+                    }
+                }
+            }
             Ok(())
         };
-        tokio::time::timeout(self.catch_up_timeout(), wait).await.unwrap_or(Ok(()))
+        let late =
+            "The tables are behind the log, and what they show now would mislead. Nothing was changed; try again.";
+        tokio::time::timeout(self.catch_up_timeout() * 10, wait)
+            .await
+            .unwrap_or_else(|_| Err(Problem::unavailable(late, 10).into()))
     }
 
     pub(crate) fn catch_up_timeout(&self) -> Duration {

@@ -61,7 +61,7 @@ struct UnroutedFilter {
     /// Only those for this product (name or synonym).
     product_type: Option<String>,
     /// Only those in this ZIP.
-    #[param(value_type = Option<String>, example = "90210")]
+    #[param(value_type = Option<String>)]
     zip_code: Option<Zip>,
     #[param(ignore)]
     page: PageRequest,
@@ -78,7 +78,7 @@ impl FromQuery for UnroutedFilter {
 }
 
 /// Unrouted leads, newest first, each with the reason. A page looks at a bounded number of rows.
-#[utoipa::path(get, path = "/api/unrouted", tag = "Appointments", params(UnroutedFilter, PageRequest),
+#[utoipa::path(get, path = "/api/unrouted", operation_id = "list_unrouted", tag = "Appointments", params(UnroutedFilter, PageRequest),
     responses((status = 200, body = Page<UnroutedView>)))]
 async fn list(
     State(portal): State<Shared>,

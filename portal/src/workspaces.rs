@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use jiff::SignedDuration;
 use leadway_domain::hours::OpeningHours;
@@ -11,8 +11,6 @@ use leadway_domain::phone::PhoneFormat;
 use leadway_domain::problem::Problem;
 use leadway_domain::settings::{Change, Entity, EntityKind, RateLimit, Settings, SigningSecret, Workspace};
 use leadway_domain::{Money, Timestamp, WorkspaceId};
-use leadway_tables::schema::OpenDeliveryRow;
-use leadway_tables::{Range, key, scan};
 use serde::Serialize;
 use url::Url;
 use utoipa::ToSchema;
@@ -23,14 +21,20 @@ use crate::auth::Actor;
 use crate::change::Decided;
 use crate::fields::{Fields, Input};
 use crate::page::{Page, PageRequest};
-use crate::problem::{Answer, Refusal, not_found};
+use crate::path::Path;
+use crate::problem::{Answer, Refusal, counted, not_found, some_of};
 use crate::providers::read_rate_limit;
 use crate::query::Params;
+use crate::shapes::{OpeningHoursShape, RateLimitShape};
 use crate::state::Shared;
+use crate::undelivered::undelivered;
 use crate::webhook_url;
 
 /// How long deliveries are signed with the old secret too, after a rotation.
 const OLD_SECRET_VALID: SignedDuration = SignedDuration::from_hours(24);
+
+/// Most posts to one workspace that may be under way at once.
+const MAX_CONCURRENCY: u32 = 10_000;
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::default()
@@ -48,35 +52,37 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 }))]
 struct WorkspaceInput {
     /// Chosen by the operator; cannot be changed later.
-    #[schema(value_type = String, example = "solar_west_coast")]
+    #[schema(value_type = String, example = "solar_west_coast", pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     id: WorkspaceId,
     /// Display name.
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
     /// Where appointments are posted; without it, deliveries are held.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = "uri", max_length = 2000)]
     outbound_webhook_url: Option<Url>,
     /// Where appointments of test leads are posted.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = "uri", max_length = 2000)]
     test_webhook_url: Option<Url>,
     /// While false, deliveries are held; false by default.
     #[schema(value_type = Option<bool>)]
     webhook_active: bool,
     /// What it does.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 200)]
     business_type: String,
-    /// What one delivered appointment pays, in dollars. An appointment keeps the rate of the moment it was routed.
-    #[schema(value_type = f64, example = 150)]
+    /// What one delivered appointment pays, in dollars, with at most two decimals. An appointment keeps the rate of the moment it was routed.
+    #[schema(value_type = f64, minimum = 0, maximum = 1_000_000, example = 150)]
     payment_rate: Money,
     /// How it wants to read telephone numbers: `dashed` (default), `e164`, `national` or `digits`.
-    #[schema(value_type = Option<String>, example = "dashed")]
+    #[schema(value_type = Option<String>, pattern = "^(dashed|e164|national|digits)$", example = "dashed")]
     phone_format: PhoneFormat,
     /// How fast appointments may be posted to it: per second, and how many at once (`burst`); no limit when absent.
-    #[schema(value_type = Option<Object>, example = json!({"per_second": 10, "burst": 20}))]
+    #[schema(value_type = Option<RateLimitShape>)]
     rate_limit: Option<RateLimit>,
     /// How many posts may be under way at once; only the node's own limit when absent.
+    #[schema(minimum = 1, maximum = 10_000)]
     max_concurrency: Option<u32>,
     /// When it takes appointments, in the customer's time zone; Monday to Friday, 9 to 17 by default.
-    #[schema(value_type = Option<Object>, example = json!({"days": {"monday": [["09:00", "17:00"]]}, "slot_minutes": 60}))]
+    #[schema(value_type = Option<OpeningHoursShape>)]
     opening_hours: OpeningHours,
 }
 
@@ -139,12 +145,9 @@ fn read_input(
     let phone_format = fields.optional("phone_format").unwrap_or_default();
     let rate_limit = read_rate_limit(&mut fields);
     let max_concurrency: Option<u32> = fields.optional("max_concurrency");
-    if max_concurrency == Some(0) {
-        fields.error(
-            "max_concurrency",
-            "invalid",
-            "must be at least 1; set webhook_active to false to hold deliveries",
-        );
+    if max_concurrency.is_some_and(|most| !(1..=MAX_CONCURRENCY).contains(&most)) {
+        let rule = format!("must be 1 to {MAX_CONCURRENCY}; set webhook_active to false to hold deliveries");
+        fields.error("max_concurrency", "invalid", rule);
     }
     let opening_hours: OpeningHours = fields.optional("opening_hours").unwrap_or_default();
     if let Some(wrong) = opening_hours.check() {
@@ -201,7 +204,7 @@ fn put(workspace: Workspace) -> Change {
 }
 
 /// Workspaces in the order of their ids.
-#[utoipa::path(get, path = "/api/workspaces", tag = "Workspaces", params(PageRequest),
+#[utoipa::path(get, path = "/api/workspaces", operation_id = "list_workspaces", tag = "Workspaces", params(PageRequest),
     responses((status = 200, body = Page<WorkspaceView>)))]
 async fn list(State(portal): State<Shared>, Params(page): Params<PageRequest>) -> Answer<Json<Page<WorkspaceView>>> {
     let settings = portal.settings.load();
@@ -210,7 +213,7 @@ async fn list(State(portal): State<Shared>, Params(page): Params<PageRequest>) -
 }
 
 /// Makes a workspace. Its `signing_secret` is shown in this answer only.
-#[utoipa::path(post, path = "/api/workspaces", tag = "Workspaces", request_body = WorkspaceInput,
+#[utoipa::path(post, path = "/api/workspaces", operation_id = "create_workspace", tag = "Workspaces", request_body = WorkspaceInput,
     responses((status = 201, body = WorkspaceWithSecret), (status = 409, description = "The id is taken")))]
 async fn create(
     State(portal): State<Shared>,
@@ -238,7 +241,7 @@ async fn create(
 }
 
 /// One workspace.
-#[utoipa::path(get, path = "/api/workspaces/{id}", tag = "Workspaces", responses((status = 200, body = WorkspaceView)))]
+#[utoipa::path(get, path = "/api/workspaces/{id}", operation_id = "get_workspace", tag = "Workspaces", responses((status = 200, body = WorkspaceView)))]
 async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Json<WorkspaceView>> {
     Ok(Json(WorkspaceView::of(find(&portal.settings.load(), &id)?)))
 }
@@ -256,7 +259,7 @@ async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: b
 }
 
 /// Replaces what is set about a workspace; what is left out takes its default.
-#[utoipa::path(put, path = "/api/workspaces/{id}", tag = "Workspaces", request_body = WorkspaceInput,
+#[utoipa::path(put, path = "/api/workspaces/{id}", operation_id = "replace_workspace", tag = "Workspaces", request_body = WorkspaceInput,
     responses((status = 200, body = WorkspaceView)))]
 async fn replace(
     State(portal): State<Shared>,
@@ -268,8 +271,8 @@ async fn replace(
 }
 
 /// Changes the fields that are sent (RFC 7396) and leaves the others.
-#[utoipa::path(patch, path = "/api/workspaces/{id}", tag = "Workspaces",
-    request_body(content = Object, example = json!({"webhook_active": false})),
+#[utoipa::path(patch, path = "/api/workspaces/{id}", operation_id = "update_workspace", tag = "Workspaces",
+    request_body(content = WorkspaceInput, example = json!({"webhook_active": false})),
     responses((status = 200, body = WorkspaceView)))]
 async fn patch(
     State(portal): State<Shared>,
@@ -280,33 +283,31 @@ async fn patch(
     change(&portal, &actor, &id, fields, true).await
 }
 
-/// Removes a workspace to which no rule and no waiting delivery refers.
-#[utoipa::path(delete, path = "/api/workspaces/{id}", tag = "Workspaces",
-    responses((status = 204), (status = 409, description = "Rules or deliveries refer to it")))]
+/// Removes a workspace to which no rule refers, and of whose appointments each one decided so far was taken or given up.
+#[utoipa::path(delete, path = "/api/workspaces/{id}", operation_id = "delete_workspace", tag = "Workspaces",
+    responses((status = 204), (status = 409, description = "Rules or undelivered appointments refer to it")))]
 async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(id): Path<String>) -> Answer<StatusCode> {
-    if let Ok(workspace) = WorkspaceId::new(&id)
-        && let Some(open) = scan::<OpenDeliveryRow>(&*portal.tables, &key![workspace], Range::first(1)).await?.first()
-    {
-        let detail = format!("Appointment {} waits for delivery to it; deliver it first.", open.appointment_id);
+    // No rule that refers to it is made while the turn lasts.
+    let turn = portal.writer.turn().await?;
+    let workspace = find(&turn.settings, &id)?.id.clone();
+    let rules = turn.settings.rules.values().filter(|r| r.workspace_id == workspace);
+    let rules: Vec<String> = rules.map(|r| r.id.to_string()).collect();
+    if !rules.is_empty() {
+        let subject = counted(rules.len(), "routing rule refers", "routing rules refer");
+        let detail = format!("{subject} to it; delete first: {}.", some_of(&rules));
         return Err(Problem::conflict(detail).into());
     }
-    let decide = |settings: &Settings, _| {
-        find(settings, &id)?;
-        let rules: Vec<String> =
-            settings.rules.values().filter(|r| r.workspace_id.as_str() == id).map(|r| r.id.to_string()).collect();
-        if !rules.is_empty() {
-            let shown = rules.iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", ");
-            let detail = format!("{} routing rules refer to it; delete them first: {shown}.", rules.len());
-            return Err(Refusal(Problem::conflict(detail)));
-        }
-        let change = Change::Delete { kind: EntityKind::Workspace, id: id.clone() };
-        Ok(Decided::new(change, StatusCode::NO_CONTENT))
-    };
-    portal.writer.change(&actor, decide).await
+    let open = undelivered(&portal, &workspace).await?;
+    if !open.is_empty() {
+        let detail = format!("Appointments wait for delivery to it; deliver them first: {}.", some_of(&open));
+        return Err(Problem::conflict(detail).into());
+    }
+    let change = Change::Delete { kind: EntityKind::Workspace, id };
+    turn.carry_out(&actor, Decided::new(change, StatusCode::NO_CONTENT)).await
 }
 
 /// Gives a workspace a new signing secret, shown in this answer only. Deliveries are signed with both for a day.
-#[utoipa::path(post, path = "/api/workspaces/{id}/rotate-secret", tag = "Workspaces",
+#[utoipa::path(post, path = "/api/workspaces/{id}/rotate-secret", operation_id = "rotate_workspace_secret", tag = "Workspaces",
     responses((status = 200, body = WorkspaceWithSecret)))]
 async fn rotate_secret(
     State(portal): State<Shared>,

@@ -5,6 +5,8 @@
 
 #[path = "api/access.rs"]
 mod access;
+#[path = "api/arbitrary.rs"]
+mod arbitrary;
 #[path = "api/bulk_rules.rs"]
 mod bulk_rules;
 #[path = "api/commands.rs"]
@@ -13,6 +15,8 @@ mod commands;
 mod description;
 #[path = "api/lists.rs"]
 mod lists;
+#[path = "api/lost_answers.rs"]
+mod lost_answers;
 #[path = "api/money.rs"]
 mod money;
 #[path = "api/quarantine.rs"]

@@ -67,7 +67,7 @@ macro_rules! key {
 
 /// Declares a table as a struct: key fields are plain, data fields are `Option`s that default to `None`.
 ///
-/// ```ignore
+/// ```text
 /// table! {
 ///     /// What a row is.
 ///     pub struct LeadRow = 3 "leads" {

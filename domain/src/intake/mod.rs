@@ -2,10 +2,14 @@
 //! the first.
 
 mod aliases;
+mod check;
 mod date;
 mod fields;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use simd_json::BorrowedValue;
 
@@ -15,10 +19,11 @@ use crate::money::Money;
 use crate::phone::Phone;
 use crate::problem::FieldError;
 use crate::record::PostedAs;
-use crate::settings::{FieldMapping, Provider, Settings, fold_name};
-use crate::zip::{Zip, ZipDirectory};
+use crate::settings::{Provider, Settings, fold_name};
+use crate::zip::{Zip, ZipDirectory, ZipInfo};
 
 pub use aliases::Field;
+pub use check::check_mapping;
 use fields::Fields;
 
 /// Longest name, in characters.
@@ -61,22 +66,16 @@ impl Intake<'_> {
         let mut read = Reader { fields: &fields, errors: &mut errors };
 
         let (first_name, last_name) = read.names();
-        let phone = read.required(Field::Phone, |text| Phone::parse(text).map_err(|e| ("invalid", e.to_string())));
+        let phone = read.required(Field::Phone, phone);
         let email = read.optional(Field::Email, email);
-        let product_type = read.required(Field::ProductType, |text| {
-            let known = self.settings.product_name(text).cloned();
-            known.ok_or_else(|| ("unknown", "is no known product; the operator's list is at /api/products".into()))
-        });
-        let zip = read.required(Field::ZipCode, |text| {
-            let zip = Zip::parse(text).map_err(|e| ("invalid", e.to_string()))?;
-            self.zips.get(zip).ok_or_else(|| ("unknown", "is no ZIP code in use".into()))
-        });
+        let product_type = read.required(Field::ProductType, |text| product(text, self.settings));
+        let zip = read.required(Field::ZipCode, |text| known_zip(text, self.zips));
         let estimated_value = read.optional(Field::EstimatedValue, amount);
         let interest_level = read.optional(Field::InterestLevel, interest);
         let notes = read.optional(Field::Notes, |t| bounded(t, MAX_NOTES)).unwrap_or_default();
         let external_id = read.optional(Field::ExternalId, |t| bounded(t, MAX_EXTERNAL_ID));
         let zone = zip.map(|z| &z.time_zone);
-        let read_date = |text: &str| date::parse(text, zone).map_err(|message| ("invalid", message));
+        let read_date = |text: &str| date_in(text, zone);
         let appointment_date = match self.posted_as {
             PostedAs::Lead => read.optional(Field::AppointmentDate, read_date),
             PostedAs::Appointment => read.required(Field::AppointmentDate, read_date),
@@ -143,27 +142,6 @@ impl Intake<'_> {
     }
 }
 
-/// Checks a mapping before it is kept: every target must be a field of ours.
-pub fn check_mapping(mapping: &FieldMapping) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let targets = mapping.fields.values().chain(mapping.constants.keys()).chain(mapping.values.keys());
-    for target in targets {
-        if Field::by_name(target).is_none() {
-            let names: Vec<_> = Field::ALL.iter().map(|f| f.name()).collect();
-            let message = format!("{target:?} is no field; the fields are {}", names.join(", "));
-            errors.push(FieldError::new("mapping", "unknown", message));
-        }
-    }
-    for source in mapping.fields.keys().filter(|s| s.is_empty()) {
-        errors.push(FieldError::new(
-            "mapping",
-            "invalid",
-            format!("{source:?} must name a field or be a JSON pointer"),
-        ));
-    }
-    errors
-}
-
 type Checked<T> = Result<T, (&'static str, String)>;
 
 struct Reader<'f, 'v, 'e> {
@@ -215,6 +193,24 @@ fn bounded(text: &str, max: usize) -> Checked<String> {
         return Err(("too_long", format!("must have at most {max} characters")));
     }
     Ok(clean.trim().to_owned())
+}
+
+fn phone(text: &str) -> Checked<Phone> {
+    Phone::parse(text).map_err(|e| ("invalid", e.to_string()))
+}
+
+fn product(text: &str, settings: &Settings) -> Checked<Arc<str>> {
+    let known = settings.product_name(text).cloned();
+    known.ok_or_else(|| ("unknown", "is no known product; the operator's list is at /api/products".into()))
+}
+
+fn known_zip<'z>(text: &str, zips: &'z ZipDirectory) -> Checked<&'z ZipInfo> {
+    let zip = Zip::parse(text).map_err(|e| ("invalid", e.to_string()))?;
+    zips.get(zip).ok_or_else(|| ("unknown", "is no ZIP code in use".into()))
+}
+
+fn date_in(text: &str, zone: Option<&TimeZone>) -> Checked<Timestamp> {
+    date::parse(text, zone).map_err(|message| ("invalid", message))
 }
 
 fn email(text: &str) -> Checked<String> {

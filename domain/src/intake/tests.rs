@@ -2,7 +2,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::id::ProviderId;
 use crate::secret::KeyHash;
-use crate::settings::{Change, DEFAULT_PRODUCTS, Entity, Product};
+use crate::settings::{Change, DEFAULT_PRODUCTS, Entity, FieldMapping, Product};
 use proptest::prelude::*;
 
 fn settings() -> Settings {
@@ -199,14 +199,64 @@ fn submissions_are_told_apart_by_id_else_by_content() {
     });
 }
 
+/// The fields of the errors that a mapping has.
+fn wrong_in(mapping: serde_json::Value) -> Vec<String> {
+    let mapping = serde_json::from_value::<FieldMapping>(mapping).unwrap();
+    check_mapping(&mapping, &settings(), &ZipDirectory::builtin()).into_iter().map(|e| e.field).collect()
+}
+
 #[test]
-fn a_mapping_is_checked() {
-    let mapping = |json| serde_json::from_value::<FieldMapping>(json).unwrap();
-    assert!(check_mapping(&mapping(serde_json::json!({"fields": {"tel": "phone"}}))).is_empty());
-    assert_eq!(
-        check_mapping(&mapping(serde_json::json!({"fields": {"tel": "fone"}, "constants": {"x": "y"}}))).len(),
-        2
-    );
+fn a_mapping_names_fields_of_ours_and_well_formed_pointers() {
+    let good = serde_json::json!({"fields": {"tel": "phone", "/contact/a~1b~0c": "email", "a~b": "notes"}});
+    assert!(wrong_in(good).is_empty());
+    let wrong = serde_json::json!({"fields": {"tel": "fone", "/a~2": "phone", "/a~": "phone", "": "email"},
+        "constants": {"x": "y"}, "values": {"z": {}}});
+    let expected = [
+        "mapping.fields.",
+        "mapping.fields./a~",
+        "mapping.fields./a~2",
+        "mapping.fields.tel",
+        "mapping.constants.x",
+        "mapping.values.z",
+    ];
+    assert_eq!(wrong_in(wrong), expected);
+}
+
+#[test]
+fn what_a_mapping_makes_of_leads_is_what_their_fields_take() {
+    let good = [
+        ("product_type", "solar panels"),
+        ("interest_level", "HOT"),
+        ("phone", "213-555-0123"),
+        ("zip_code", "90210"),
+        ("email", "a@example.com"),
+        ("appointment_date", "2024-12-01T14:00"),
+        ("estimated_value", "$25,000"),
+        ("test", "yes"),
+        ("notes", "from the fair"),
+    ];
+    let wrong = [
+        ("product_type", "Spaceships"),
+        ("interest_level", "lukewarm"),
+        ("phone", "911"),
+        ("zip_code", "00000"),
+        ("email", "nobody"),
+        ("appointment_date", "tomorrow"),
+        ("estimated_value", "-1"),
+        ("test", "perhaps"),
+    ];
+    for (field, value) in good {
+        assert!(wrong_in(serde_json::json!({"constants": {field: value}})).is_empty(), "{field} {value}");
+        assert!(wrong_in(serde_json::json!({"values": {field: {"x": value}}})).is_empty(), "{field} {value}");
+    }
+    for (field, value) in wrong {
+        let constant = serde_json::json!({"constants": {field: value}});
+        assert_eq!(wrong_in(constant), [format!("mapping.constants.{field}")], "{value}");
+        let meant = serde_json::json!({"values": {field: {"x": value}}});
+        assert_eq!(wrong_in(meant), [format!("mapping.values.{field}.x")], "{value}");
+    }
+    let many: serde_json::Map<_, _> = (0..500).map(|n| (format!("v{n}"), "Spaceships".into())).collect();
+    assert_eq!(wrong_in(serde_json::json!({"values": {"product_type": many}})).len(), 100, "not all of them");
 }
 
 proptest! {

@@ -30,6 +30,10 @@ async fn one_wrong_row_and_nothing_is_imported() {
     assert_eq!(reply.errors(), expected.map(|(f, c)| (f.to_owned(), c.to_owned())));
     assert_eq!(world.get("/api/routing-rules/export").await.text, before);
 
+    let one =
+        import_csv(&world, IMPORT, "workspace_id,product_types,zip_codes\nnobody,Solar,90210\n").await.expect(422);
+    assert_eq!(one.json()["detail"], "1 error; nothing was imported. Correct the row and send all of it again.");
+
     let mut wrong = rule();
     wrong["prioritee"] = json!(1);
     let reply = world.post(IMPORT, json!([rule(), wrong, 7])).await.expect(422);

@@ -2,13 +2,13 @@
 
 use leadway_domain::record::{LeadAction, LeadCommand, LeadRecord, Topic};
 use leadway_domain::{LeadId, Offset, Partition};
-use leadway_eventlog::{EventLog, MemoryLog, ReadLimit};
+use leadway_eventlog::{EventLog, Fault, MemoryLog, ReadLimit};
 use leadway_portal::Options;
-use leadway_tables::schema::{CommandRow, UNROUTED_SHARDS, UnroutedRow};
+use leadway_tables::schema::{CommandRow, UnroutedRow, unrouted_shard};
 use leadway_tables::{TableRow, Tables, Write};
 use serde_json::json;
 
-use crate::world::{PARTITIONS, ParseZip, World, at, rule};
+use crate::world::{PARTITIONS, ParseZip, World, at, provider, rule, workspace};
 
 /// Every command in the log, with its id.
 async fn commands(world: &World) -> Vec<(LeadId, LeadCommand)> {
@@ -111,13 +111,14 @@ async fn commands_with_wrong_fields_reach_no_log() {
 
 /// Unrouted leads at these offsets of partition 0; those of odd offsets are for HVAC.
 async fn with_unrouted(world: &World, offsets: std::ops::Range<u64>) {
-    world.furnish().await;
+    world.post("/api/providers", provider()).await.expect(201);
+    world.post("/api/workspaces", workspace()).await.expect(201);
     world.grow_log(offsets.end).await;
     let mut rows = Vec::new();
     for offset in offsets {
         let id = world.lead_id(0, offset);
         rows.extend(world.lead(id, at("2024-01-15T10:00:00Z")).1);
-        let mut row = UnroutedRow::new((id.0 % UNROUTED_SHARDS) as i64, id);
+        let mut row = UnroutedRow::new(unrouted_shard(id), id);
         row.service_type = Some(if offset % 2 == 1 { "HVAC" } else { "Solar" }.into());
         row.customer_zip = Some("90210".parse_zip());
         rows.push(row.upsert());
@@ -152,8 +153,57 @@ async fn a_new_rule_retries_what_it_matches_if_the_node_is_set_to() {
         let mut elsewhere = rule();
         elsewhere["zip_codes"] = json!(["10001"]);
         world.post("/api/routing-rules", elsewhere).await.expect(201);
-        assert!(commands(&world).await.is_empty(), "neither matches");
         world.post("/api/routing-rules", rule()).await.expect(201);
-        assert_eq!(commands(&world).await.len(), retried);
+        let found = commands_in_the_end(&world, retried).await;
+        assert_eq!(found.len(), retried, "neither of the other rules matches");
     }
+}
+
+/// The leads of all commands, once there are at least so many and what goes on beside the requests has had the time to
+/// make more.
+async fn commands_in_the_end(world: &World, at_least: usize) -> Vec<LeadId> {
+    let mut found = Vec::new();
+    for round in 0..1_000 {
+        found = commands(world).await.into_iter().map(|(_, command)| command.lead_id).collect();
+        if found.len() >= at_least && round > 0 {
+            break;
+        }
+        for _ in 0..100 {
+            tokio::task::spawn_blocking(std::thread::yield_now).await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_rule_retries_all_that_it_matches_each_once_though_the_log_fails_now_and_then() {
+    let world = World::with(Options { retry_unrouted_on_rule_change: true, ..Options::default() }).await;
+    with_unrouted(&world, 0..21_000).await;
+    world.post("/api/routing-rules", rule()).await.expect(201);
+    let mut writes = 0;
+    world.log.set_faults(move || {
+        writes += 1;
+        if writes % 3 == 1 { Fault::Refuse } else { Fault::None }
+    });
+    let mut leads = commands_in_the_end(&world, 10_500).await;
+    let count = leads.len();
+    leads.sort_unstable();
+    leads.dedup();
+    assert_eq!((count, leads.len()), (10_500, 10_500));
+}
+
+#[tokio::test]
+async fn a_retry_that_ends_halfway_tells_how_far_it_came() {
+    let world = World::new().await;
+    with_unrouted(&world, 0..3_000).await;
+    let mut writes = 0;
+    world.log.set_faults(move || {
+        writes += 1;
+        if writes == 1 { Fault::None } else { Fault::Refuse }
+    });
+    let reply = world.post("/api/unrouted/retry", json!({"product_type": "Solar"})).await.expect(200).json();
+    assert_eq!(reply, json!({"retried": 1_000, "remaining": 500}));
+    assert_eq!(commands(&world).await.len(), 1_000);
+    world.post("/api/unrouted/retry", json!({})).await.expect(503);
 }

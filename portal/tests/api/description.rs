@@ -1,6 +1,8 @@
 //! The API's own description.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 
 use crate::world::World;
 
@@ -83,11 +85,18 @@ async fn every_operation_is_described_and_no_other() {
 #[tokio::test]
 async fn every_operation_says_what_it_does_and_how_it_fails() {
     let document = document().await;
+    let mut names = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let what = format!("{method} {path}");
             assert!(operation["summary"].is_string(), "{what} has no summary");
             assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{what}");
+            assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{what} has another's name");
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                assert!(response["description"].is_string(), "{what} does not describe {status}");
+                let is_problem = response["content"]["application/problem+json"].is_object();
+                assert_eq!(is_problem, status.starts_with(['4', '5']), "{what}: {status}");
+            }
             let unauthorized = &operation["responses"]["401"]["content"]["application/problem+json"]["schema"]["$ref"];
             assert_eq!(unauthorized, "#/components/schemas/Problem", "{what}");
             for parameter in operation["parameters"].as_array().unwrap_or(&Vec::new()) {
@@ -99,6 +108,20 @@ async fn every_operation_says_what_it_does_and_how_it_fails() {
     assert_eq!(document["components"]["securitySchemes"]["key"]["scheme"], "bearer");
     let example = &document["components"]["schemas"]["WorkspaceInput"]["example"];
     assert_eq!(example["payment_rate"], 150);
+}
+
+#[tokio::test]
+async fn put_does_not_need_the_id_and_patch_needs_nothing() {
+    let document = document().await;
+    let required = |method: &str| {
+        let content = &document["paths"]["/api/providers/{id}"][method]["requestBody"]["content"]["application/json"];
+        let reference = content["schema"]["$ref"].as_str().unwrap().strip_prefix('#').unwrap();
+        document.pointer(reference).unwrap()["required"].clone()
+    };
+    assert_eq!(required("put"), json!(["name", "cost_per_lead"]));
+    assert_eq!(required("patch"), Value::Null);
+    let create = &document["components"]["schemas"]["ProviderInput"]["required"];
+    assert_eq!(create, &json!(["id", "name", "cost_per_lead"]));
 }
 
 #[tokio::test]

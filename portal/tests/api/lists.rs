@@ -164,6 +164,28 @@ async fn a_lead_tells_how_far_it_has_come() {
     assert_eq!((&unrouted["unrouted_code"], &unrouted["forward_status"]), (&json!("no_rule"), &Value::Null));
 }
 
+#[tokio::test]
+async fn an_unrouted_appointment_shows_the_customer_of_its_lead() {
+    let world = World::new().await;
+    world.furnish().await;
+    world.grow_log(2).await;
+    let (id, now) = (world.lead_id(0, 0), at("2024-01-15T10:00:00Z"));
+    let (mut lead, rows) = world.lead(id, now);
+    (lead.first_name, lead.last_name) = (Some("Jane".into()), Some("Smith".into()));
+    (lead.email, lead.notes) = (Some("jane@example.com".into()), Some(String::new()));
+    lead.estimated_value = Some(leadway_domain::Money::from_cents(2_500_000));
+    let mut row = world.appointment(id, "nobody", now);
+    (row.routing_status, row.workspace_id) = (Some("unrouted".into()), None);
+    world.write(rows.into_iter().chain([lead.upsert(), row.upsert()]).collect()).await;
+    let one = world.get(&format!("/api/appointments/{id}")).await.expect(200).json();
+    let list = world.all_pages("/api/appointments?status=unrouted", 3).await;
+    for shown in [&one, &list[0]] {
+        assert_eq!((&shown["customer_name"], &shown["customer_phone"]), (&json!("Jane Smith"), &json!("+12135550123")));
+        assert_eq!((&shown["customer_email"], &shown["notes"]), (&json!("jane@example.com"), &Value::Null));
+        assert_eq!(shown["estimated_value"], json!(25_000));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lead_accepted_a_moment_ago_is_waited_for() {
     let world = World::new().await;
@@ -211,6 +233,8 @@ async fn contacts_are_found_by_phone_by_day_and_with_their_leads() {
     assert_eq!(contact_ids(world.all_pages("/api/contacts?day=2024-01-02", 3).await).len(), 5);
     let one = world.get("/api/contacts?phone=(213)+555-0107&provider_id=a").await.expect(200).json();
     assert_eq!(one["items"][0]["phone"], "+12135550107");
+    let elsewhen = world.get("/api/contacts?phone=2135550107&provider_id=a&day=2024-01-03").await.expect(200).json();
+    assert_eq!(elsewhen["items"], serde_json::json!([]), "the day counts with a phone, too");
     world.get("/api/contacts?phone=2135550107").await.expect(422);
 
     let contact = lead.contact_id.unwrap();

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use leadway_domain::histogram::LatencyHistogram;
 use leadway_domain::record::Topic;
-use leadway_domain::{LeadId, Money, Offset, Partition, ProviderId, WorkspaceId};
+use leadway_domain::{Addressing, LeadId, Money, Offset, Partition, ProviderId, WorkspaceId};
 use leadway_eventlog::{EventLog, NewRecord};
-use leadway_tables::schema::{BillingEventRow, DailyRow, DeliveryRow, day};
-use leadway_tables::{Applied, Json, TableRow, Tables};
+use leadway_tables::schema::{AppointmentByWorkspaceRow, BillingEventRow, DailyRow, DeliveryRow, day};
+use leadway_tables::{Applied, Json, TableRow, Tables, Write};
 use serde_json::{Value, json};
 
 use crate::world::{World, at};
@@ -18,29 +19,42 @@ fn ws(name: &str) -> WorkspaceId {
     WorkspaceId::new(name).unwrap()
 }
 
-fn delivery(workspace: &str, id: u64, cents: i64, test: bool) -> DeliveryRow {
-    let mut row = DeliveryRow::new(ws(workspace), day(at(DAY)), LeadId(id));
-    (row.delivered_at, row.price, row.test) = (Some(at(DAY)), Some(Money::from_cents(cents)), Some(test));
-    row
+fn lead(n: u64) -> LeadId {
+    Addressing::default().id(Partition(0), Offset(n))
 }
 
-fn event(workspace: &str, id: u64, cents: i64) -> BillingEventRow {
-    let mut row = BillingEventRow::new(ws(workspace), day(at(DAY)), LeadId(id));
+/// An appointment that was routed so many days before it was taken, as the router and the dispatcher left it.
+fn taken(world: &World, workspace: &str, n: u64, cents: i64, test: bool, days_before: i64) -> Vec<Write> {
+    let matched_at = at(DAY) - SignedDuration::from_hours(24 * days_before);
+    let mut row = world.appointment(lead(n), workspace, matched_at);
+    (row.price, row.test) = (Some(Money::from_cents(cents)), Some(test));
+    (row.forward_status, row.forwarded_at) = (Some("success".into()), Some(at(DAY)));
+    let index = AppointmentByWorkspaceRow::new(ws(workspace), day(matched_at), lead(n));
+    vec![row.upsert(), index.upsert()]
+}
+
+fn event(workspace: &str, n: u64, cents: i64) -> Write {
+    let mut row = BillingEventRow::new(ws(workspace), day(at(DAY)), lead(n));
     (row.delivered_at, row.amount) = (Some(at(DAY)), Some(Money::from_cents(cents)));
-    row
+    row.upsert()
 }
 
 #[tokio::test]
 async fn reconciliation_is_balanced_when_everything_is_billed_once() {
     let world = World::new().await;
     world.furnish().await;
-    for id in 1..=3 {
-        let rows =
-            [delivery("solar_west_coast", id, 14_999, false).upsert(), event("solar_west_coast", id, 14_999).upsert()];
-        world.write(rows.to_vec()).await;
+    // The second one was routed longer ago than is looked for by day: its event leads to it.
+    for (n, days_before) in [(1, 0), (2, 40), (3, 9)] {
+        world.write(taken(&world, "solar_west_coast", n, 14_999, false, days_before)).await;
+        world.write(vec![event("solar_west_coast", n, 14_999)]).await;
     }
-    world.write(vec![delivery("solar_west_coast", 9, 14_999, true).upsert()]).await;
-    let report = world.get("/api/billing/reconciliation").await.expect(200).json();
+    world.write(taken(&world, "solar_west_coast", 9, 14_999, true, 0)).await;
+    // Routed but not taken: nothing is owed for it.
+    let mut waiting = world.appointment(lead(8), "solar_west_coast", at(DAY));
+    waiting.forward_status = Some("pending".into());
+    let index = AppointmentByWorkspaceRow::new(ws("solar_west_coast"), day(at(DAY)), lead(8));
+    world.write(vec![waiting.upsert(), index.upsert()]).await;
+    let report = world.get("/api/billing/reconciliation?from=2024-01-15&to=2024-01-15").await.expect(200).json();
     assert_eq!((&report["balanced"], &report["differences"]), (&json!(true), &json!([])));
     let expected = json!([{"workspace_id": "solar_west_coast", "deliveries": 3, "delivered_amount": 449.97,
         "billing_events": 3, "billed_amount": 449.97, "differences": 0}]);
@@ -52,33 +66,42 @@ async fn reconciliation_lists_every_planted_difference() {
     let world = World::new().await;
     world.furnish().await;
     let workspace = "solar_west_coast";
-    let mut rows = vec![delivery(workspace, 1, 15_000, false).upsert(), event(workspace, 1, 15_000).upsert()];
-    rows.push(delivery(workspace, 2, 15_000, false).upsert());
-    rows.push(event(workspace, 3, 15_000).upsert());
-    rows.extend([delivery(workspace, 4, 15_000, false).upsert(), event(workspace, 4, 14_999).upsert()]);
-    rows.extend([delivery(workspace, 5, 15_000, true).upsert(), event(workspace, 5, 15_000).upsert()]);
+    let mut rows = taken(&world, workspace, 1, 15_000, false, 0);
+    rows.push(event(workspace, 1, 15_000));
+    // Neither an event nor a row of `deliveries` speaks of it: the appointment itself does.
+    rows.extend(taken(&world, workspace, 2, 15_000, false, 3));
+    rows.push(event(workspace, 3, 15_000));
+    rows.extend(taken(&world, workspace, 4, 15_000, false, 0));
+    rows.push(event(workspace, 4, 14_999));
+    rows.extend(taken(&world, workspace, 5, 15_000, true, 0));
+    rows.push(event(workspace, 5, 15_000));
+    // Taken by one workspace, billed to another.
+    rows.extend(taken(&world, "removed", 6, 100, false, 0));
+    rows.push(event(workspace, 6, 100));
+    // Long under way, taken, and not billed: what was delivered tells of it.
+    rows.extend(taken(&world, workspace, 7, 15_000, false, 40));
+    rows.push(DeliveryRow::new(ws(workspace), day(at(DAY)), lead(7)).upsert());
     // A workspace that was removed since is still compared: its name stands in the daily sums.
-    rows.push(delivery("removed", 6, 100, false).upsert());
-    let daily = daily("a", "removed", "Solar", Topic::Deliveries);
-    rows.push(daily.upsert());
+    rows.push(daily("a", "removed", "Solar", Topic::Deliveries).upsert());
     world.write(rows).await;
     let report = world.get("/api/billing/reconciliation?from=2024-01-15&to=2024-01-15").await.expect(200).json();
-    let found: Vec<(u64, &str)> = report["differences"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|d| (d["appointment_id"].as_u64().unwrap(), d["kind"].as_str().unwrap()))
-        .collect();
+    let differences = report["differences"].as_array().unwrap().iter();
+    let found: Vec<(u64, &str)> =
+        differences.map(|d| (d["appointment_id"].as_u64().unwrap(), d["kind"].as_str().unwrap())).collect();
     let expected = [
         (6, "missing_event"),
         (2, "missing_event"),
         (3, "event_without_delivery"),
         (4, "amount_differs"),
         (5, "test_billed"),
+        (6, "event_without_delivery"),
+        (7, "missing_event"),
     ];
-    assert_eq!(found, expected);
-    assert_eq!((&report["balanced"], &report["differences_total"]), (&json!(false), &json!(5)));
-    assert_eq!(report["workspaces"][1]["differences"], 4);
+    assert_eq!(found, expected.map(|(n, kind)| (lead(n).0, kind)));
+    assert_eq!((&report["balanced"], &report["differences_total"]), (&json!(false), &json!(7)));
+    assert_eq!(report["workspaces"][1]["differences"], 6);
+    let one = "/api/billing/reconciliation?workspace_id=removed&from=2024-01-15&to=2024-01-15";
+    assert_eq!(world.get(one).await.expect(200).json()["differences_total"], 1);
     let before = world.get("/api/billing/reconciliation?from=2024-01-01&to=2024-01-14").await.expect(200).json();
     assert_eq!(before["balanced"], true, "another span does not have them");
 }
@@ -117,7 +140,7 @@ async fn pages_of_billing_events_hold_each_one_once() {
     let mut rows = Vec::new();
     for id in 0..60u64 {
         let workspace = if id % 3 == 0 { "hvac" } else { "solar_west_coast" };
-        let moment = at(DAY) - jiff::SignedDuration::from_hours(24 * (id as i64 % 4));
+        let moment = at(DAY) - SignedDuration::from_hours(24 * (id as i64 % 4));
         let mut row = BillingEventRow::new(ws(workspace), day(moment), LeadId(id));
         (row.delivered_at, row.amount) = (Some(moment), Some(Money::from_cents(15_000)));
         rows.push(row.upsert());

@@ -6,9 +6,11 @@ use leadway_domain::Money;
 use leadway_domain::record::Topic;
 use leadway_domain::secret::KeyHash;
 use leadway_domain::settings::SettingsChange;
-use leadway_domain::{Offset, Partition};
-use leadway_eventlog::{EventLog, Fault, MemoryLog, ReadLimit};
+use leadway_domain::{Offset, Partition, ProviderId, WorkspaceId};
+use leadway_eventlog::{EventLog, Fault, MemoryLog, NewRecord, ReadLimit};
 use leadway_portal::Options;
+use leadway_tables::schema::{AppointmentByWorkspaceRow, DailyRow, OpenDeliveryRow, day};
+use leadway_tables::{Applied, TableRow, Tables, Write, key};
 use serde_json::{Value, json};
 
 use crate::world::{SlowLog, World, at, provider, rule, workspace};
@@ -55,7 +57,7 @@ async fn every_wrong_field_is_told_at_once() {
         ("cost_per_lead", "invalid"),
         ("id", "invalid"),
         ("is_active", "invalid"),
-        ("mapping", "unknown"),
+        ("mapping.fields.tel", "unknown"),
         ("name", "required"),
         ("rate_limit", "invalid"),
     ];
@@ -90,6 +92,23 @@ async fn every_wrong_field_is_told_at_once() {
         ("zip_codes", "invalid"),
     ];
     assert_eq!(reply.errors(), pairs(&expected));
+}
+
+#[tokio::test]
+async fn a_body_of_many_unknown_fields_has_a_short_answer() {
+    let world = World::new().await;
+    let many: serde_json::Map<String, Value> = (0..5_000).map(|n| (format!("field_{n}"), json!(n))).collect();
+    let reply = world.post("/api/providers", Value::Object(many)).await.expect(422);
+    assert!(reply.text.len() < 10_000, "{} bytes", reply.text.len());
+}
+
+#[tokio::test]
+async fn names_hold_nothing_unseen() {
+    let world = World::new().await;
+    let mut hidden = provider();
+    hidden["name"] = json!("Provider\u{0}A");
+    let reply = world.post("/api/providers", hidden).await.expect(422);
+    assert_eq!(reply.errors(), pairs(&[("name", "invalid")]));
 }
 
 #[tokio::test]
@@ -152,6 +171,139 @@ async fn what_is_referred_to_cannot_be_deleted() {
         world.get(path).await.expect(404);
         world.call("DELETE", path, None).await.expect(404);
     }
+}
+
+/// An appointment that was routed to the workspace at this time, as the tables show it.
+fn routed_at(world: &World, offset: u64, matched_at: &str, forward: Option<&str>) -> Vec<Write> {
+    let id = world.lead_id(0, offset);
+    let mut row = world.appointment(id, "solar_west_coast", at(matched_at));
+    row.forward_status = forward.map(str::to_owned);
+    let index = AppointmentByWorkspaceRow::new(row.workspace_id.clone().unwrap(), day(at(matched_at)), id);
+    vec![row.upsert(), index.upsert()]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_with_an_undelivered_appointment_cannot_be_deleted() {
+    let world = World::new().await;
+    world.post("/api/workspaces", workspace()).await.expect(201);
+    let path = "/api/workspaces/solar_west_coast";
+    for (offset, forward) in [(0, Some("success")), (1, Some("failed"))] {
+        world.write(routed_at(&world, offset, "2024-01-15T10:00:00Z", forward)).await;
+    }
+    // Neither has a row in open_deliveries: the dispatcher holds them in memory.
+    for (offset, matched_at, forward) in
+        [(2, "2024-01-15T10:29:59Z", None), (3, "2024-01-06T10:00:00Z", Some("pending"))]
+    {
+        world.write(routed_at(&world, offset, matched_at, forward)).await;
+        let refused = world.call("DELETE", path, None).await.expect(409);
+        let id = world.lead_id(0, offset).to_string();
+        assert!(refused.text.contains(&id), "names {id}: {}", refused.text);
+        world.write(routed_at(&world, offset, matched_at, Some("success"))).await;
+    }
+    // What waits on disk counts however old it is.
+    let workspace_id = WorkspaceId::new("solar_west_coast").unwrap();
+    let waiting = OpenDeliveryRow::new(workspace_id.clone(), at("2023-01-01T00:00:00Z"), world.lead_id(0, 4));
+    world.write(vec![waiting.upsert()]).await;
+    world.call("DELETE", path, None).await.expect(409);
+    let gone = key![workspace_id, at("2023-01-01T00:00:00Z"), world.lead_id(0, 4)];
+    world.write(vec![OpenDeliveryRow::delete(gone)]).await;
+    world.call("DELETE", path, None).await.expect(204);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_is_deleted_only_when_the_tables_show_every_decision() {
+    let world = World::new().await;
+    world.post("/api/workspaces", workspace()).await.expect(201);
+    let record = NewRecord {
+        topic: Topic::Appointments,
+        partition: Some(Partition(1)),
+        key: String::new(),
+        kind: "appointment.routed",
+        id: uuid::Uuid::nil(),
+        time: world.clock.now(),
+        data: "{}".into(),
+    };
+    world.log.append(vec![record]).await.unwrap();
+    let path = "/api/workspaces/solar_west_coast";
+    world.call("DELETE", path, None).await.expect(503);
+    world.get(path).await.expect(200);
+    let applied = [Applied { topic: Topic::Appointments, partition: Partition(1), next: Offset(1) }];
+    world.tables.write(routed_at(&world, 0, "2024-01-15T10:30:00Z", None), &applied).await.unwrap();
+    world.call("DELETE", path, None).await.expect(409);
+}
+
+#[tokio::test]
+async fn the_longest_names_fit_into_the_keys_of_the_tables() {
+    let world = World::new().await;
+    let id = "p".repeat(64);
+    world.post("/api/providers", json!({"id": id, "name": "P", "cost_per_lead": 1})).await.expect(201);
+    let mut longest = workspace();
+    longest["id"] = json!("w".repeat(64));
+    world.post("/api/workspaces", longest).await.expect(201);
+    let name = format!("{}x", "ü".repeat(49));
+    assert_eq!((name.len(), name.chars().count()), (99, 50));
+    for (name, status) in [(format!("{name}y"), 201), (format!("{name}z-"), 422), ("屋".repeat(34), 422)] {
+        let reply = world.post("/api/products", json!({"name": name})).await.expect(status);
+        if status == 422 {
+            assert_eq!(reply.errors(), pairs(&[("name", "too_long")]), "{} bytes", name.len());
+        }
+    }
+    let settings = world.present();
+    let product = settings.products.values().max_by_key(|p| p.name.len()).unwrap().name.clone();
+    assert_eq!(product.len(), 100);
+    let (provider, workspace) = (ProviderId::new(&id).unwrap(), "w".repeat(64));
+    let topics = Topic::ALL.map(|topic| topic.name());
+    let topic = topics.iter().max_by_key(|name| name.len()).unwrap();
+    let row = DailyRow::new(i64::MAX, provider, workspace, product, (*topic).into(), Partition(u32::MAX));
+    world.write(vec![row.upsert()]).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_a_rule_is_told_with_what_is_not_valid() {
+    let world = World::new().await;
+    world.furnish().await;
+    let wrong = json!({"workspace_id": "nobody", "product_types": ["Spaceships"], "zip_codes": "90210",
+        "priority": "first", "colour": 1});
+    let expected = [
+        ("colour", "unknown"),
+        ("priority", "invalid"),
+        ("product_types", "unknown"),
+        ("workspace_id", "unknown"),
+        ("zip_codes", "invalid"),
+    ];
+    let reply = world.post("/api/routing-rules", wrong.clone()).await.expect(422);
+    assert_eq!(reply.errors(), pairs(&expected));
+    let id = world.get("/api/routing-rules").await.json()["items"][0]["id"].as_str().unwrap().to_owned();
+    let reply = world.call("PATCH", &format!("/api/routing-rules/{id}"), Some(wrong)).await.expect(422);
+    assert_eq!(reply.errors(), pairs(&expected));
+    world.post("/api/routing-rules", json!({})).await.expect(422);
+}
+
+#[tokio::test]
+async fn patterns_are_kept_in_their_canonical_form() {
+    let world = World::new().await;
+    world.furnish().await;
+    let mut body = rule();
+    body["zip_codes"] = json!(["10001 - 10009", "ca", "90210 + 25mi", " 902* "]);
+    let canonical = json!(["10001-10009", "CA", "90210+25mi", "902*"]);
+    let made = world.post("/api/routing-rules", body.clone()).await.expect(201).json();
+    assert_eq!(made["zip_codes"], canonical);
+    let path = format!("/api/routing-rules/{}", made["id"].as_str().unwrap());
+    let changed = world.call("PATCH", &path, Some(json!({"zip_codes": ["ny"]}))).await.expect(200).json();
+    assert_eq!(changed["zip_codes"], json!(["NY"]));
+    world.post("/api/routing-rules/import?replace=true", json!([body])).await.expect(200);
+    assert_eq!(world.get("/api/routing-rules").await.json()["items"][0]["zip_codes"], canonical);
+}
+
+#[tokio::test]
+async fn a_mapping_that_makes_invalid_leads_is_refused_by_its_entry() {
+    let world = World::new().await;
+    let mut body = provider();
+    body["mapping"] = json!({"constants": {"product_type": "Spaceships"}, "values": {"interest_level": {"a": "b"}}});
+    let expected = [("mapping.constants.product_type", "unknown"), ("mapping.values.interest_level.a", "invalid")];
+    assert_eq!(world.post("/api/providers", body.clone()).await.expect(422).errors(), pairs(&expected));
+    body["mapping"] = json!({"constants": {"product_type": "pv"}, "values": {"interest_level": {"a": "hot"}}});
+    world.post("/api/providers", body).await.expect(201);
 }
 
 #[tokio::test]

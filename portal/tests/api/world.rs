@@ -110,6 +110,17 @@ impl World {
     /// A portal that reaches `log` by way of `shared`.
     pub(crate) async fn over(log: MemoryLog, shared: Arc<dyn EventLog>, options: Options) -> Self {
         let tables = MemoryTables::default();
+        Self::made_of(log, shared, tables.clone(), Arc::new(tables), options).await
+    }
+
+    /// A portal that reaches `log` and `tables` by way of others.
+    pub(crate) async fn made_of(
+        log: MemoryLog,
+        shared: Arc<dyn EventLog>,
+        tables: MemoryTables,
+        shared_tables: Arc<dyn Tables>,
+        options: Options,
+    ) -> Self {
         let settings = SettingsHandle::follow(shared.clone()).await.unwrap();
         let clock = Clock::manual(at("2024-01-15T10:30:00Z"));
         let (random, addressing) = (Random::seeded(7), Addressing::default());
@@ -118,7 +129,7 @@ impl World {
         assert_eq!(first, FirstStart { is_first: true, new_admin_key: None });
         let deps = Deps {
             log: shared,
-            tables: Arc::new(tables.clone()),
+            tables: shared_tables,
             settings: settings.clone(),
             zips: ZipDirectory::builtin(),
             clock: clock.clone(),
