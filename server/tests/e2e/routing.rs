@@ -79,6 +79,18 @@ async fn what_matches_nothing_is_held_and_routed_again_when_a_rule_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_rule_routes_what_waits_for_it_if_the_node_is_set_to() {
+    let node = TestNode::start_with(|c| c.portal.retry_unrouted_on_rule_change = true).await;
+    let client = Client::willing().await;
+    let key = node.provider("a").await;
+    node.workspace("w", &client).await;
+    let id = node.accepted("a", &key, &sample_lead(1)).await;
+    node.appointment(id, |a| a["routing_status"] == "unrouted").await;
+    node.rule("w", &["Solar"], &["CA"], 1).await;
+    node.delivered(id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_appointment_can_be_assigned_by_hand() {
     let node = TestNode::start().await;
     let client = Client::willing().await;
