@@ -71,6 +71,15 @@ impl IntoResponse for Failure {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct CoverageQuery {
+    /// Only this product, by its name or a synonym; every product when absent.
+    product_type: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ExplainQuery {
     /// A product's name or synonym.
@@ -90,7 +99,7 @@ struct ExplainQuery {
 #[utoipa::path(
     get,
     path = "/api/routing/explain",
-    tag = "routing",
+    tag = "Routing rules",
     params(ExplainQuery),
     responses(
         (status = 200, description = "The winner and the others", body = Explanation),
@@ -102,7 +111,7 @@ async fn explain_routing(
     State(shared): State<Shared>,
     query: Result<Query<ExplainQuery>, QueryRejection>,
 ) -> Result<Json<Explanation>, Failure> {
-    let Query(query) = query.map_err(|e| Failure(Problem::bad_request(e.body_text())))?;
+    let Query(query) = query.map_err(unreadable)?;
     let ApiDeps { matcher, zips, log, clock } = shared.deps;
     let at = moment(&query, clock.now());
     let settings: Arc<Settings> = match &at {
@@ -125,21 +134,49 @@ async fn explain_routing(
 #[utoipa::path(
     get,
     path = "/api/routing/coverage",
-    tag = "routing",
-    responses((status = 200, description = "The coverage of every product", body = Coverage))
+    tag = "Routing rules",
+    params(CoverageQuery),
+    responses(
+        (status = 200, description = "The coverage of every product, or of the one asked for", body = Coverage),
+        (status = 422, description = "Unknown product or parameter", content_type = PROBLEM_JSON),
+    )
 )]
-async fn routing_coverage(State(shared): State<Shared>) -> Result<Json<Arc<Coverage>>, Failure> {
+async fn routing_coverage(
+    State(shared): State<Shared>,
+    query: Result<Query<CoverageQuery>, QueryRejection>,
+) -> Result<Json<Arc<Coverage>>, Failure> {
+    let Query(query) = query.map_err(unreadable)?;
+    let settings = shared.deps.matcher.latest().await.settings.clone();
+    let product = query.product_type.as_deref().map(|name| known_product(name, &settings)).transpose();
+    let product = product.map_err(|e| Failure(Problem::validation(vec![e])))?;
+    let coverage = whole_coverage(&shared).await?;
+    Ok(Json(match product {
+        None => coverage,
+        Some(name) => Arc::new(Coverage {
+            zips_known: coverage.zips_known,
+            products: coverage.products.iter().filter(|p| p.product_type == name).cloned().collect(),
+        }),
+    }))
+}
+
+/// The coverage of every product, made once for each version of the settings.
+async fn whole_coverage(shared: &Shared) -> Result<Arc<Coverage>, Failure> {
     let mut last = shared.coverage.lock().await;
     let routing = shared.deps.matcher.latest().await;
     let version = routing.settings_version;
     if let Some(surveyed) = last.as_ref().filter(|s| s.version == version) {
-        return Ok(Json(surveyed.coverage.clone()));
+        return Ok(surveyed.coverage.clone());
     }
     let zips = shared.deps.zips.clone();
     let surveyed = tokio::task::spawn_blocking(move || coverage(&routing, &zips)).await;
     let coverage = Arc::new(surveyed.map_err(|_| broken("coverage"))?);
     *last = Some(Surveyed { version, coverage: coverage.clone() });
-    Ok(Json(coverage))
+    Ok(coverage)
+}
+
+/// A parameter that is unknown or given twice.
+fn unreadable(rejection: QueryRejection) -> Failure {
+    Failure(Problem::validation(vec![FieldError::new("query", "invalid", rejection.body_text())]))
 }
 
 fn broken(what: &str) -> Failure {
@@ -165,10 +202,7 @@ fn checked(
 ) -> Result<(String, Zip, Option<Timestamp>), Vec<FieldError>> {
     let product = match query.product_type.as_deref() {
         None | Some("") => Err(FieldError::new("product_type", "required", "must be given")),
-        Some(name) => settings.product_name(name).map(ToString::to_string).ok_or_else(|| {
-            let known: Vec<&str> = settings.products.values().map(|p| p.name.as_str()).take(MAX_NAMES).collect();
-            FieldError::new("product_type", "unknown", format!("must be one of: {}", known.join(", ")))
-        }),
+        Some(name) => known_product(name, settings),
     };
     let zip = match query.zip_code.as_deref() {
         None | Some("") => Err(FieldError::new("zip_code", "required", "must be given")),
@@ -185,6 +219,18 @@ fn checked(
         (Ok(product), Ok(zip), Ok(at)) => Ok((product, zip, at)),
         (product, zip, at) => Err([product.err(), zip.err(), at.err()].into_iter().flatten().collect()),
     }
+}
+
+/// The canonical name of a product.
+fn known_product(name: &str, settings: &Settings) -> Result<String, FieldError> {
+    settings.product_name(name).map(ToString::to_string).ok_or_else(|| {
+        let known: Vec<&str> = settings.products.values().map(|p| p.name.as_str()).take(MAX_NAMES).collect();
+        let message = match known.as_slice() {
+            [] => "is unknown: no products were set up at that moment".to_owned(),
+            known => format!("must be one of: {}", known.join(", ")),
+        };
+        FieldError::new("product_type", "unknown", message)
+    })
 }
 
 /// Product names that an error lists at most.
@@ -266,7 +312,7 @@ mod tests {
         let (status, _, problem) = get("/api/routing/explain?zip_code=abc").await;
         let codes: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|e| e["code"].clone()).collect();
         assert_eq!((status, codes), (422, vec!["required".into(), "invalid".into()]));
-        assert_eq!(get("/api/routing/explain?zip_code=1&zip_code=2").await.0, 400);
+        assert_eq!(get("/api/routing/explain?zip_code=1&zip_code=2").await.0, 422);
     }
 
     #[tokio::test]
@@ -276,5 +322,23 @@ mod tests {
         let solar = products.iter().find(|p| p["product_type"] == "Solar").unwrap();
         assert_eq!((status, &solar["overlaps"]["sample"][0]["zip_code"]), (200, &Value::from("90210")));
         assert_eq!(solar["workspaces"][0]["workspace_id"], "a");
+    }
+
+    #[tokio::test]
+    async fn tells_the_coverage_of_one_product_and_refuses_what_it_does_not_know() {
+        let (status, _, one) = get("/api/routing/coverage?product_type=solar").await;
+        let names: Vec<_> = one["products"].as_array().unwrap().iter().map(|p| p["product_type"].clone()).collect();
+        assert_eq!((status, names), (200, vec![Value::from("Solar")]), "{one}");
+        for uri in [
+            "/api/routing/coverage?product_type=Boats",
+            "/api/routing/coverage?product=Solar",
+            "/api/routing/explain?product_type=Solar&zip_code=90210&zip=90210",
+            "/api/routing/explain?product_type=Solar&product_type=HVAC&zip_code=90210",
+        ] {
+            assert_eq!(get(uri).await.0, 422, "{uri}");
+        }
+        let before = "/api/routing/explain?product_type=Solar&zip_code=90210&at=2020-01-01T00:00:00Z";
+        let (_, _, problem) = get(before).await;
+        assert!(problem["errors"][0]["message"].as_str().unwrap().contains("no products were set up"), "{problem}");
     }
 }
