@@ -10,14 +10,14 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 
-use crate::support::{Client, Reply, answer, around_today, eventually, sample_lead};
+use crate::support::{Client, Reply, answer, around_today, eventually, http_client, sample_lead};
 
 const KEY: &str = "lwk_key_of_the_crash_test";
 const POSTERS: u32 = 8;
 
-/// How often the process is killed; `LEADWAY_CRASH_ROUNDS` asks for more.
+/// How often the process is killed; `CRASH_ROUNDS` asks for more.
 fn rounds() -> u32 {
-    std::env::var("LEADWAY_CRASH_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(20)
+    std::env::var("CRASH_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(20)
 }
 
 struct Process(Child, String);
@@ -65,7 +65,7 @@ struct Shared {
 
 /// Posts leads one after the other; each is posted again until it is acknowledged.
 async fn poster(shared: Arc<Shared>, provider_key: String, first: u32) {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
+    let http = http_client(Duration::from_secs(5));
     let mut n = first;
     while !shared.stop.is_cancelled() {
         let url = format!("{}/webhook/provider-a", shared.base.read());
@@ -99,7 +99,7 @@ async fn killed_at_random_moments_it_loses_nothing_and_doubles_nothing() {
         Client::start(move |_| if random.u32(0..20) == 0 { Reply::status(503) } else { Reply::ok() }).await
     };
     let mut process = Process::start(folder.path());
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+    let http = http_client(Duration::from_secs(20));
     let api = |base: String, method: &'static str, path: String, body: Option<Value>| {
         let mut request = http.request(method.parse().unwrap(), format!("{base}{path}")).bearer_auth(KEY);
         if let Some(body) = body {

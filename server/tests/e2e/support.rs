@@ -45,7 +45,7 @@ impl TestNode {
         change(&mut config);
         let node = Node::start(config.clone(), Some(ADMIN_KEY.into())).await.unwrap();
         let base = format!("http://{}", node.addresses.api);
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let http = http_client(PATIENCE);
         Self { node: Some(node), _folder: folder, base, http, config }
     }
 
@@ -161,6 +161,12 @@ pub(crate) fn around_today() -> String {
     let today = leadway_domain::Clock::system().now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let (from, to) = (today.yesterday().unwrap(), today.tomorrow().unwrap().tomorrow().unwrap());
     format!("from={from}&to={to}")
+}
+
+/// A client of our own, which needs no node in this process to have chosen the provider of cryptography.
+pub(crate) fn http_client(timeout: Duration) -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().timeout(timeout).build().unwrap()
 }
 
 /// Sends a request; an empty or non-JSON body reads as text.

@@ -1,6 +1,6 @@
 //! The whole pipeline on in-memory providers, with simulated time and seeded faults: nodes that die between any two
 //! steps, writes that fail, clients that fail, hang and refuse. After each history the invariants of ARCHITECTURE.md
-//! are checked. A failure prints its seed: `LEADWAY_SIM_SEED=<seed> cargo test --test simulation` repeats it.
+//! are checked. A failure prints its seed: `SIM_SEED=<seed> cargo test --test simulation` repeats it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
@@ -10,12 +10,12 @@ mod world;
 
 use world::World;
 
-/// How many histories; `LEADWAY_SIM_SEEDS` asks for more.
+/// How many histories; `SIM_SEEDS` asks for more.
 fn seeds() -> Vec<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
-    match number("LEADWAY_SIM_SEED") {
+    match number("SIM_SEED") {
         Some(seed) => vec![seed],
-        None => (1..=number("LEADWAY_SIM_SEEDS").unwrap_or(300)).collect(),
+        None => (1..=number("SIM_SEEDS").unwrap_or(300)).collect(),
     }
 }
 
