@@ -8,9 +8,14 @@ use toml::{Table, Value};
 
 use crate::{Config, StageName};
 
-/// Variables with the prefix that are not settings.
-const NOT_SETTINGS: [&str; 1] = ["LEADWAY_ADMIN_KEY"];
 const PREFIX: &str = "LEADWAY_";
+
+/// Whether a variable is meant as a setting. The admin key is none; nor is what Kubernetes gives every container beside a
+/// service named `leadway` (`LEADWAY_SERVICE_HOST`, `LEADWAY_PORT_8080_TCP`, …).
+fn is_setting(variable: &str) -> bool {
+    let name = variable.strip_prefix(PREFIX);
+    name.is_some_and(|n| n != "ADMIN_KEY" && n != "PORT" && !n.starts_with("PORT_") && !n.starts_with("SERVICE_"))
+}
 
 /// Where a wrong setting stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,10 +68,7 @@ pub fn load(file: Option<&Path>, variables: impl IntoIterator<Item = (String, St
         toml::from_str::<Config>(&source.text).map_err(|e| in_file(in_words(&e.to_string())))?;
         table = toml::from_str(&source.text).map_err(|e| in_file(e.to_string()))?;
     }
-    let mut variables: Vec<_> = variables
-        .into_iter()
-        .filter(|(name, _)| name.starts_with(PREFIX) && !NOT_SETTINGS.contains(&name.as_str()))
-        .collect();
+    let mut variables: Vec<_> = variables.into_iter().filter(|(name, _)| is_setting(name)).collect();
     variables.sort();
     for (name, text) in variables {
         table = set_variable(&table, &name, &text)?;
@@ -246,6 +248,9 @@ mod tests {
                 ("LEADWAY_LOGGING__FORMAT", "json"),
                 ("LEADWAY_HTTP__OPS_LISTEN", "127.0.0.1:9100"),
                 ("LEADWAY_ADMIN_KEY", "not a setting"),
+                ("LEADWAY_PORT", "tcp://10.0.0.1:8080"),
+                ("LEADWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+                ("LEADWAY_SERVICE_HOST", "10.0.0.1"),
             ],
         )
         .unwrap();
