@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use leadway_domain::record::{AppointmentRecord, DeliveryRecord, LeadRecord, Outcome, Payload, Topic};
 use leadway_domain::{LeadId, Money};
 use leadway_eventlog::Record;
-use leadway_tables::schema::BillingEventRow;
+use leadway_tables::schema::{BillingEventRow, UnroutedRow};
 use leadway_tables::{MemoryTables, TableRow, Tables};
 
 use crate::world::World;
@@ -107,6 +107,11 @@ async fn decisions(
         assert_eq!(*decisions, expected, "lead {lead}: decisions are numbered one by one");
     }
     totals.unrouted += unrouted.len() as u64;
+    let waiting: BTreeSet<LeadId> = unrouted.keys().filter(|lead| !routed.contains_key(lead)).copied().collect();
+    let tables = world.tables.dump().await.unwrap();
+    let held = tables.iter().filter(|(table, _)| table == UnroutedRow::TABLE.name);
+    let held: BTreeSet<LeadId> = held.map(|(_, row)| UnroutedRow::from_row(row).unwrap().lead_id).collect();
+    assert_eq!(held, waiting, "held is what no decision has routed");
     for (lead, decided_at_receipt) in leads {
         let decided = routed.contains_key(lead) || unrouted.contains_key(lead) || duplicates.contains(lead);
         assert!(decided || !decided_at_receipt, "lead {lead} has no decision");
