@@ -1,12 +1,25 @@
 #!/usr/bin/env bash
 # The whole check: format, lints, licences and advisories, documentation, tests. Needs Rust (the version in
-# rust-toolchain.toml) and a C compiler; says what is missing. The summary of the tests comes last.
+# rust-toolchain.toml), a C compiler with make and perl, Java and Maven for the real Kafka and Cassandra that tests run
+# against, and Prometheus for the alerts and dashboards; says what is missing. The summary of the tests comes last.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 need() { command -v "$1" >/dev/null 2>&1 || { echo "test.sh needs $1: $2" >&2; exit 1; }; }
 need cargo "install Rust from https://rustup.rs"
 need cc "install a C compiler (Debian: apt-get install build-essential)"
+need make "install make (Debian: apt-get install build-essential)"
+need perl "install Perl, with which OpenSSL is built (Debian: apt-get install perl)"
+need java "install Java 17 or newer, on which Kafka and Cassandra run (Debian: apt-get install openjdk-17-jre-headless)"
+need mvn "install Maven, which fetches Kafka and Cassandra (Debian: apt-get install maven)"
+JAVA_MAJOR=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
+[ "${JAVA_MAJOR:-0}" -ge 17 ] || { echo "test.sh needs Java 17 or newer, not ${JAVA_MAJOR:-an unknown version}" >&2; exit 1; }
+if ! command -v promtool >/dev/null 2>&1 && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "installing Debian's package prometheus (once)"
+    { apt-get -q update && apt-get -q install -y --no-install-recommends prometheus; } >/dev/null 2>&1 || true
+fi
+need promtool "install Prometheus (Debian: apt-get install prometheus)"
+need prometheus "install Prometheus (Debian: apt-get install prometheus)"
 cargo fmt --version >/dev/null 2>&1 || { echo "test.sh needs rustfmt: rustup component add rustfmt" >&2; exit 1; }
 cargo clippy --version >/dev/null 2>&1 || { echo "test.sh needs clippy: rustup component add clippy" >&2; exit 1; }
 
@@ -39,6 +52,9 @@ fi
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+step "Kafka and Cassandra"
+cargo run --quiet --locked -p leadway-servers -- fetch
 
 step "tests"
 cargo test --workspace --locked "$@"

@@ -20,6 +20,10 @@ pub use reference::reference;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Where the log is.
+    pub log: LogKind,
+    /// Where the tables are: `embedded` with an embedded log, `scylla` with Kafka.
+    pub tables: TablesKind,
     /// The folder that holds the embedded log and tables.
     pub data: PathBuf,
     /// The address that serves providers, the API and `/metrics`, unless `http` gives one of them its own.
@@ -37,6 +41,10 @@ pub struct Config {
     pub logging: LoggingOptions,
     /// The embedded log and tables.
     pub embedded: EmbeddedOptions,
+    /// The log on Kafka.
+    pub kafka: leadway_eventlog::KafkaOptions,
+    /// The tables on ScyllaDB (or Cassandra).
+    pub scylla: leadway_tables::ScyllaOptions,
     /// Taking leads from providers.
     pub ingest: leadway_ingest::Options,
     /// Deciding where appointments go.
@@ -52,6 +60,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            log: LogKind::Embedded,
+            tables: TablesKind::Embedded,
             data: "leadway-data".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             stages: StageName::ALL.to_vec(),
@@ -60,6 +70,8 @@ impl Default for Config {
             http: HttpOptions::default(),
             logging: LoggingOptions::default(),
             embedded: EmbeddedOptions::default(),
+            kafka: Default::default(),
+            scylla: Default::default(),
             ingest: Default::default(),
             router: Default::default(),
             dispatcher: Default::default(),
@@ -67,6 +79,26 @@ impl Default for Config {
             portal: Default::default(),
         }
     }
+}
+
+/// Where the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogKind {
+    /// In the data folder of the one node.
+    Embedded,
+    /// On Kafka, for many nodes.
+    Kafka,
+}
+
+/// Where the tables are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TablesKind {
+    /// In the data folder of the one node.
+    Embedded,
+    /// On ScyllaDB or Cassandra, for many nodes.
+    Scylla,
 }
 
 /// A stage that a node can run.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::{Config, StageName};
+use crate::{Config, LogKind, StageName, TablesKind};
 
 const PREFIX: &str = "LEADWAY_";
 
@@ -161,7 +161,7 @@ impl Source {
 }
 
 /// Numbers for which 0 has a meaning; every other number is at least 1.
-const MAY_BE_ZERO: [&str; 8] = [
+const MAY_BE_ZERO: [&str; 9] = [
     "drain_seconds",
     "dispatcher.circuit_failures",
     "dispatcher.drain_seconds",
@@ -169,6 +169,7 @@ const MAY_BE_ZERO: [&str; 8] = [
     "dispatcher.idle_connection_seconds",
     "dispatcher.max_retry_after_seconds",
     "ingest.follow_pause_ms",
+    "kafka.linger_ms",
     "scoring.linger_ms",
 ];
 
@@ -189,6 +190,11 @@ fn check(config: &Config, source: &Source) -> Result<(), ConfigError> {
         true => Ok(()),
         false => Err(ConfigError::new(source.place(path), format!("{path} {message}"))),
     };
+    let pair = match config.log {
+        LogKind::Embedded => (TablesKind::Embedded, "must be \"embedded\" when log is: they share the data folder"),
+        LogKind::Kafka => (TablesKind::Scylla, "must be \"scylla\" when log is \"kafka\": every node has to reach them"),
+    };
+    rule(config.tables == pair.0, "tables", pair.1)?;
     rule(!config.stages.is_empty(), "stages", "must name at least one stage")?;
     let twice = |s: &StageName| config.stages.iter().filter(|o| *o == s).count() > 1;
     rule(!config.stages.iter().any(twice), "stages", "must name each stage once")?;

@@ -6,7 +6,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use leadway_domain::record::{DeliveryRecord, Outcome, Payload, Topic};
 use leadway_domain::telemetry::{DELIVERY_OUTCOMES, DELIVERY_SECONDS, END_TO_END_SECONDS};
 use leadway_domain::{Offset, Timestamp};
-use leadway_eventlog::{Address, NewRecord, Position, Stage};
+use leadway_eventlog::{Address, LogError, NewRecord, Position, Stage};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,26 +19,62 @@ use crate::stage::{PAUSE, Running};
 const MAX_RECORDS: usize = 256;
 const MAX_BYTES: usize = 1 << 20;
 
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Landing {
+    /// All of it is in the log.
+    Done,
+    /// A partition of it is another member's by now, and nothing has landed. The stage tells which one; what belongs to
+    /// the others is committed after that.
+    Revoked,
+}
+
 impl Running {
     /// Commits every outcome there is, and progress alone when it is time for that. While the log cannot take them it
     /// tries again, and nothing new is taken meanwhile; attempts under way go on.
-    pub(crate) async fn commit(&mut self, stage: &mut dyn Stage, stop: &CancellationToken) -> Result<(), Error> {
+    pub(crate) async fn commit(&mut self, stage: &mut dyn Stage, stop: &CancellationToken) -> Result<Landing, Error> {
         while !self.outbox.is_empty() {
             let (settled, outputs) = self.batch();
-            let positions = self.moved();
-            let addresses = self.land(stage, outputs, &positions, stop).await?;
+            let positions = self.moved(&settled);
+            let addresses = match self.land(stage, outputs, &positions, stop).await {
+                Err(Error::Log(LogError::Revoked { .. })) => {
+                    self.outbox.splice(..0, settled);
+                    return Ok(self.revoked(&positions));
+                }
+                landed => landed?,
+            };
             self.progress_due = false;
             for (settled, address) in settled.into_iter().zip(addresses) {
                 self.landed(settled, address.offset);
             }
         }
         if std::mem::take(&mut self.progress_due) {
-            let positions = self.moved();
+            let positions = self.moved(&[]);
             if !positions.is_empty() {
-                self.land(stage, Vec::new(), &positions, stop).await?;
+                match self.land(stage, Vec::new(), &positions, stop).await {
+                    Err(Error::Log(LogError::Revoked { .. })) => return Ok(self.revoked(&positions)),
+                    landed => landed.map(drop)?,
+                }
             }
         }
-        Ok(())
+        Ok(Landing::Done)
+    }
+
+    /// Finds out whether the partitions are still this member's: names the position of each to the log.
+    pub(crate) async fn prove(&mut self, stage: &mut dyn Stage, stop: &CancellationToken) -> Result<Landing, Error> {
+        self.partitions.values_mut().for_each(|owned| owned.committed = None);
+        self.progress_due = true;
+        self.commit(stage, stop).await
+    }
+
+    fn revoked(&mut self, positions: &[Position]) -> Landing {
+        for position in positions {
+            if let Some(owned) = self.partitions.get_mut(&position.partition) {
+                owned.committed = None;
+            }
+        }
+        self.progress_due = true;
+        Landing::Revoked
     }
 
     /// Takes the next outcomes out of the outbox, as records; their appointments no longer hold the watermark back.
@@ -70,13 +106,13 @@ impl Running {
         (settled, current)
     }
 
-    /// The positions that differ from those committed last.
-    fn moved(&mut self) -> Vec<Position> {
+    /// The positions that differ from those committed last, and those of the partitions that have outcomes.
+    fn moved(&mut self, settled: &[Settled]) -> Vec<Position> {
         let mut moved = Vec::new();
         for (&partition, owned) in &mut self.partitions {
             let positions = owned.progress.positions();
-            if positions != owned.committed {
-                owned.committed = positions;
+            if owned.committed != Some(positions) || settled.iter().any(|s| s.source.partition == partition) {
+                owned.committed = Some(positions);
                 moved.push(Position { topic: Topic::Appointments, partition, next: positions.watermark });
                 moved.push(Position { topic: Topic::Deliveries, partition, next: positions.outcomes_from });
             }

@@ -160,7 +160,7 @@ mod tests {
         let owned = Owned {
             assignment: 1,
             progress: Progress::resume(standing),
-            committed: Positions { watermark, outcomes_from },
+            committed: Some(Positions { watermark, outcomes_from }),
             ended: Default::default(),
         };
         running.partitions.insert(Partition(0), owned);
@@ -189,7 +189,7 @@ mod tests {
             assert_eq!(running.lanes.queued(), 0, "no more is taken than can be remembered");
         }
         let next = Offset(MAX_ENDED as u64);
-        let applied = Applied { topic: Topic::Deliveries, partition: Partition(0), next };
+        let applied = Applied { topic: Topic::Deliveries, partition: Partition(0), from: Offset(0), next };
         tables.write(Vec::new(), &[applied]).await.unwrap();
         scan(&mut running).await;
         scan(&mut running).await;

@@ -123,6 +123,14 @@ impl Lanes {
         self.list(id);
     }
 
+    /// The workspace is another member's to serve by now, and what was known of how far it has come is void.
+    pub(crate) fn lost(&mut self, id: &WorkspaceId) {
+        if let Some(lane) = self.by_id.get_mut(id) {
+            lane.rows = Rows::default();
+            lane.pace = lane.pace.as_ref().map(|pace| Pace::new(pace.limit(), &self.clock));
+        }
+    }
+
     /// How many more of this workspace memory takes.
     pub(crate) fn room(&self, id: &WorkspaceId) -> usize {
         let waiting = self.by_id.get(id).map_or(0, |lane| lane.queue.len());

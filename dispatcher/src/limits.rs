@@ -32,11 +32,14 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    /// A pace begins with its burst used up: another node, or this one before it was restarted, may just have sent it.
     pub(crate) fn new(limit: RateLimit, clock: &Clock) -> Self {
         let at_least_one = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
         let rate = at_least_one(limit.per_second);
-        let quota = Quota::per_second(rate).allow_burst(limit.burst.map_or(rate, at_least_one));
-        let limiter = RateLimiter::direct_with_clock(quota, Injected(clock.clone()));
+        let burst = limit.burst.map_or(rate, at_least_one);
+        let limiter = RateLimiter::direct_with_clock(Quota::per_second(rate).allow_burst(burst), Injected(clock.clone()));
+        // A whole burst always fits a limiter that was not used.
+        let _ = limiter.check_n(burst);
         Self { limit, limiter, clock: clock.clone() }
     }
 
@@ -63,7 +66,9 @@ mod tests {
     fn a_burst_goes_at_once_and_the_rest_at_the_rate() {
         let clock = Clock::manual(Timestamp::from_second(1_000).unwrap());
         let pace = Pace::new(RateLimit { per_second: 10, burst: Some(3) }, &clock);
-        assert_eq!((0..3).filter(|_| pace.take().is_ok()).count(), 3);
+        assert!(pace.take().is_err(), "who had it before may have sent the burst");
+        clock.advance_to(later(clock.now(), Duration::from_millis(300)));
+        assert_eq!((0..5).filter(|_| pace.take().is_ok()).count(), 3);
         let mut taken = 0;
         let end = later(clock.now(), Duration::from_secs(10));
         while clock.now() < end {

@@ -205,8 +205,11 @@ pub(crate) async fn deleted_workspaces(log: &dyn EventLog) -> Result<FxHashSet<W
         let Some(last) = records.last() else { return Ok(deleted) };
         from = last.next();
         // The follower of the settings reports the records that cannot be read.
-        for record in records.iter().filter_map(|r| r.decode::<SettingsChange>().ok()) {
-            deleted.extend(record.change.singles().into_iter().filter_map(deleted_workspace));
+        for record in &records {
+            let Ok(change) = record.decode::<SettingsChange>() else { continue };
+            if change.counts_at(record.address.offset) {
+                deleted.extend(change.change.singles().into_iter().filter_map(deleted_workspace));
+            }
         }
     }
 }

@@ -93,6 +93,7 @@ impl Progress {
     }
 
     /// The next record to be taken.
+    #[cfg(test)]
     pub(crate) fn taken(&self) -> Offset {
         self.taken
     }

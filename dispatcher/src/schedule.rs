@@ -42,8 +42,14 @@ impl Schedule {
         let bound = self.bounds.get((attempts.max(1) - 1) as usize)?;
         let drawn = bound.mul_f64(random.f64());
         let asked = retry_after.unwrap_or_default().min(self.longest_retry_after);
-        Some(later(now, drawn.max(asked)))
+        Some(whole_millis(later(now, drawn.max(asked))))
     }
+}
+
+/// The next whole millisecond: the tables cut off what is finer, and a delivery must not be due too early.
+fn whole_millis(at: Timestamp) -> Timestamp {
+    let up = at.as_microsecond().rem_euclid(1_000);
+    if up == 0 { at } else { later(at, Duration::from_micros(1_000 - up.unsigned_abs())) }
 }
 
 /// `now + pause`, to the microsecond as every time in the log; the last timestamp there is when the sum is beyond it.

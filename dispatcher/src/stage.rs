@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agenda::Agenda;
 use crate::circuit::Rule;
+use crate::commit::Landing;
 use crate::lane::Lanes;
 use crate::open::{Ended, Found, Query, deleted_workspaces};
 use crate::outcome::{Attempt, Job, Place, Settled, Source};
@@ -32,6 +33,8 @@ const READ: ReadLimit = ReadLimit { records: 512, bytes: 1 << 20 };
 /// How often what nothing else causes is done: metrics, progress without outcomes, putting on disk what waits long. Also
 /// how long the loop sleeps at most, because the wall clock may leap (a suspended machine, a test) and timers do not.
 const TICK: Duration = Duration::from_secs(1);
+/// A turn that comes so long after the last one: shorter than a log takes to give partitions to others.
+const STOOD_STILL: Duration = Duration::from_secs(3);
 /// Pause after something that failed for a moment.
 pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 /// How long the settings may take to show what the log holds.
@@ -112,13 +115,18 @@ pub(crate) struct Running {
     pub(crate) outbox: Vec<Settled>,
     pub(crate) progress_due: bool,
     next_tick: Timestamp,
+    /// When the loop last came round.
+    last_turn: Timestamp,
+    /// Whether partitions may have been lost without this member's being told.
+    unproven: bool,
 }
 
 /// A partition that is this member's.
 pub(crate) struct Owned {
     pub(crate) assignment: u64,
     pub(crate) progress: Progress,
-    pub(crate) committed: Positions,
+    /// What was committed last; `None` when the next commit has to name the positions, whatever they are.
+    pub(crate) committed: Option<Positions>,
     pub(crate) ended: Ended,
 }
 
@@ -155,6 +163,8 @@ impl Running {
             outbox: Vec::new(),
             progress_due: false,
             next_tick: now,
+            last_turn: now,
+            unproven: false,
             log: from.log,
             tables: from.tables,
             clock: from.clock,
@@ -168,11 +178,21 @@ impl Running {
         self.follow_settings(now);
         if now >= self.next_tick {
             self.next_tick = later(now, TICK);
-            self.tick(now).await;
+            self.tick(now, stage.lag());
         }
-        self.start_scan(now);
-        self.dispatch(now);
-        self.commit(stage, stop).await?;
+        // A process that stood still may have lost its partitions without knowing, and a commit that was refused says that
+        // one was lost: nothing is sent before a commit has gone well.
+        self.unproven |= now > later(std::mem::replace(&mut self.last_turn, now), STOOD_STILL);
+        if self.unproven {
+            self.unproven = self.prove(stage, stop).await? == Landing::Revoked;
+            if !self.unproven {
+                return Ok(()); // the next turn sees whether it stood still while it asked
+            }
+        } else {
+            self.start_scan(now);
+            self.dispatch(now);
+            self.unproven = self.commit(stage, stop).await? == Landing::Revoked;
+        }
         match self.wait(stage, stop).await {
             Woken::Event(Ok(StageEvent::Assigned(assignments))) => self.assign(assignments).await?,
             Woken::Event(Ok(StageEvent::Revoked(partitions))) => partitions.into_iter().for_each(|p| self.forget(p)),
@@ -221,24 +241,31 @@ impl Running {
             tracing::warn!(attempts = cut_off, "attempts were cut off; they are made again after the start");
         }
         self.progress_due = true;
-        self.commit(stage, stop).await
+        // What was lost to another member is made again there.
+        self.commit(stage, stop).await.map(drop)
     }
 
-    /// Takes over partitions. See [`Progress`] for how it finds what already has an outcome.
+    /// Takes over partitions.
     async fn assign(&mut self, assignments: Vec<Assignment>) -> Result<(), Error> {
-        for Assignment { partition, progress } in assignments {
+        for assignment in assignments {
+            let partition = assignment.partition;
             self.forget(partition);
-            let at = |topic| progress.iter().find(|p| p.topic == topic).map_or(Offset(0), |p| p.next);
-            let (watermark, outcomes_from) = (at(Topic::Appointments), at(Topic::Deliveries));
-            let outcomes_end = self.log.end(Topic::Deliveries, partition).await?;
-            let appointments_end = self.log.end(Topic::Appointments, partition).await?;
-            let done = self.outcomes_between(partition, outcomes_from, outcomes_end).await?;
-            let standing = Standing { watermark, outcomes_from, outcomes_end, appointments_end, done };
+            let standing = loop {
+                match self.standing(&assignment).await {
+                    Ok(standing) => break standing,
+                    Err(error) if error.is_transient() => {
+                        tracing::warn!(%error, "outcomes cannot be read; trying again");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            };
+            let (watermark, outcomes_from) = (standing.watermark, standing.outcomes_from);
             self.assignments += 1;
             let owned = Owned {
                 assignment: self.assignments,
                 progress: Progress::resume(standing),
-                committed: Positions { watermark, outcomes_from },
+                committed: Some(Positions { watermark, outcomes_from }),
                 ended: Ended::default(),
             };
             self.partitions.insert(partition, owned);
@@ -253,13 +280,23 @@ impl Running {
         Ok(())
     }
 
+    /// Where a partition stands. See [`Progress`] for how it is found what already has an outcome.
+    async fn standing(&self, Assignment { partition, progress }: &Assignment) -> Result<Standing, LogError> {
+        let at = |topic| progress.iter().find(|p| p.topic == topic).map_or(Offset(0), |p| p.next);
+        let (watermark, outcomes_from) = (at(Topic::Appointments), at(Topic::Deliveries));
+        let outcomes_end = self.log.end(Topic::Deliveries, *partition).await?;
+        let appointments_end = self.log.end(Topic::Appointments, *partition).await?;
+        let done = self.outcomes_between(*partition, outcomes_from, outcomes_end).await?;
+        Ok(Standing { watermark, outcomes_from, outcomes_end, appointments_end, done })
+    }
+
     /// The appointments whose outcomes stand there.
     async fn outcomes_between(
         &self,
         partition: Partition,
         mut from: Offset,
         end: Offset,
-    ) -> Result<FxHashSet<LeadId>, Error> {
+    ) -> Result<FxHashSet<LeadId>, LogError> {
         let mut done = FxHashSet::default();
         while from < end {
             let records = self.log.read(Topic::Deliveries, partition, from, ReadLimit::default()).await?;
@@ -287,9 +324,7 @@ impl Running {
                 for job in self.lanes.extract(&id, |_| true) {
                     self.lanes.left(job.id(), job.source.assignment);
                 }
-                if let Some(lane) = self.lanes.get(&id) {
-                    lane.rows = Default::default();
-                }
+                self.lanes.lost(&id);
             }
         }
     }
@@ -375,17 +410,11 @@ impl Running {
         self.scans.at(id, now);
     }
 
-    async fn tick(&mut self, now: Timestamp) {
+    fn tick(&mut self, now: Timestamp, lag: u64) {
         self.progress_due = true;
         self.spill_waiting(now);
         metrics::gauge!(DELIVERY_IN_FLIGHT).set(f64::from(self.lanes.in_flight()));
         metrics::gauge!(DELIVERY_QUEUED).set(self.lanes.queued() as f64);
-        let mut lag = 0;
-        for (partition, owned) in &self.partitions {
-            // A gauge that is late is no reason to fail.
-            let end = self.log.end(Topic::Appointments, *partition).await.unwrap_or_default();
-            lag += end.0.saturating_sub(owned.progress.taken().0);
-        }
         metrics::gauge!(STAGE_LAG, "stage" => NAME, "topic" => Topic::Appointments.name()).set(lag as f64);
     }
 

@@ -57,11 +57,18 @@ metrics! {
     LOG_COMMIT_SECONDS = "leadway_log_commit_seconds", Histogram, [], "Time of one commit of the log.";
     LOG_RECORDS = "leadway_log_records_total", Counter, ["topic"], "Records appended, by topic.";
     LOG_BYTES = "leadway_log_bytes", Gauge, [], "Size of the log on disk.";
+    DISK_AVAILABLE_BYTES = "leadway_disk_available_bytes", Gauge, [], "Bytes free on the disk of the data folder.";
+    DISK_SIZE_BYTES = "leadway_disk_size_bytes", Gauge, [], "Size of the disk of the data folder.";
     LOG_FAILURES = "leadway_log_failures_total", Counter, [], "Commits of the log that failed and were taken back.";
     STAGE_LAG = "leadway_stage_lag_records", Gauge, ["stage", "topic"], "Records that a stage has yet to process.";
     STAGE_FAILURES = "leadway_stage_failures_total", Counter, ["stage"], "Times that a stage failed and was started again.";
     TABLES_BATCH_SECONDS = "leadway_tables_batch_seconds", Histogram, [], "Time of one batch written to the tables.";
     TABLES_ROWS = "leadway_tables_rows_total", Counter, [], "Rows written to the tables.";
+    LEAD_COST_CENTS = "leadway_lead_cost_cents_total", Counter, ["provider"], "Cents that leads received cost, by provider.";
+    LEAD_COST_RETURNED_CENTS = "leadway_lead_cost_returned_cents_total", Counter, ["provider"], "Cents counted back for leads that turned out to be duplicates, by provider.";
+    BILLED_CENTS = "leadway_billed_cents_total", Counter, ["workspace"], "Cents billed for delivered appointments, by workspace.";
+    DELIVERED_COST_CENTS = "leadway_delivered_cost_cents_total", Counter, ["workspace"], "Cents that the leads of delivered appointments cost, by workspace.";
     UNREADABLE_RECORDS = "leadway_unreadable_records_total", Counter, ["topic"], "Records set aside because they could not be read.";
+    READY = "leadway_ready", Gauge, ["component"], "Whether a component of the node is ready: 1 or 0.";
     BUILD_INFO = "leadway_build_info", Gauge, ["version"], "Always 1; says which version runs.";
 }

@@ -6,11 +6,20 @@ pub enum LogError {
     /// The disk is full, the write failed, or too much is waiting. Nothing of the call has landed; it may be tried again.
     #[error("the log cannot take records now: {0}")]
     Unavailable(String),
-    /// Whether the call landed is not known. Either the log stopped before it answered, or it goes on but a write failed
-    /// and could not be taken back durably, so that a restart may find it.
-    #[error("whether it landed is not known: the log stopped, or could not take a failed write back")]
+    /// Whether the call landed is not known. Either the log stopped before it answered; or it goes on but a write failed
+    /// and could not be taken back durably, so that a restart may find it; or the brokers did not acknowledge it in time.
+    #[error(
+        "whether it landed is not known: the log stopped, did not answer in time, or could not take a failed write back"
+    )]
     Closed,
-    /// Another member owns the partition now.
+    /// A partition that the commit is about is not this member's any more. Nothing of it has landed; what
+    /// [`next`](crate::Stage::next) returns before anything else tells which partitions were lost.
+    #[error("stage {stage:?}: the partition was given to another member")]
+    Revoked {
+        /// The stage.
+        stage: String,
+    },
+    /// Another member has taken the whole stage over.
     #[error("stage {stage:?} was taken over by another member")]
     Fenced {
         /// The stage.

@@ -5,6 +5,7 @@
 
 mod embedded;
 mod error;
+mod kafka;
 mod member;
 mod memory;
 mod record;
@@ -19,6 +20,7 @@ use leadway_domain::{Offset, Partition};
 
 pub use embedded::Options as EmbeddedOptions;
 pub use error::LogError;
+pub use kafka::{Compression, Options as KafkaOptions, SaslMechanism, Secret, Security};
 pub use memory::{Fault, MemoryLog};
 pub use record::{Address, NewRecord, Record, source_of};
 pub use settings::SettingsHandle;
@@ -26,6 +28,12 @@ pub use settings::SettingsHandle;
 /// Opens the embedded log in a folder, making it if it is not there.
 pub async fn open(options: EmbeddedOptions) -> Result<Arc<dyn EventLog>, LogError> {
     embedded::open(options).await
+}
+
+/// Connects to the log on Kafka. Topics that do not exist are made; where the brokers do not answer, it tries again until
+/// the start timeout of the options.
+pub async fn open_kafka(options: KafkaOptions) -> Result<Arc<dyn EventLog>, LogError> {
+    kafka::open(options).await
 }
 
 /// Opens the embedded log in a folder as it is at this moment, for reading only; it may be in use by another process,
@@ -68,10 +76,13 @@ pub struct Position {
 /// - **Durable before answered.** When [`append`](Self::append) or [`Stage::commit`] returns `Ok`, the records are on
 ///   disk after fsync (embedded) or acknowledged by all in-sync replicas (Kafka), and every later read sees them,
 ///   also after a crash.
-/// - **All or nothing.** The records of one call land together or not at all. When a call fails or its caller dies
-///   waiting, either may be the case ([`LogError::may_have_landed`]); it is never a part.
+/// - **All or nothing.** The records of one [`Stage::commit`] land together or not at all. When it fails or its caller
+///   dies waiting, either may be the case ([`LogError::may_have_landed`]); it is never a part. [`append`](Self::append)
+///   promises it record by record: of a call that failed some records may have landed (on Kafka, where they stand on
+///   different brokers), those of one partition in the order given. When it answered, all have.
 /// - **Order.** Within a partition offsets count up from 0; reading returns records in the order of offsets.
-///   Embedded and in-memory logs leave no gaps; a reader must not depend on that.
+///   Embedded and in-memory logs leave no gaps, Kafka's transactions do; a reader must not depend on it. Where a
+///   position says which record is *next*, it is the offset behind a record that exists (or 0), never a gap's.
 /// - **A key has a home.** Records with the same key go to the same partition of a topic, as long as the number of
 ///   partitions stays.
 /// - **Bounded.** An append that cannot be taken now fails with an error that
@@ -99,11 +110,23 @@ pub trait EventLog: Send + Sync + 'static {
         limit: ReadLimit,
     ) -> Result<Vec<Record>, LogError>;
 
-    /// The offset that the next record of the partition will get.
+    /// The offset behind the last record of the partition, whoever appended it: a reader that has come so far has
+    /// everything that was durable when this was called, and what a transaction that was under way then has committed
+    /// (it is waited for). On Kafka it asks the brokers.
     async fn end(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError>;
+
+    /// The end as far as this node knows without asking anybody: at least what it has itself read, been
+    /// [woken](Self::wait) for, or [been told](Self::end). For metrics, and for whoever reads on and on.
+    fn seen(&self, topic: Topic, partition: Partition) -> Offset;
 
     /// Waits until at least one of the positions has a record to read. Dropping the future is safe.
     async fn wait(&self, positions: &[Position]) -> Result<(), LogError>;
+
+    /// Joins those who divide the partitions of `topic` among them under the name `name`, without reading: for consumers
+    /// that keep their progress elsewhere. Where the log is in this process nobody shares it, and all are this member's.
+    async fn membership(&self, _name: &'static str, topic: Topic) -> Result<Box<dyn Membership>, LogError> {
+        Ok(Box::new(member::Alone::new(self.partitions(topic))))
+    }
 
     /// Joins the stage `name` that consumes `input`. `tracked` are further topics, partitioned like `input`, whose
     /// progress is kept with it though [`Stage::next`] does not deliver their records.
@@ -119,12 +142,13 @@ pub trait EventLog: Send + Sync + 'static {
 /// What a stage is told next.
 #[derive(Debug)]
 pub enum StageEvent {
-    /// These partitions are this member's from now on, with the progress committed for each topic of the stage
-    /// (input first). What the member knew of them before is void.
+    /// These partitions are this member's from now on, besides those that it has, with the progress committed for each
+    /// topic of the stage (input first). What the member knew of them before is void, and whatever another member
+    /// committed for them before can be read.
     Assigned(Vec<Assignment>),
     /// These partitions are no longer this member's: forget them, commits for them fail.
     Revoked(Vec<Partition>),
-    /// Records of one partition of the input, in order, each delivered once per assignment.
+    /// Records of the input, of one partition or of several, those of each in order. Each is delivered once per assignment.
     Records(Vec<Record>),
 }
 
@@ -137,15 +161,31 @@ pub struct Assignment {
     pub progress: Vec<Position>,
 }
 
+/// A share of a topic's partitions.
+#[async_trait]
+pub trait Membership: Send {
+    /// Waits until this member's partitions are other ones than it was told last; the first call tells the first ones.
+    /// Dropping the future is safe. Two members may believe for some moments that a partition is theirs: what they
+    /// write must bear it.
+    async fn changed(&mut self) -> Result<Vec<Partition>, LogError>;
+}
+
 /// One member of a stage.
 ///
-/// Outputs and progress land together or not at all, and a member that lost a partition (or was fenced off) cannot
-/// commit for it: [`LogError::Fenced`]. Progress never moves backwards; a commit may leave it where it is.
+/// Outputs and progress land together or not at all, and a member that lost a partition cannot commit for it:
+/// [`LogError::Revoked`] when it goes on with other partitions, [`LogError::Fenced`] when it was taken over for good.
+/// Progress never moves backwards; a commit may leave it where it is.
 #[async_trait]
 pub trait Stage: Send {
     /// Waits for the next event. Dropping the future is safe: nothing is lost.
     async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError>;
 
-    /// Appends `outputs` and records `progress` in one atomic step; returns the outputs' addresses in order.
+    /// How many records of the input, in this member's partitions, it has not been given yet. On Kafka as of about a
+    /// second ago, and counting the gaps among them.
+    fn lag(&self) -> u64;
+
+    /// Appends `outputs` and records `progress` in one atomic step; returns the outputs' addresses in order. `progress`
+    /// names every partition whose records led to the outputs, also where it stays: a member that has lost one of them
+    /// is refused.
     async fn commit(&mut self, outputs: Vec<NewRecord>, progress: &[Position]) -> Result<Vec<Address>, LogError>;
 }

@@ -1,11 +1,32 @@
 //! What a member of a stage does in both providers: told its assignment first, then given records in rounds.
 
+use async_trait::async_trait;
 use leadway_domain::record::Topic;
 use leadway_domain::{Offset, Partition};
 
-use crate::{Assignment, EventLog, LogError, Position, ReadLimit, StageEvent};
+use crate::{Assignment, EventLog, LogError, Membership, Position, ReadLimit, Record, StageEvent};
+
+/// The only member: every partition is its own, from the first moment to the last.
+pub(crate) struct Alone(Option<Vec<Partition>>);
+
+impl Alone {
+    pub(crate) fn new(partitions: u32) -> Self {
+        Self(Some((0..partitions).map(Partition).collect()))
+    }
+}
+
+#[async_trait]
+impl Membership for Alone {
+    async fn changed(&mut self) -> Result<Vec<Partition>, LogError> {
+        match self.0.take() {
+            Some(partitions) => Ok(partitions),
+            None => std::future::pending().await,
+        }
+    }
+}
 
 /// Where a member stands in each partition of its input.
+#[derive(Default)]
 pub(crate) struct Rounds {
     assignments: Option<Vec<Assignment>>,
     positions: Vec<Position>,
@@ -33,22 +54,57 @@ impl Rounds {
         Self { assignments: Some(assignments), positions, turn: 0 }
     }
 
+    /// Reads these partitions too.
+    pub(crate) fn take_up(&mut self, assignments: &[Assignment]) {
+        self.positions.extend(assignments.iter().filter_map(|a| a.progress.first().copied()));
+    }
+
+    /// Reads these partitions no longer.
+    pub(crate) fn leave(&mut self, partitions: &[Partition]) {
+        self.positions.retain(|position| !partitions.contains(&position.partition));
+    }
+
+    /// Records of the input that were not returned yet.
+    pub(crate) fn lag(&self, log: &dyn EventLog) -> u64 {
+        let behind = |p: &Position| log.seen(p.topic, p.partition).0.saturating_sub(p.next.0);
+        self.positions.iter().map(behind).sum()
+    }
+
     /// The next event. Safe to drop: a position moves on only when its records are returned.
     pub(crate) async fn next(&mut self, log: &dyn EventLog, limit: ReadLimit) -> Result<StageEvent, LogError> {
         if let Some(assignments) = self.assignments.take() {
             return Ok(StageEvent::Assigned(assignments));
         }
         loop {
-            for _ in 0..self.positions.len() {
-                self.turn = (self.turn + 1) % self.positions.len();
-                let Some(position) = self.positions.get_mut(self.turn) else { continue };
-                let records = log.read(position.topic, position.partition, position.next, limit).await?;
-                if let Some(last) = records.last() {
-                    position.next = last.next();
-                    return Ok(StageEvent::Records(records));
+            let (records, moved) = self.gather(log, limit).await?;
+            if !records.is_empty() {
+                self.turn = self.turn.wrapping_add(1);
+                for position in &mut self.positions {
+                    let to = moved.iter().find(|to| to.partition == position.partition);
+                    position.next = to.map_or(position.next, |to| to.next);
                 }
+                return Ok(StageEvent::Records(records));
             }
             log.wait(&self.positions).await?;
         }
+    }
+
+    /// What there is, of one partition after the other, beginning with another one each time; and where that leads.
+    async fn gather(&self, log: &dyn EventLog, limit: ReadLimit) -> Result<(Vec<Record>, Vec<Position>), LogError> {
+        let (mut records, mut moved, mut left) = (Vec::new(), Vec::new(), limit);
+        let first = self.turn % self.positions.len().max(1);
+        let (before, from) = self.positions.split_at_checked(first).unwrap_or_default();
+        for position in from.iter().chain(before) {
+            if left.records == 0 || left.bytes == 0 {
+                break;
+            }
+            let part = log.read(position.topic, position.partition, position.next, left).await?;
+            let Some(last) = part.last() else { continue };
+            moved.push(Position { next: last.next(), ..*position });
+            left.records = left.records.saturating_sub(part.len());
+            left.bytes = left.bytes.saturating_sub(part.iter().map(|r| r.data.len()).sum());
+            records.extend(part);
+        }
+        Ok((records, moved))
     }
 }

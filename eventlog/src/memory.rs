@@ -1,5 +1,8 @@
 //! The log in memory: the contract without a disk, for simulations and tests.
 
+mod group;
+mod member;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,9 +12,11 @@ use leadway_domain::{Offset, Partition};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::member::Rounds;
+use crate::member::Alone;
 use crate::record::placed_partition;
-use crate::{Address, EventLog, LogError, NewRecord, Position, ReadLimit, Record, Stage, StageEvent};
+use crate::{Address, EventLog, LogError, Membership, NewRecord, Position, ReadLimit, Record, Stage};
+use group::{Group, Sharing};
+use member::{Member, MemoryShare, MemoryStage};
 
 /// What a test makes of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +34,15 @@ type FaultSource = Box<dyn FnMut() -> Fault + Send>;
 /// A log in memory; clones are the same log. It outlives the "processes" of a simulation: what was appended stays while
 /// everything else is dropped.
 #[derive(Clone)]
-pub struct MemoryLog(Arc<Inner>);
+pub struct MemoryLog {
+    inner: Arc<Inner>,
+    /// On which node those who join by this clone are.
+    node: u32,
+}
 
 struct Inner {
     partitions: u32,
+    sharing: Sharing,
     state: Mutex<State>,
     faults: Mutex<Option<FaultSource>>,
     tick: watch::Sender<u64>,
@@ -42,25 +52,64 @@ struct Inner {
 struct State {
     records: HashMap<(Topic, Partition), Vec<Record>>,
     progress: HashMap<(&'static str, Topic, Partition), Offset>,
-    /// Which member of a stage is the present one.
-    generations: HashMap<&'static str, u64>,
+    groups: HashMap<&'static str, Group>,
 }
 
 impl MemoryLog {
-    /// An empty log with so many partitions in each topic but `settings`.
+    /// An empty log with so many partitions in each topic but `settings`. Whoever joins a stage fences the earlier member
+    /// off, as in the embedded log.
     pub fn new(partitions: u32) -> Self {
+        Self::empty(partitions, Sharing::Exclusive)
+    }
+
+    /// An empty log like that of [`new`](Self::new), but those who join a stage divide its partitions among them, as on
+    /// Kafka. They leave when they are dropped.
+    pub fn shared(partitions: u32) -> Self {
+        Self::empty(partitions, Sharing::Shared)
+    }
+
+    fn empty(partitions: u32, sharing: Sharing) -> Self {
         let (tick, _) = watch::channel(0);
-        Self(Arc::new(Inner { partitions, state: Mutex::default(), faults: Mutex::default(), tick }))
+        let inner = Inner { partitions, sharing, state: Mutex::default(), faults: Mutex::default(), tick };
+        Self { inner: Arc::new(inner), node: 0 }
+    }
+
+    /// The same log, as the node of this number sees it.
+    pub fn of_node(&self, node: u32) -> Self {
+        Self { inner: self.inner.clone(), node }
+    }
+
+    /// A node stands still, and answers nobody, or goes on. Its members keep their partitions meanwhile, and none of the
+    /// others gets any, unless it is [thrown out](Self::expel).
+    pub fn stand_still(&self, node: u32, still: bool) {
+        self.regroup_all(|group| group.stand_still(node, still));
+    }
+
+    /// Throws every member on a node out of its stage, as Kafka does with those that it has not heard of for too long.
+    /// Their partitions are the others' from now on, and they are told at their next call.
+    pub fn expel(&self, node: u32) {
+        self.regroup_all(|group| group.expel(node));
+    }
+
+    fn regroup_all(&self, change: impl FnMut(&mut Group)) {
+        self.inner.state.lock().groups.values_mut().for_each(change);
+        self.inner.tick.send_modify(|t| *t += 1);
+    }
+
+    fn regroup<T>(&self, stage: &'static str, change: impl FnOnce(&mut Group) -> T) -> T {
+        let changed = change(self.inner.state.lock().groups.entry(stage).or_default());
+        self.inner.tick.send_modify(|t| *t += 1);
+        changed
     }
 
     /// Asks `faults` before every write from now on.
     pub fn set_faults(&self, faults: impl FnMut() -> Fault + Send + 'static) {
-        *self.0.faults.lock() = Some(Box::new(faults));
+        *self.inner.faults.lock() = Some(Box::new(faults));
     }
 
     /// Writes succeed again.
     pub fn clear_faults(&self) {
-        *self.0.faults.lock() = None;
+        *self.inner.faults.lock() = None;
     }
 
     fn write(
@@ -79,16 +128,16 @@ impl MemoryLog {
                 )));
             }
         }
-        let fault = self.0.faults.lock().as_mut().map_or(Fault::None, |f| f());
+        let fault = self.inner.faults.lock().as_mut().map_or(Fault::None, |f| f());
         if fault == Fault::Refuse {
             return Err(LogError::Unavailable("the test refused it".into()));
         }
         let addresses = {
-            let mut state = self.0.state.lock();
+            let mut state = self.inner.state.lock();
             check(&mut state)?;
-            records.into_iter().map(|r| state.push(r, self.0.partitions)).collect()
+            records.into_iter().map(|r| state.push(r, self.inner.partitions)).collect()
         };
-        self.0.tick.send_modify(|t| *t += 1);
+        self.inner.tick.send_modify(|t| *t += 1);
         if fault == Fault::LandAndClose { Err(LogError::Closed) } else { Ok(addresses) }
     }
 }
@@ -99,14 +148,7 @@ impl State {
         let partition = placed_partition(&new, count);
         let records = self.records.entry((new.topic, partition)).or_default();
         let address = Address { topic: new.topic, partition, offset: Offset(records.len() as u64) };
-        records.push(Record {
-            address,
-            key: new.key,
-            kind: new.kind.into(),
-            id: new.id,
-            time: new.time,
-            data: new.data,
-        });
+        records.push(Record { address, key: new.key, kind: new.kind, id: new.id, time: new.time, data: new.data });
         address
     }
 
@@ -118,7 +160,7 @@ impl State {
 #[async_trait]
 impl EventLog for MemoryLog {
     fn partitions(&self, topic: Topic) -> u32 {
-        if topic == Topic::Settings { 1 } else { self.0.partitions }
+        if topic == Topic::Settings { 1 } else { self.inner.partitions }
     }
 
     async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Address>, LogError> {
@@ -132,7 +174,7 @@ impl EventLog for MemoryLog {
         from: Offset,
         limit: ReadLimit,
     ) -> Result<Vec<Record>, LogError> {
-        let state = self.0.state.lock();
+        let state = self.inner.state.lock();
         let Some(records) = state.records.get(&(topic, partition)) else { return Ok(Vec::new()) };
         let mut bytes = 0;
         let within = |r: &&Record| {
@@ -144,15 +186,19 @@ impl EventLog for MemoryLog {
     }
 
     async fn end(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {
-        Ok(self.0.state.lock().end(topic, partition))
+        Ok(self.inner.state.lock().end(topic, partition))
+    }
+
+    fn seen(&self, topic: Topic, partition: Partition) -> Offset {
+        self.inner.state.lock().end(topic, partition)
     }
 
     async fn wait(&self, positions: &[Position]) -> Result<(), LogError> {
-        let mut tick = self.0.tick.subscribe();
+        let mut tick = self.inner.tick.subscribe();
         loop {
             tick.mark_unchanged();
             {
-                let state = self.0.state.lock();
+                let state = self.inner.state.lock();
                 if positions.iter().any(|p| state.end(p.topic, p.partition) > p.next) {
                     return Ok(());
                 }
@@ -161,46 +207,19 @@ impl EventLog for MemoryLog {
         }
     }
 
+    async fn membership(&self, name: &'static str, topic: Topic) -> Result<Box<dyn Membership>, LogError> {
+        let partitions = self.partitions(topic);
+        Ok(match self.inner.sharing {
+            Sharing::Exclusive => Box::new(Alone::new(partitions)),
+            Sharing::Shared => Box::new(MemoryShare(Member::join(self.clone(), name, partitions))),
+        })
+    }
+
     async fn stage(&self, name: &'static str, input: Topic, tracked: &[Topic]) -> Result<Box<dyn Stage>, LogError> {
-        let mut state = self.0.state.lock();
-        let generation = state.generations.entry(name).or_default();
-        *generation += 1;
-        let generation = *generation;
-        let mut positions = Rounds::positions(input, tracked, self.partitions(input));
-        for p in &mut positions {
-            p.next = state.progress.get(&(name, p.topic, p.partition)).copied().unwrap_or_default();
-        }
-        drop(state);
-        let rounds = Rounds::new(&positions, 1 + tracked.len());
-        Ok(Box::new(MemoryStage { log: self.clone(), name, generation, rounds }))
+        let member = Member::join(self.clone(), name, self.partitions(input));
+        Ok(Box::new(MemoryStage::new(member, input, tracked)))
     }
 }
 
-struct MemoryStage {
-    log: MemoryLog,
-    name: &'static str,
-    generation: u64,
-    rounds: Rounds,
-}
-
-#[async_trait]
-impl Stage for MemoryStage {
-    async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError> {
-        self.rounds.next(&self.log, limit).await
-    }
-
-    async fn commit(&mut self, outputs: Vec<NewRecord>, progress: &[Position]) -> Result<Vec<Address>, LogError> {
-        let (name, generation) = (self.name, self.generation);
-        let check = |state: &mut State| {
-            if state.generations.get(name) != Some(&generation) {
-                return Err(LogError::Fenced { stage: name.to_owned() });
-            }
-            for p in progress {
-                let stored = state.progress.entry((name, p.topic, p.partition)).or_default();
-                *stored = (*stored).max(p.next);
-            }
-            Ok(())
-        };
-        self.log.write(check, outputs)
-    }
-}
+#[cfg(test)]
+mod tests;

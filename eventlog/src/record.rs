@@ -26,7 +26,7 @@ pub struct NewRecord {
     /// What it is partitioned by.
     pub key: String,
     /// CloudEvents `type`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// CloudEvents `id`: UUID v7.
     pub id: Uuid,
     /// CloudEvents `time`.
@@ -42,11 +42,17 @@ impl NewRecord {
             topic: P::TOPIC,
             partition: None,
             key: payload.key(),
-            kind: payload.kind(),
+            kind: payload.kind().into(),
             id: new_id(time),
             time,
             data: payload.encode().into(),
         }
+    }
+
+    /// The record as it stands in another log, to be written to the same partition of this one.
+    pub fn copy_of(record: Record) -> Self {
+        let Record { address, key, kind, id, time, data } = record;
+        Self { topic: address.topic, partition: Some(address.partition), key, kind, id, time, data }
     }
 
     /// Sends it to exactly this partition.
@@ -123,7 +129,7 @@ mod tests {
 
     fn source(payload: &impl Payload) -> &'static str {
         let record = NewRecord::of(payload, Timestamp::UNIX_EPOCH);
-        source_of(record.topic, record.kind)
+        source_of(record.topic, &record.kind)
     }
 
     #[test]

@@ -86,7 +86,8 @@ impl Follower {
         let records = self.log.read(Topic::Settings, Partition(0), self.next, ReadLimit::default()).await?;
         for record in &records {
             match record.decode::<SettingsChange>() {
-                Ok(change) => self.settings.apply(&change.change),
+                Ok(change) if change.counts_at(record.address.offset) => self.settings.apply(&change.change),
+                Ok(_) => {}
                 Err(error) => {
                     metrics::counter!(leadway_domain::telemetry::UNREADABLE_RECORDS, "topic" => Topic::Settings.name())
                         .increment(1);

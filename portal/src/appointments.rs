@@ -5,7 +5,7 @@ use axum::extract::State;
 use leadway_domain::record::RoutingMethod;
 use leadway_domain::{ContactId, LeadId, Money, Phone, ProviderId, RuleId, Timestamp, WorkspaceId, Zip};
 use leadway_tables::schema::{AppointmentByWorkspaceRow, AppointmentRow, LeadRow, day};
-use leadway_tables::{Json as JsonCell, Range, get, key, scan};
+use leadway_tables::{Day, Json as JsonCell, Range, get, key, scan};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::Object;
 use utoipa::{IntoParams, ToSchema};
@@ -294,7 +294,7 @@ async fn by_id(portal: &Portal, wanted: &Wanted) -> Answer<Page<AppointmentView>
 /// Where the next page of a workspace's appointments starts.
 #[derive(Serialize, Deserialize)]
 struct DayPosition {
-    day: i64,
+    day: Day,
     before: Option<LeadId>,
 }
 
@@ -302,7 +302,7 @@ struct DayPosition {
 async fn by_workspace(portal: &Portal, wanted: &Wanted, workspace: WorkspaceId) -> Answer<Page<AppointmentView>> {
     let page = &wanted.filter.page;
     let first = match &wanted.span {
-        Some(span) => Some(*span.days().start()),
+        Some(span) => Some(span.first_day()),
         None => first_day(portal).await?,
     };
     let Some(first) = first else { return Ok(Page::new(Vec::new(), None::<()>)) };
@@ -327,7 +327,7 @@ async fn by_workspace(portal: &Portal, wanted: &Wanted, workspace: WorkspaceId) 
             }
         }
         if found < limit {
-            position = DayPosition { day: position.day - 1, before: None };
+            position = DayPosition { day: position.day.plus(-1), before: None };
             days_left -= 1;
         }
     }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use leadway_domain::{LeadId, Money, ProviderId, Timestamp, WorkspaceId};
 use leadway_tables::schema::BillingEventRow;
-use leadway_tables::{Range, key, scan};
+use leadway_tables::{Day, Range, key, scan};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -109,7 +109,7 @@ pub(crate) async fn billed_workspaces(portal: &Portal, span: &Span) -> Answer<BT
 #[derive(Serialize, Deserialize)]
 struct BillingPosition {
     workspace: WorkspaceId,
-    day: i64,
+    day: Day,
     from: Option<LeadId>,
     end: Timestamp,
 }

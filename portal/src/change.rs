@@ -32,6 +32,8 @@ pub(crate) struct Turn<'w> {
     pub(crate) settings: Arc<Settings>,
     /// The time of the change.
     pub(crate) now: Timestamp,
+    /// The end of the topic that these settings come to.
+    end: Offset,
 }
 
 /// What a decision about settings comes to.
@@ -70,16 +72,17 @@ impl SettingsWriter {
     /// Waits for the turn, for decisions that need more than the settings.
     pub(crate) async fn turn(&self) -> Result<Turn<'_>, Refusal> {
         let turn = self.turn.lock().await;
-        self.catch_up().await?;
-        Ok(Turn { writer: self, _turn: turn, settings: self.settings.load(), now: self.clock.now() })
+        let end = self.catch_up().await?;
+        Ok(Turn { writer: self, _turn: turn, settings: self.settings.load(), now: self.clock.now(), end })
     }
 
-    /// Waits for what another node, or a caller that went away while its append was under way, has written.
-    async fn catch_up(&self) -> Result<(), Refusal> {
+    /// Waits for what another node, or a caller that went away while its append was under way, has written; tells how far
+    /// that is.
+    async fn catch_up(&self) -> Result<Offset, Refusal> {
         let end = self.log.end(Topic::Settings, Partition(0)).await?;
-        let Some(last) = end.0.checked_sub(1).map(Offset) else { return Ok(()) };
+        let Some(last) = end.0.checked_sub(1).map(Offset) else { return Ok(end) };
         match tokio::time::timeout(IN_FORCE, self.settings.wait_for(last)).await {
-            Ok(done) => Ok(done?),
+            Ok(done) => Ok(done.map(|()| end)?),
             Err(_) => Err(Problem::unavailable("The settings are behind the log; nothing was changed.", 5).into()),
         }
     }
@@ -93,15 +96,19 @@ impl SettingsWriter {
 }
 
 impl Turn<'_> {
-    /// Makes the change durable, and gives the answer when it is in force here.
+    /// Makes the change durable, and gives the answer when it is in force here. Where another node was faster the change
+    /// does not count, and the caller is told to try again.
     pub(crate) async fn carry_out<T>(self, actor: &str, decided: Decided<T>) -> Result<T, Refusal> {
         let Decided { change, answer } = decided;
         if change.singles().is_empty() {
             return Ok(answer);
         }
-        let record = SettingsChange::new(&self.settings, actor, self.now, change);
+        let record = SettingsChange::new(&self.settings, actor, self.now, change).only_at(self.end);
         let addresses = self.writer.log.append(vec![NewRecord::of(&record, self.now)]).await?;
         if let Some(address) = addresses.first() {
+            if !record.counts_at(address.offset) {
+                return Err(Problem::unavailable("The settings were changed at the same moment; nothing was changed.", 1).into());
+            }
             self.writer.in_force(address.offset).await;
         }
         Ok(answer)

@@ -5,7 +5,7 @@ use axum::extract::State;
 use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::{ContactId, LeadId, Phone, ProviderId, Timestamp};
 use leadway_tables::schema::{ContactByDayRow, ContactRow, LeadByContactRow, bucket, day};
-use leadway_tables::{Range, get, key, scan};
+use leadway_tables::{Day, Range, get, key, scan};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -138,13 +138,13 @@ impl ContactFilter {
 /// Where the next page starts.
 #[derive(Serialize, Deserialize)]
 struct ContactPosition {
-    day: i64,
+    day: Day,
     before: Option<(Timestamp, ContactId)>,
 }
 
 async fn by_day(portal: &Portal, filter: &ContactFilter, span: Option<Span>) -> Answer<Page<ContactView>> {
     let (first, last) = match &span {
-        Some(span) => (Some(*span.days().start()), *span.days().end()),
+        Some(span) => (Some(span.first_day()), span.last_day()),
         None => (first_day(portal).await?, day(portal.clock.now())),
     };
     let Some(first) = first else { return Ok(Page::new(Vec::new(), None::<()>)) };
@@ -173,7 +173,7 @@ async fn by_day(portal: &Portal, filter: &ContactFilter, span: Option<Span>) -> 
             }
         }
         if found < chunk {
-            position = ContactPosition { day: position.day - 1, before: None };
+            position = ContactPosition { day: position.day.plus(-1), before: None };
             days_left -= 1;
         }
     }

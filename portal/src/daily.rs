@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::problem::Answer;
 use crate::query::Query;
-use crate::span::{Span, day_text};
+use crate::span::Span;
 use crate::state::Portal;
 
 /// Rows of one scan.
@@ -66,7 +66,7 @@ impl GroupBy {
     fn group(&self, row: &DailyRow) -> Group {
         let when = |dimension, text: &dyn Fn() -> String| self.has(dimension).then(text);
         Group {
-            day: when(Dimension::Day, &|| day_text(row.day)),
+            day: when(Dimension::Day, &|| row.day.to_string()),
             workspace_id: when(Dimension::Workspace, &|| row.workspace.clone()),
             provider_id: when(Dimension::Provider, &|| row.provider_id.to_string()),
             product_type: when(Dimension::Product, &|| row.product_type.clone()),

@@ -7,7 +7,7 @@
 use leadway_domain::record::Topic;
 use leadway_domain::{LeadId, Offset, Partition};
 use leadway_tables::schema::{BUCKET_SIZE, LeadDayRow, LeadRow, bucket};
-use leadway_tables::{Range, TableRow, key, scan};
+use leadway_tables::{Day, Range, TableRow, key, scan};
 use serde::{Deserialize, Serialize};
 
 use crate::page::PageRequest;
@@ -117,7 +117,7 @@ async fn ids_of(portal: &Portal, span: &Span) -> Answer<Option<(LeadId, LeadId)>
 }
 
 /// The day of the very first lead; `None` when there is none.
-pub(crate) async fn first_day(portal: &Portal) -> Answer<Option<i64>> {
+pub(crate) async fn first_day(portal: &Portal) -> Answer<Option<Day>> {
     let first: Vec<LeadRow> = scan(&*portal.tables, &key![0_i64], Range::first(1)).await?;
     Ok(first.first().and_then(|lead| lead.received_at).map(leadway_tables::schema::day))
 }

@@ -48,6 +48,7 @@ struct EventView {
 #[derive(Serialize, Deserialize)]
 struct EventPosition {
     at: Timestamp,
+    micros: i64,
     topic: String,
     partition: Partition,
     offset: Offset,
@@ -63,17 +64,18 @@ async fn list(
 ) -> Answer<Json<Page<EventView>>> {
     let id: LeadId = lead_row(&portal, lead_id(&id)?).await?.lead_id;
     let mut range = Range::first(page.limit + 1);
-    range.from = page.position()?.map(|p: EventPosition| key![p.at, p.topic, p.partition, p.offset]);
+    range.from = page.position()?.map(|p: EventPosition| key![p.at, p.micros, p.topic, p.partition, p.offset]);
     let mut rows: Vec<AppointmentEventRow> = scan(&*portal.tables, &key![id], range).await?;
     let next = rows.get(page.limit).map(|row| EventPosition {
         at: row.at,
+        micros: row.micros,
         topic: row.topic.clone(),
         partition: row.log_partition,
         offset: row.log_offset,
     });
     rows.truncate(page.limit);
     let show = |row: AppointmentEventRow| EventView {
-        at: row.at,
+        at: row.happened_at(),
         event_type: row.event_type,
         event_data: row.event_data.map(|JsonCell(data)| data),
         topic: row.topic,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use leadway_domain::record::Topic;
 use leadway_domain::secret::{KeyHash, new_key};
 use leadway_domain::settings::{Account, Change, DEFAULT_PRODUCTS, Entity, Product, Role, Settings, SettingsChange};
-use leadway_domain::{Clock, Partition, Timestamp};
+use leadway_domain::{Clock, Offset, Partition, Timestamp};
 use leadway_eventlog::{EventLog, NewRecord, SettingsHandle};
 
 use crate::keys::new_account;
@@ -37,14 +37,33 @@ pub async fn first_start(
     random: &Random,
     admin_key: Option<String>,
 ) -> Result<FirstStart, Error> {
+    let admin_key = admin_key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
+    loop {
+        // Where several nodes start at once, the first change counts, and the others look again.
+        if let Some(done) = attempt(&*log, &settings, &clock, random, admin_key.as_deref()).await? {
+            return Ok(done);
+        }
+    }
+}
+
+/// `None` when another node's change came first.
+async fn attempt(
+    log: &dyn EventLog,
+    settings: &SettingsHandle,
+    clock: &Clock,
+    random: &Random,
+    admin_key: Option<&str>,
+) -> Result<Option<FirstStart>, Error> {
     let end = log.end(Topic::Settings, Partition(0)).await?;
+    if let Some(last) = end.0.checked_sub(1) {
+        settings.wait_for(Offset(last)).await?;
+    }
     let present = settings.load();
     let now = clock.now();
     let mut changes = if end.0 == 0 { default_products() } else { Vec::new() };
-    let admin_key = admin_key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
     let mut new_admin_key = None;
     let account = match admin_key {
-        Some(key) => with_given_key(&present, &key, now)?,
+        Some(key) => with_given_key(&present, key, now)?,
         None if present.accounts.values().any(|a| a.role == Role::Admin) => None,
         None => {
             let key = new_key("lwk", random.bytes()?);
@@ -55,12 +74,15 @@ pub async fn first_start(
     };
     changes.extend(account.map(|account| Change::Put(Entity::Account(account))));
     if !changes.is_empty() {
-        let record = SettingsChange::new(&present, SYSTEM, now, Change::Batch(changes));
+        let record = SettingsChange::new(&present, SYSTEM, now, Change::Batch(changes)).only_at(end);
         for address in log.append(vec![NewRecord::of(&record, now)]).await? {
+            if !record.counts_at(address.offset) {
+                return Ok(None);
+            }
             settings.wait_for(address.offset).await?;
         }
     }
-    Ok(FirstStart { is_first: end.0 == 0, new_admin_key })
+    Ok(Some(FirstStart { is_first: end.0 == 0, new_admin_key }))
 }
 
 fn default_products() -> Vec<Change> {

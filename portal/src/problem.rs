@@ -57,7 +57,9 @@ impl From<LogError> for Refusal {
                 "The change is too large",
                 format!("It takes {bytes} bytes in the log, which takes {limit} at once. Send it in smaller parts."),
             ),
-            LogError::Fenced { .. } | LogError::Corrupt { .. } | LogError::Unusable(_) => internal(),
+            LogError::Revoked { .. } | LogError::Fenced { .. } | LogError::Corrupt { .. } | LogError::Unusable(_) => {
+                internal()
+            }
         })
     }
 }

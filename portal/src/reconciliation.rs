@@ -36,7 +36,7 @@ const MAX_COMPARED: usize = 200_000;
 const MAX_ROWS: usize = 3_000_000;
 /// How many days before the span appointments are routed that are looked for by their day of routing; the retries of a
 /// delivery end after about a week. Later deliveries are found by what they left.
-const WAITS_DAYS: i64 = 10;
+const WAITS_DAYS: i32 = 10;
 /// Rows of one scan.
 const CHUNK: usize = 5_000;
 /// Most differences that are listed one by one.
@@ -238,8 +238,7 @@ async fn pairs(
     looks: &mut Looks,
 ) -> Answer<BTreeMap<LeadId, Pair>> {
     let mut pairs = BTreeMap::<LeadId, Pair>::new();
-    let days = span.days();
-    for day in days.start() - WAITS_DAYS..=*days.end() {
+    for day in span.first_day().plus(-WAITS_DAYS).through(span.last_day()) {
         let routed =
             all(portal, &key![workspace.clone(), day], |row: &AppointmentByWorkspaceRow| row.appointment_id).await?;
         looks.take(routed.len())?;
@@ -251,7 +250,7 @@ async fn pairs(
         // Reads of an embedded store never wait: others get their turn between days.
         tokio::task::yield_now().await;
     }
-    for day in days {
+    for day in span.days() {
         let partition = key![workspace.clone(), day];
         let delivered = all(portal, &partition, |row: &DeliveryRow| row.appointment_id).await?;
         let events = all(portal, &partition, |row: &BillingEventRow| row.appointment_id).await?;

@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use leadway_domain::problem::{FieldError, Problem};
-use leadway_tables::schema::day;
+use leadway_tables::Day;
 use utoipa::IntoParams;
 
 use crate::query::{FromQuery, Query};
@@ -30,7 +30,16 @@ impl FromQuery for SpanRequest {
     }
 }
 
-/// A span of time: `from` is in it, `to` is not.
+/// What the tables keep of a moment.
+const MILLISECOND: SignedDuration = SignedDuration::from_millis(1);
+const NANOSECOND: SignedDuration = SignedDuration::from_nanos(1);
+
+/// The moment as the tables keep it.
+fn cut(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_microsecond().div_euclid(1_000)).unwrap_or(at)
+}
+
+/// A span of time, in whole milliseconds as everything in the tables: `from` is in it, `to` is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) from: Timestamp,
@@ -57,9 +66,9 @@ impl SpanRequest {
     /// The span; without `to` it ends now, without `from` it is `default_days` long.
     pub(crate) fn resolve(&self, now: Timestamp, default_days: i64) -> Result<Span, Problem> {
         let wrong = |message: &str| Problem::validation(vec![FieldError::new("from", "invalid", message)]);
-        let to = self.to.unwrap_or_else(|| now + SignedDuration::from_micros(1));
+        let to = self.to.map_or_else(|| cut(now) + MILLISECOND, |to| to.checked_add(MILLISECOND - NANOSECOND).map_or(to, cut));
         let from = match self.from {
-            Some(from) => from,
+            Some(from) => cut(from),
             None => to.checked_sub(SignedDuration::from_hours(24 * default_days)).unwrap_or(Timestamp::MIN),
         };
         if from >= to {
@@ -78,8 +87,16 @@ impl Span {
     }
 
     /// The UTC days it touches.
-    pub(crate) fn days(&self) -> std::ops::RangeInclusive<i64> {
-        day(self.from)..=day(self.to - SignedDuration::from_micros(1))
+    pub(crate) fn days(&self) -> impl DoubleEndedIterator<Item = Day> + Clone + Send + use<> {
+        self.first_day().through(self.last_day())
+    }
+
+    pub(crate) fn first_day(&self) -> Day {
+        Day::of(self.from)
+    }
+
+    pub(crate) fn last_day(&self) -> Day {
+        Day::of(self.to - MILLISECOND)
     }
 }
 
@@ -94,11 +111,6 @@ fn moment(text: &str, end: bool) -> Result<Timestamp, String> {
     date.to_zoned(TimeZone::UTC).map(|z| z.timestamp()).map_err(|_| rule())
 }
 
-/// `2024-01-15` for the UTC day counted from 1970.
-pub(crate) fn day_text(day: i64) -> String {
-    let start = Timestamp::from_second(day.saturating_mul(86_400)).unwrap_or(Timestamp::UNIX_EPOCH);
-    start.to_zoned(TimeZone::UTC).date().to_string()
-}
 
 #[cfg(test)]
 mod tests {
@@ -115,7 +127,7 @@ mod tests {
         assert!(span.contains("2024-01-15T23:59:59.999999Z".parse().unwrap()));
         assert!(!span.contains("2024-01-16T00:00:00Z".parse().unwrap()));
         assert_eq!(span.days().count(), 1);
-        assert_eq!(day_text(*span.days().start()), "2024-01-15");
+        assert_eq!(span.first_day().to_string(), "2024-01-15");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::state::Portal;
 const NAMED: usize = 5;
 /// Days of routing that are looked at. An appointment that was never tried waits in the dispatcher's memory for a minute
 /// and then on disk (`open_deliveries`), so that these are the days for which the dispatcher may have stood still.
-const DAYS: i64 = 10;
+const DAYS: i32 = 10;
 /// Rows of one scan.
 const CHUNK: usize = 1_000;
 /// Most appointments that are looked at: the settings cannot be changed meanwhile.
@@ -29,7 +29,7 @@ pub(crate) async fn undelivered(portal: &Portal, workspace: &WorkspaceId) -> Ans
     let today = day(portal.clock.now());
     let mut left = MAX_LOOKED_AT;
     // The newest first: they are the likeliest to be under way. Another node's clock may be ahead, so tomorrow's too.
-    for day in (today - DAYS..=today + 1).rev() {
+    for day in today.plus(-DAYS).through(today.plus(1)).rev() {
         let mut range = Range::last(CHUNK);
         while open.len() < NAMED {
             let rows: Vec<AppointmentByWorkspaceRow> =

@@ -33,12 +33,16 @@ pub(crate) fn read_items(records: &[Record], addressing: Addressing) -> Vec<Item
     records.iter().filter_map(read).collect()
 }
 
-/// The leads that the batch's commands are about, each once. A command is younger than its lead.
-pub(crate) fn commanded(items: &[Item]) -> Vec<LeadId> {
+/// The leads that the batch's commands are about, each once. A command is younger than its lead and stands in the same
+/// partition: only that partition's owner decides about the lead.
+pub(crate) fn commanded(items: &[Item], addressing: Addressing) -> Vec<LeadId> {
+    let home = |id: LeadId| addressing.address(id).map(|(partition, _)| partition);
     let mut ids: Vec<LeadId> = items
         .iter()
         .filter_map(|item| match item {
-            Item::Command(id, command) if command.lead_id < *id => Some(command.lead_id),
+            Item::Command(id, command) if command.lead_id < *id && home(command.lead_id) == home(*id) => {
+                Some(command.lead_id)
+            }
             _ => None,
         })
         .collect();

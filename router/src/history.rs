@@ -14,11 +14,14 @@ pub async fn settings_at(log: &dyn EventLog, at: Timestamp) -> Result<Settings, 
         let Some(last) = records.last() else { return Ok(settings) };
         next = last.next();
         // A change that cannot be read was reported by the follower of the settings, which passes over it too.
-        for change in records.iter().filter_map(|r| r.decode::<SettingsChange>().ok()) {
+        for record in &records {
+            let Ok(change) = record.decode::<SettingsChange>() else { continue };
             if change.at > at {
                 return Ok(settings);
             }
-            settings.apply(&change.change);
+            if change.counts_at(record.address.offset) {
+                settings.apply(&change.change);
+            }
         }
     }
 }

@@ -145,6 +145,10 @@ mod tests {
             self.log.end(topic, partition).await
         }
 
+        fn seen(&self, topic: Topic, partition: Partition) -> Offset {
+            self.log.seen(topic, partition)
+        }
+
         async fn wait(&self, positions: &[Position]) -> Result<(), LogError> {
             self.log.wait(positions).await
         }

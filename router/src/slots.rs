@@ -19,8 +19,8 @@ use crate::error::Error;
 pub type Taken = BTreeMap<Timestamp, u32>;
 
 /// Appointments per workspace and moment, from now on. A workspace is loaded when a slot of it is first looked for,
-/// and kept up by this router's own decisions from then on. When several nodes route, each knows the others'
-/// appointments as of its loading: `slot_capacity` then bounds each node, not their sum.
+/// and kept up by this router's own decisions from then on. When several nodes route, a workspace is loaded for each batch
+/// anew: two nodes can then fill the last place of a slot only where they decide within the same moment.
 pub struct Occupancy {
     workspaces: FxHashMap<WorkspaceId, Taken>,
     limit: usize,
@@ -117,8 +117,8 @@ pub(crate) async fn read_taken(
         if !full_page {
             return Ok(taken);
         }
-        // Tables keep microseconds: the next row is at least one later.
-        from = from.checked_add(SignedDuration::from_micros(1)).unwrap_or(Timestamp::MAX);
+        // Tables keep milliseconds: the next row is at least one later.
+        from = from.checked_add(SignedDuration::from_millis(1)).unwrap_or(Timestamp::MAX);
     }
 }
 

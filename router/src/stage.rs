@@ -1,10 +1,11 @@
 //! The stage `router`: reads `leads`, decides, writes `appointments`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use leadway_domain::record::{AppointmentRecord, Topic};
 use leadway_domain::{Addressing, Clock, LeadId, Offset, Partition, WorkspaceId, ZipDirectory, telemetry};
-use leadway_eventlog::{Assignment, EventLog, Position, ReadLimit, Record, Stage, StageEvent};
+use leadway_eventlog::{Assignment, EventLog, LogError, Position, ReadLimit, Record, Stage, StageEvent};
 use leadway_tables::Tables;
 use rustc_hash::FxHashMap;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,8 @@ pub struct Options {
     /// Bytes of leads decided and committed together, at most.
     pub batch_bytes: usize,
     /// How many seconds apart two leads with the same submission key are still one submission. It settles the race
-    /// between ingest nodes that do not know of each other's lead yet, so it must not be longer than the ingest's own
+    /// between ingest nodes that do not know of each other's lead yet, and catches a lead that was posted again because
+    /// the log took long to answer, so it should be longer than the log may ever take. It must not be longer than the ingest's own
     /// window: a lead that ingest took for a new one on purpose would be dropped as a duplicate. 0 turns it off.
     pub dedupe_window_seconds: u64,
     /// Submissions remembered per partition of the log, at most.
@@ -42,7 +44,7 @@ impl Default for Options {
         Self {
             batch_records: 1_000,
             batch_bytes: 1 << 20,
-            dedupe_window_seconds: 60,
+            dedupe_window_seconds: 600,
             dedupe_entries: 200_000,
             slot_workspaces: 10_000,
         }
@@ -70,15 +72,15 @@ pub struct Deps {
 pub struct Router {
     deps: Deps,
     options: Options,
-    partitions: FxHashMap<Partition, PartitionState>,
+    /// The submissions remembered of each partition that is this router's.
+    partitions: FxHashMap<Partition, Submissions>,
     slots: Occupancy,
 }
 
-/// What is remembered of one partition.
-struct PartitionState {
-    submissions: Submissions,
-    lag: u64,
-}
+/// The stage's name in the log and in metrics.
+const STAGE: &str = "router";
+/// How often the lag is measured while there is nothing to decide.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Whether the stage goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,14 +101,21 @@ impl Router {
     /// at all. Fails when the log closes, another member takes over or the tables cannot be read; then a new router
     /// goes on where the last commit ended.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
-        let mut stage = self.deps.log.stage("router", Topic::Leads, &[]).await?;
-        let limit = ReadLimit { records: self.options.batch_records, bytes: self.options.batch_bytes };
+        let mut stage = self.deps.log.stage(STAGE, Topic::Leads, &[]).await?;
+        let limit = self.limit();
         loop {
-            let Some(event) = stop.run_until_cancelled(stage.next(limit)).await else { return Ok(()) };
+            let lag = stage.lag();
+            metrics::gauge!(telemetry::STAGE_LAG, "stage" => STAGE, "topic" => Topic::Leads.name()).set(lag as f64);
+            let event = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                event = stage.next(limit) => event,
+                // Only for the lag's sake.
+                () = tokio::time::sleep(TICK) => continue,
+            };
             let flow = match event? {
                 StageEvent::Assigned(assignments) => self.assigned(assignments, &stop).await?,
                 StageEvent::Revoked(partitions) => self.revoked(&partitions),
-                StageEvent::Records(records) => self.decide(&mut *stage, &records, &stop).await?,
+                StageEvent::Records(records) => self.decide(&mut *stage, records, &stop).await?,
             };
             if flow == Flow::Stop {
                 return Ok(());
@@ -126,7 +135,7 @@ impl Router {
             let Some(submissions) = patiently(stop, "reading the last leads", refill).await? else {
                 return Ok(Flow::Stop);
             };
-            self.partitions.insert(partition, PartitionState { submissions, lag: 0 });
+            self.partitions.insert(partition, submissions);
         }
         Ok(Flow::Continue)
     }
@@ -136,65 +145,83 @@ impl Router {
         for partition in partitions {
             self.partitions.remove(partition);
         }
-        self.report_lag();
         Flow::Continue
     }
 
-    /// Decides a batch of one partition and commits the decisions with the progress past it.
+    /// Decides a batch and commits the decisions with the progress past it. When a partition was lost meanwhile nothing has
+    /// landed, and the records of the others are decided again.
     async fn decide(
+        &mut self,
+        stage: &mut dyn Stage,
+        mut records: Vec<Record>,
+        stop: &CancellationToken,
+    ) -> Result<Flow, Error> {
+        while !records.is_empty() {
+            match self.decide_once(stage, &records, stop).await {
+                Err(Error::Log(LogError::Revoked { .. })) => {}
+                decided => return decided,
+            }
+            let Some(event) = stop.run_until_cancelled(stage.next(self.limit())).await else { return Ok(Flow::Stop) };
+            let StageEvent::Revoked(lost) = event? else {
+                let told = "a stage that lost partitions did not tell which";
+                return Err(LogError::Unusable(told.to_owned()).into());
+            };
+            self.revoked(&lost);
+            records.retain(|record| !lost.contains(&record.address.partition));
+        }
+        Ok(Flow::Continue)
+    }
+
+    async fn decide_once(
         &mut self,
         stage: &mut dyn Stage,
         records: &[Record],
         stop: &CancellationToken,
     ) -> Result<Flow, Error> {
-        let Some(last) = records.last() else { return Ok(Flow::Continue) };
-        let (partition, next) = (last.address.partition, last.next());
         let items = read_items(records, self.deps.addressing);
-
         let Some(routing) = stop.run_until_cancelled(self.deps.matcher.latest()).await else { return Ok(Flow::Stop) };
-        let Some(subjects) = self.subjects(partition, &items, stop).await? else { return Ok(Flow::Stop) };
+        let Some(subjects) = self.subjects(&items, stop).await? else { return Ok(Flow::Stop) };
+        if self.partitions.len() < self.deps.log.partitions(Topic::Leads) as usize {
+            // Other routers book slots too: what was loaded for an earlier batch may be full by now.
+            self.slots.clear();
+        }
         self.slots.forget_before(self.deps.clock.now());
         let mut batch = Batch::new(subjects);
         for item in &items {
-            if self.decide_one(&mut batch, partition, &routing, item, stop).await? == Flow::Stop {
+            if self.decide_one(&mut batch, &routing, item, stop).await? == Flow::Stop {
                 return Ok(Flow::Stop);
             }
         }
-
-        let progress = [Position { topic: Topic::Leads, partition, next }];
-        if self.commit(stage, &batch, &progress, stop).await? == Flow::Stop {
+        if self.commit(stage, &batch, &past(records), stop).await? == Flow::Stop {
             return Ok(Flow::Stop);
         }
         batch.measure(self.deps.clock.now());
-        self.measure_lag(partition, next).await;
         Ok(Flow::Continue)
+    }
+
+    fn limit(&self) -> ReadLimit {
+        ReadLimit { records: self.options.batch_records, bytes: self.options.batch_bytes }
     }
 
     /// What the batch's commands are about; empty without commands. Everything decided before this batch is
     /// committed, so the wait for the tables ends.
-    async fn subjects(
-        &self,
-        partition: Partition,
-        items: &[Item],
-        stop: &CancellationToken,
-    ) -> Result<Option<Subjects>, Error> {
-        let ids = commanded(items);
+    async fn subjects(&self, items: &[Item], stop: &CancellationToken) -> Result<Option<Subjects>, Error> {
+        let ids = commanded(items, self.deps.addressing);
         if ids.is_empty() {
             return Ok(Some(Subjects::default()));
         }
         let sources = Sources { log: &*self.deps.log, tables: &*self.deps.tables, addressing: self.deps.addressing };
-        patiently(stop, "reading the leads of commands", || sources.read(partition, &ids)).await
+        patiently(stop, "reading the leads of commands", || sources.read(&ids)).await
     }
 
     async fn decide_one(
         &mut self,
         batch: &mut Batch,
-        partition: Partition,
         routing: &Routing,
         item: &Item,
         stop: &CancellationToken,
     ) -> Result<Flow, Error> {
-        let first = self.first_of(partition, item);
+        let first = self.first_of(item);
         loop {
             let scene = Scene {
                 settings: &routing.settings,
@@ -219,11 +246,12 @@ impl Router {
         }
     }
 
-    fn first_of(&mut self, partition: Partition, item: &Item) -> Option<LeadId> {
+    fn first_of(&mut self, item: &Item) -> Option<LeadId> {
         match item {
             Item::Lead(id, lead) if self.options.dedupe_window_seconds > 0 => {
-                let state = self.partitions.get_mut(&partition)?;
-                state.submissions.first_of(lead.submission, *id, lead.received_at)
+                let (partition, _) = self.deps.addressing.address(*id)?;
+                let submissions = self.partitions.get_mut(&partition)?;
+                submissions.first_of(lead.submission, *id, lead.received_at)
             }
             _ => None,
         }
@@ -271,20 +299,19 @@ impl Router {
             }
         }
     }
+}
 
-    async fn measure_lag(&mut self, partition: Partition, next: Offset) {
-        // Lag is for the eyes: when it cannot be read now, the last figure stands.
-        let Ok(end) = self.deps.log.end(Topic::Leads, partition).await else { return };
-        if let Some(state) = self.partitions.get_mut(&partition) {
-            state.lag = end.0.saturating_sub(next.0);
+/// The progress past these records: by partition, behind the last one.
+fn past(records: &[Record]) -> Vec<Position> {
+    let mut progress: Vec<Position> = Vec::new();
+    for record in records {
+        let (partition, next) = (record.address.partition, record.next());
+        match progress.iter_mut().find(|p| p.partition == partition) {
+            Some(position) => position.next = next,
+            None => progress.push(Position { topic: Topic::Leads, partition, next }),
         }
-        self.report_lag();
     }
-
-    fn report_lag(&self) {
-        let lag: u64 = self.partitions.values().map(|p| p.lag).sum();
-        metrics::gauge!(telemetry::STAGE_LAG, "stage" => "router", "topic" => Topic::Leads.name()).set(lag as f64);
-    }
+    progress
 }
 
 #[cfg(test)]

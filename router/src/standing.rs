@@ -29,12 +29,12 @@ pub(crate) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// The leads with these ids whose records stand in `partition`, as every decision in the log at the time of the
-    /// call left them. Only the owner of that partition decides about them, so nothing is decided meanwhile.
-    pub(crate) async fn read(self, partition: Partition, ids: &[LeadId]) -> Result<Subjects, Error> {
+    /// The leads with these ids, as every decision in the log at the time of the call left them. Only the owner of their
+    /// partitions decides about them, so nothing is decided meanwhile.
+    pub(crate) async fn read(self, ids: &[LeadId]) -> Result<Subjects, Error> {
         self.wait_for_decisions().await?;
         let found = stream::iter(ids.iter().copied())
-            .map(|id| async move { Ok::<_, Error>(self.subject(partition, id).await?.map(|s| (id, s))) })
+            .map(|id| async move { Ok::<_, Error>(self.subject(id).await?.map(|s| (id, s))) })
             .buffer_unordered(CONCURRENCY)
             .try_collect::<Vec<_>>()
             .await?;
@@ -50,11 +50,8 @@ impl Sources<'_> {
         Ok(())
     }
 
-    async fn subject(self, partition: Partition, id: LeadId) -> Result<Option<Subject>, Error> {
+    async fn subject(self, id: LeadId) -> Result<Option<Subject>, Error> {
         let Some((home, offset)) = self.addressing.address(id) else { return Ok(None) };
-        if home != partition {
-            return Ok(None);
-        }
         let one = ReadLimit { records: 1, ..ReadLimit::default() };
         let records = self.log.read(Topic::Leads, home, offset, one).await?;
         let record = records.first().filter(|r| r.address.offset == offset).map(|r| r.decode::<LeadRecord>());

@@ -12,7 +12,7 @@ use leadway_tables::schema::{
 use leadway_tables::{Json, TablesError, key};
 use serde_json::json;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Till};
 use crate::daily::{Sums, count, pay, time};
 use crate::events::event;
 use crate::fold::{Context, FoldError};
@@ -56,6 +56,12 @@ async fn routed(
     }
     batch.add(&AppointmentByWorkspaceRow {
         matched_at: Some(appointment.matched_at),
+        provider_id: Some(appointment.provider_id.clone()),
+        service_type: Some(appointment.service_type.to_string()),
+        customer_zip: Some(appointment.customer_zip),
+        appointment_date: Some(appointment.appointment_date),
+        price: Some(appointment.price),
+        test: Some(appointment.test),
         ..AppointmentByWorkspaceRow::new(appointment.workspace_id.clone(), day(appointment.matched_at), id)
     });
     if let Some(command) = appointment.command_id {
@@ -71,43 +77,44 @@ async fn routed(
     });
     batch.add(&event(record, id, data));
 
-    let row = batch.appointment(bucket, id).await?;
-    if row.decision.unwrap_or(0) >= i64::from(appointment.decision) {
-        return Ok(());
-    }
-    let waited = row.routing_status.as_deref() == Some(UNROUTED);
-    set_routed(row, appointment);
-    if waited {
-        batch.remove::<UnroutedRow>(key![unrouted_shard(id), id]);
+    let version = i64::from(appointment.decision);
+    batch.decided(id, version);
+    batch.add(&routed_row(bucket, appointment));
+    if version > 1 {
+        // Whether or not the earlier decision has been applied: it may be in another node's hands.
+        batch.remove_version::<UnroutedRow>(key![unrouted_shard(id), id], version);
     }
     Ok(())
 }
 
-/// Sets every column that [`set_unrouted`] sets: nothing of an earlier decision is left.
-fn set_routed(row: &mut AppointmentRow, a: Appointment) {
-    row.decision = Some(i64::from(a.decision));
-    row.routing_status = Some(ROUTED.to_owned());
-    row.unrouted_code = Some(String::new());
-    row.unrouted_reason = Some(String::new());
-    row.contact_id = Some(a.contact_id);
-    row.provider_id = Some(a.provider_id);
-    row.workspace_id = Some(a.workspace_id);
-    row.rule_id = a.rule_id;
-    row.routing_method = Some(Json(a.routing_method));
-    row.customer_name = Some(a.customer_name);
-    row.customer_phone = Some(a.customer_phone);
-    row.customer_email = a.customer_email;
-    row.service_type = Some(a.service_type.to_string());
-    row.customer_zip = Some(a.customer_zip);
-    row.appointment_date = Some(a.appointment_date);
-    row.next_free_slot = Some(false);
-    row.estimated_value = a.estimated_value;
-    row.notes = Some(a.notes);
-    row.price = Some(a.price);
-    row.cost = Some(a.cost);
-    row.test = Some(a.test);
-    row.received_at = Some(a.received_at);
-    row.matched_at = Some(a.matched_at);
+/// The columns of the decision; those that are left out are emptied if an earlier decision had set them.
+fn routed_row(bucket: i64, a: Appointment) -> AppointmentRow {
+    AppointmentRow {
+        decision: Some(i64::from(a.decision)),
+        routing_status: Some(ROUTED.to_owned()),
+        unrouted_code: Some(String::new()),
+        unrouted_reason: Some(String::new()),
+        contact_id: Some(a.contact_id),
+        provider_id: Some(a.provider_id),
+        workspace_id: Some(a.workspace_id),
+        rule_id: a.rule_id,
+        routing_method: Some(Json(a.routing_method)),
+        customer_name: Some(a.customer_name),
+        customer_phone: Some(a.customer_phone),
+        customer_email: a.customer_email,
+        service_type: Some(a.service_type.to_string()),
+        customer_zip: Some(a.customer_zip),
+        appointment_date: Some(a.appointment_date),
+        next_free_slot: Some(false),
+        estimated_value: a.estimated_value,
+        notes: Some(a.notes),
+        price: Some(a.price),
+        cost: Some(a.cost),
+        test: Some(a.test),
+        received_at: Some(a.received_at),
+        matched_at: Some(a.matched_at),
+        ..AppointmentRow::new(bucket, a.appointment_id)
+    }
 }
 
 async fn count_routed(record: &Record, a: &Appointment, batch: &mut Batch<'_>) -> Result<(), TablesError> {
@@ -139,12 +146,14 @@ async fn unrouted(record: &Record, lead: Unrouted, batch: &mut Batch<'_>, contex
     let data = json!({ "decision": lead.decision, "code": lead.reason.code, "reason": lead.reason.message });
     batch.add(&event(record, id, data));
 
-    let row = batch.appointment(bucket, id).await?;
-    if row.decision.unwrap_or(0) >= i64::from(lead.decision) {
+    let version = i64::from(lead.decision);
+    if batch.last_decision(bucket, id).await? >= version {
         return Ok(());
     }
-    set_unrouted(row, &lead);
-    batch.put(&UnroutedRow {
+    batch.decided(id, version);
+    batch.add(&unrouted_row(bucket, &lead));
+    batch.add(&UnroutedRow {
+        decision: Some(version),
         service_type: Some(lead.service_type.to_string()),
         customer_zip: Some(lead.customer_zip),
         code: Some(lead.reason.code),
@@ -155,20 +164,22 @@ async fn unrouted(record: &Record, lead: Unrouted, batch: &mut Batch<'_>, contex
     Ok(())
 }
 
-fn set_unrouted(row: &mut AppointmentRow, lead: &Unrouted) {
-    row.decision = Some(i64::from(lead.decision));
-    row.routing_status = Some(UNROUTED.to_owned());
-    row.unrouted_code = Some(lead.reason.code.clone());
-    row.unrouted_reason = Some(lead.reason.message.clone());
-    row.contact_id = Some(lead.contact_id);
-    row.provider_id = Some(lead.provider_id.clone());
-    row.service_type = Some(lead.service_type.to_string());
-    row.customer_zip = Some(lead.customer_zip);
-    // A date once given stays, as a column cannot be emptied: the other column says whether it still counts.
-    row.appointment_date = lead.appointment_date.or(row.appointment_date);
-    row.next_free_slot = Some(lead.appointment_date.is_none());
-    row.test = Some(lead.test);
-    row.received_at = Some(lead.received_at);
+fn unrouted_row(bucket: i64, lead: &Unrouted) -> AppointmentRow {
+    AppointmentRow {
+        decision: Some(i64::from(lead.decision)),
+        routing_status: Some(UNROUTED.to_owned()),
+        unrouted_code: Some(lead.reason.code.clone()),
+        unrouted_reason: Some(lead.reason.message.clone()),
+        contact_id: Some(lead.contact_id),
+        provider_id: Some(lead.provider_id.clone()),
+        service_type: Some(lead.service_type.to_string()),
+        customer_zip: Some(lead.customer_zip),
+        appointment_date: lead.appointment_date,
+        next_free_slot: Some(lead.appointment_date.is_none()),
+        test: Some(lead.test),
+        received_at: Some(lead.received_at),
+        ..AppointmentRow::new(bucket, lead.lead_id)
+    }
 }
 
 async fn count_unrouted(record: &Record, lead: &Unrouted, batch: &mut Batch<'_>) -> Result<(), TablesError> {
@@ -206,6 +217,7 @@ async fn duplicate(
         let daily = sums.row(batch).await?;
         count(&mut daily.leads, -1);
         pay(&mut daily.lead_cost, Money::ZERO - lead.cost);
+        batch.ring(Till::LeadCostReturned, lead.provider_id.as_str(), lead.cost);
     }
     batch.add(&LeadRow { duplicate_of: Some(lead.first_lead_id), ..LeadRow::new(bucket, lead.lead_id) });
     batch.add(&event(record, lead.lead_id, json!({ "first_lead_id": lead.first_lead_id })));

@@ -2,9 +2,9 @@
 
 use std::collections::hash_map::Entry;
 
-use leadway_domain::{LeadId, ProviderId};
+use leadway_domain::{LeadId, Money, ProviderId, telemetry};
 use leadway_tables::schema::{AppointmentRow, ContactRow, DailyRow, LeadDayRow, QuarantineCountRow, SlotRow};
-use leadway_tables::{Key, Row, TableRow, Tables, TablesError, Write};
+use leadway_tables::{Key, Row, Table, TableRow, Tables, TablesError, Write};
 use rustc_hash::FxHashMap;
 
 use crate::shelf::Shelf;
@@ -19,8 +19,13 @@ pub(crate) struct Batch<'t> {
     daily: Cache<DailyRow>,
     quarantine_counts: Cache<QuarantineCountRow>,
     shelves: FxHashMap<ProviderId, Shelf>,
-    /// Columns that one record writes: of new rows, and of rows whose other columns come from elsewhere.
+    /// Columns that one record writes: of new rows, of rows whose other columns come from elsewhere, and versioned ones,
+    /// of which the tables keep the highest.
     added: Vec<Write>,
+    /// The last decision that this batch has seen, per lead.
+    decisions: FxHashMap<LeadId, i64>,
+    /// Money that the batch's records move, for the dashboards: the tables have the books.
+    cents: FxHashMap<(Till, String), u64>,
     /// Rows that come and go: the last change of each.
     latest: FxHashMap<(u8, Key), Write>,
 }
@@ -37,11 +42,30 @@ impl<'t> Batch<'t> {
             quarantine_counts: Cache::default(),
             shelves: FxHashMap::default(),
             added: Vec::new(),
+            cents: FxHashMap::default(),
+            decisions: FxHashMap::default(),
             latest: FxHashMap::default(),
         }
     }
 
-    /// Writes a row whose columns no other record writes.
+    /// Reads rows that the folds will ask for.
+    pub(crate) async fn read(&mut self, keys: Vec<(&'static Table, Key)>) -> Result<(), TablesError> {
+        let rows = self.tables.get_all(keys.clone()).await?;
+        for ((table, key), row) in keys.into_iter().zip(rows) {
+            match table {
+                table if table == ContactRow::TABLE => self.contacts.fill(key, row)?,
+                table if table == LeadDayRow::TABLE => self.lead_days.fill(key, row)?,
+                table if table == AppointmentRow::TABLE => self.appointments.fill(key, row)?,
+                table if table == SlotRow::TABLE => self.slots.fill(key, row)?,
+                table if table == DailyRow::TABLE => self.daily.fill(key, row)?,
+                table if table == QuarantineCountRow::TABLE => self.quarantine_counts.fill(key, row)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a row whose columns no other record writes, or which are versioned.
     pub(crate) fn add<R: TableRow>(&mut self, row: &R) {
         self.added.push(row.upsert());
     }
@@ -56,6 +80,24 @@ impl<'t> Batch<'t> {
     /// Removes a row, if it is there.
     pub(crate) fn remove<R: TableRow>(&mut self, key: Key) {
         self.latest.insert((R::table().id, key.clone()), R::delete(key));
+    }
+
+    /// Removes a versioned row, unless a higher version made it.
+    pub(crate) fn remove_version<R: TableRow>(&mut self, key: Key, version: i64) {
+        self.added.push(R::delete_version(key, version));
+    }
+
+    /// Notes a decision about a lead.
+    pub(crate) fn decided(&mut self, id: LeadId, decision: i64) {
+        let last = self.decisions.entry(id).or_insert(decision);
+        *last = decision.max(*last);
+    }
+
+    /// The last decision about a lead that is stored or noted; 0 if there is none.
+    pub(crate) async fn last_decision(&mut self, bucket: i64, id: LeadId) -> Result<i64, TablesError> {
+        let noted = self.decisions.get(&id).copied().unwrap_or(0);
+        let stored = self.appointment(bucket, id).await?.decision.unwrap_or(0);
+        Ok(noted.max(stored))
     }
 
     pub(crate) async fn contact(&mut self, blank: ContactRow) -> Result<&mut ContactRow, TablesError> {
@@ -91,8 +133,22 @@ impl<'t> Batch<'t> {
         (self.tables, shelf)
     }
 
-    /// Everything to be written. A row may come more than once, each time with other columns, so that their order does
-    /// not matter.
+    /// Counts money in a metric. Nothing is counted for an amount that is not above zero.
+    pub(crate) fn ring(&mut self, till: Till, of: &str, amount: Money) {
+        let cents = u64::try_from(amount.cents()).unwrap_or(0);
+        if cents > 0 {
+            let sum = self.cents.entry((till, of.to_owned())).or_default();
+            *sum = sum.saturating_add(cents);
+        }
+    }
+
+    /// The money counted so far, which is told when the batch is written.
+    pub(crate) fn take_cents(&mut self) -> Vec<((Till, String), u64)> {
+        self.cents.drain().collect()
+    }
+
+    /// Everything to be written. A row may come more than once: each time with other columns or with other versions, so
+    /// that their order does not matter.
     pub(crate) fn finish(self) -> Vec<Write> {
         let mut writes = self.added;
         writes.extend(self.latest.into_values());
@@ -103,6 +159,32 @@ impl<'t> Batch<'t> {
         self.daily.finish(&mut writes);
         self.quarantine_counts.finish(&mut writes);
         writes
+    }
+}
+
+/// A metric that counts cents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Till {
+    /// Leads received, by provider.
+    LeadCost,
+    /// Leads counted back, by provider.
+    LeadCostReturned,
+    /// Appointments delivered, by workspace.
+    Billed,
+    /// What the leads of delivered appointments cost, by workspace.
+    DeliveredCost,
+}
+
+impl Till {
+    /// Adds to the metric.
+    pub(crate) fn add(self, of: String, cents: u64) {
+        let (name, label) = match self {
+            Self::LeadCost => (telemetry::LEAD_COST_CENTS, "provider"),
+            Self::LeadCostReturned => (telemetry::LEAD_COST_RETURNED_CENTS, "provider"),
+            Self::Billed => (telemetry::BILLED_CENTS, "workspace"),
+            Self::DeliveredCost => (telemetry::DELIVERED_COST_CENTS, "workspace"),
+        };
+        metrics::counter!(name, label => of).increment(cents);
     }
 }
 
@@ -139,13 +221,28 @@ impl<R: TableRow> Cache<R> {
         }
     }
 
+    /// Takes in a row that was read; a blank one where none is stored.
+    fn fill(&mut self, key: Key, stored: Option<Row>) -> Result<(), TablesError> {
+        let row = match &stored {
+            Some(stored) => R::from_row(stored)?,
+            None => {
+                let mut blank: Row = key.iter().cloned().map(Some).collect();
+                blank.resize(R::table().columns.len(), None);
+                R::from_row(&blank)?
+            }
+        };
+        self.rows.entry(key).or_insert(Cached { stored, row });
+        Ok(())
+    }
+
     fn finish(self, writes: &mut Vec<Write>) {
         writes.extend(self.rows.into_values().filter_map(Cached::change));
     }
 }
 
 impl<R: TableRow> Cached<R> {
-    /// Only the columns that changed: another topic's columns of the row may be in another node's hands.
+    /// Only the columns that changed: another topic's columns of the row may be in another node's hands. Versioned ones
+    /// are written by [`Batch::add`] alone.
     fn change(self) -> Option<Write> {
         let table = R::table();
         let mut row = self.row.to_row();

@@ -9,7 +9,7 @@ use leadway_tables::schema::{AppointmentRow, BillingEventRow, DailyRow, Delivery
 use leadway_tables::{Json, key};
 use serde_json::{Value, json};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Till};
 use crate::daily::{Sums, count, pay, time};
 use crate::events::event;
 use crate::fold::{Context, FoldError};
@@ -51,6 +51,10 @@ pub(crate) async fn fold(
             by: record.address,
         };
         news.add_to(sums.row(batch).await?, &delivery);
+        if news.delivers(&delivery.outcome) {
+            batch.ring(Till::Billed, delivery.workspace_id.as_str(), delivery.price);
+            batch.ring(Till::DeliveredCost, delivery.workspace_id.as_str(), delivery.cost);
+        }
     }
     if before != Standing::Delivered {
         follow_up(delivery, batch);

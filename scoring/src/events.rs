@@ -3,7 +3,7 @@
 use leadway_domain::LeadId;
 use leadway_eventlog::Record;
 use leadway_tables::Json;
-use leadway_tables::schema::AppointmentEventRow;
+use leadway_tables::schema::{AppointmentEventRow, micros_of};
 use serde_json::Value;
 
 /// The row that says that `record` concerned the lead `about`, with what matters of it.
@@ -15,6 +15,7 @@ pub(crate) fn event(record: &Record, about: LeadId, data: Value) -> AppointmentE
         ..AppointmentEventRow::new(
             about,
             record.time,
+            micros_of(record.time),
             address.topic.name().to_owned(),
             address.partition,
             address.offset,

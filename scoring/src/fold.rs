@@ -1,6 +1,9 @@
 //! One record into a batch: by topic to the fold that knows it.
 
-use leadway_domain::record::{Topic, UnreadableReason, UnreadableRecord};
+use leadway_domain::record::{
+    AppointmentRecord, DeliveryRecord, LeadRecord, QuarantineRecord, Topic, UnreadableReason, UnreadableRecord,
+};
+use leadway_domain::settings::SettingsChange;
 use leadway_domain::{Addressing, LeadId};
 use leadway_eventlog::Record;
 use leadway_tables::TablesError;
@@ -48,13 +51,37 @@ impl From<TablesError> for FoldError {
     }
 }
 
-pub(crate) async fn fold(record: &Record, batch: &mut Batch<'_>, context: &Context) -> Result<(), FoldError> {
-    match record.address.topic {
-        Topic::Settings => settings::fold(record, record.decode()?, batch),
-        Topic::Leads => leads::fold(record, record.decode()?, batch, context).await?,
-        Topic::Appointments => appointments::fold(record, record.decode()?, batch, context).await?,
-        Topic::Deliveries => deliveries::fold(record, record.decode()?, batch, context).await?,
-        Topic::Quarantine => quarantine::fold(record, record.decode()?, batch, context).await?,
+/// What a record says.
+pub(crate) enum Payload {
+    Settings(SettingsChange),
+    Leads(LeadRecord),
+    Appointments(AppointmentRecord),
+    Deliveries(DeliveryRecord),
+    Quarantine(QuarantineRecord),
+}
+
+pub(crate) fn decode(record: &Record) -> Result<Payload, UnreadableRecord> {
+    Ok(match record.address.topic {
+        Topic::Settings => Payload::Settings(record.decode()?),
+        Topic::Leads => Payload::Leads(record.decode()?),
+        Topic::Appointments => Payload::Appointments(record.decode()?),
+        Topic::Deliveries => Payload::Deliveries(record.decode()?),
+        Topic::Quarantine => Payload::Quarantine(record.decode()?),
+    })
+}
+
+pub(crate) async fn fold(
+    record: &Record,
+    payload: Payload,
+    batch: &mut Batch<'_>,
+    context: &Context,
+) -> Result<(), FoldError> {
+    match payload {
+        Payload::Settings(change) => settings::fold(record, change, batch),
+        Payload::Leads(lead) => leads::fold(record, lead, batch, context).await?,
+        Payload::Appointments(decided) => appointments::fold(record, decided, batch, context).await?,
+        Payload::Deliveries(delivery) => deliveries::fold(record, delivery, batch, context).await?,
+        Payload::Quarantine(lead) => quarantine::fold(record, lead, batch, context).await?,
     }
     Ok(())
 }

@@ -8,9 +8,10 @@ use leadway_domain::telemetry::{STAGE_LAG, UNREADABLE_RECORDS};
 use leadway_eventlog::{Address, EventLog, Record};
 use leadway_tables::{Tables, TablesError, Write};
 
-use crate::batch::Batch;
+use crate::ahead::Ahead;
+use crate::batch::{Batch, Till};
 use crate::error::ScoringError;
-use crate::fold::{Context, FoldError, fold};
+use crate::fold::{Context, FoldError, decode, fold};
 use crate::options::Options;
 use crate::sources::Sources;
 
@@ -57,11 +58,11 @@ impl Follower {
             return Ok(Step::default());
         }
         let folded = fold_all(&*self.tables, &self.context, &gathered.records).await?;
-        self.sources.check_applied(&*self.tables, &gathered.applied).await?;
         self.tables.write(folded.writes, &gathered.applied).await?;
         self.sources.advance(&gathered.applied);
         // Only now: a step that fails comes again and would count them again.
         folded.set_aside.iter().for_each(report);
+        folded.cents.into_iter().for_each(|((till, of), cents)| till.add(of, cents));
         for topic in Topic::ALL {
             let lag = self.sources.lag(topic, &gathered);
             metrics::gauge!(STAGE_LAG, "stage" => STAGE, "topic" => topic.name()).set(lag as f64);
@@ -74,6 +75,7 @@ impl Follower {
 pub(crate) struct Folded {
     pub(crate) writes: Vec<Write>,
     pub(crate) set_aside: Vec<SetAside>,
+    cents: Vec<((Till, String), u64)>,
 }
 
 /// A record that was passed over.
@@ -90,19 +92,36 @@ pub(crate) async fn fold_all(
 ) -> Result<Folded, TablesError> {
     let mut batch = Batch::new(tables);
     let mut set_aside = Vec::new();
+    let (mut decoded, mut ahead) = (Vec::with_capacity(records.len()), Ahead::default());
     for (n, record) in records.iter().enumerate() {
-        match fold(record, &mut batch, context).await {
+        match decode(record) {
+            Ok(payload) => {
+                ahead.of(record, &payload, context);
+                decoded.push((record, payload));
+            }
+            Err(error) => set_aside.push(SetAside { address: record.address, error }),
+        }
+        yield_at_times(n).await;
+    }
+    batch.read(ahead.into_keys()).await?;
+    for (n, (record, payload)) in decoded.into_iter().enumerate() {
+        match fold(record, payload, &mut batch, context).await {
             Ok(()) => {}
             Err(FoldError::Unreadable(error)) => {
                 set_aside.push(SetAside { address: record.address, error });
             }
             Err(FoldError::Tables(error)) => return Err(error),
         }
-        if n % RECORDS_BETWEEN_YIELDS == RECORDS_BETWEEN_YIELDS - 1 {
-            tokio::task::yield_now().await;
-        }
+        yield_at_times(n).await;
     }
-    Ok(Folded { writes: batch.finish(), set_aside })
+    let cents = batch.take_cents();
+    Ok(Folded { writes: batch.finish(), set_aside, cents })
+}
+
+async fn yield_at_times(n: usize) {
+    if n % RECORDS_BETWEEN_YIELDS == RECORDS_BETWEEN_YIELDS - 1 {
+        tokio::task::yield_now().await;
+    }
 }
 
 fn report(record: &SetAside) {

@@ -8,7 +8,7 @@ use leadway_tables::schema::{ContactByDayRow, ContactRow, LeadByContactRow, Lead
 use leadway_tables::{Json, TablesError};
 use serde_json::{Value, json};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Till};
 use crate::daily::{Sums, count, pay};
 use crate::events::event;
 use crate::fold::{Context, FoldError};
@@ -45,6 +45,7 @@ async fn received(record: &Record, lead: Lead, batch: &mut Batch<'_>, context: &
         let daily = sums.row(batch).await?;
         count(&mut daily.leads, 1);
         pay(&mut daily.lead_cost, lead.cost);
+        batch.ring(Till::LeadCost, lead.provider_id.as_str(), lead.cost);
     }
     batch.add(&LeadByContactRow::new(lead.contact_id, id));
     batch.add(&event(record, id, arrival(&lead)));

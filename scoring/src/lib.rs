@@ -10,6 +10,7 @@
 //!
 //! One file per topic holds its fold; `batch.rs` is what they write to.
 
+mod ahead;
 mod appointments;
 mod batch;
 mod daily;

@@ -28,6 +28,7 @@ pub async fn rebuild(
 ) -> Result<Summary, ScoringError> {
     tables.clear().await?;
     let mut follower = Follower::new(log, tables.clone(), addressing, options);
+    follower.sources.own_all();
     let ends = follower.sources.ends().await?;
     let mut summary = Summary { records: 0, unreadable: 0 };
     while !follower.sources.reached(&ends) {

@@ -12,6 +12,9 @@ use crate::batch::Batch;
 const MASK: &str = "…";
 
 pub(crate) fn fold(record: &Record, change: SettingsChange, batch: &mut Batch<'_>) {
+    if !change.counts_at(record.address.offset) {
+        return; // another node's change came first, and this one was refused
+    }
     let before = change.before.iter().map(Option::as_ref).chain(std::iter::repeat(None));
     for (part, (single, before)) in (0..).zip(change.change.singles().into_iter().zip(before)) {
         let Some((kind, id)) = single.concerns() else { continue };

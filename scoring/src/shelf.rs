@@ -52,8 +52,10 @@ impl Shelf {
         Ok(get::<QuarantineRow>(tables, &[self.provider.to_value(), id.to_value()]).await?.is_some())
     }
 
+    /// Its arrival is kept as the tables keep it, so that its age does not depend on whether it was stored between.
     pub(crate) fn add(&mut self, id: Uuid, received_at: Timestamp) {
-        self.added.insert(id, received_at);
+        let stored = Timestamp::from_value(&received_at.to_value()).unwrap_or(received_at);
+        self.added.insert(id, stored);
     }
 
     pub(crate) fn remove(&mut self, id: Uuid) {

@@ -21,20 +21,31 @@ pub(crate) struct Gathered {
     pub(crate) records: Vec<Record>,
     /// Where the partitions stand when these records are applied.
     pub(crate) applied: Vec<Applied>,
-    /// Where all partitions ended when they were read.
-    ends: Vec<Position>,
+    /// Where the partitions ended when they were read, as far as this node knew.
+    seen: Vec<Position>,
 }
 
 impl Sources {
+    /// Nothing yet: [`own`](Self::own) tells what is read.
     pub(crate) fn new(log: Arc<dyn EventLog>) -> Self {
-        let all = Topic::ALL.into_iter().flat_map(|topic| {
-            (0..log.partitions(topic)).map(move |n| Position {
-                topic,
-                partition: Partition(n),
-                next: Default::default(),
-            })
-        });
-        Self { positions: all.collect(), log, turn: 0 }
+        Self { positions: Vec::new(), log, turn: 0 }
+    }
+
+    /// Reads these partitions of every topic from now on, and no others. Where they begin is not known before
+    /// [`seek_applied`](Self::seek_applied).
+    pub(crate) fn own(&mut self, partitions: &[Partition]) {
+        self.positions.clear();
+        for topic in Topic::ALL {
+            let count = self.log.partitions(topic);
+            let own = partitions.iter().filter(|p| p.0 < count);
+            self.positions.extend(own.map(|&partition| Position { topic, partition, next: Default::default() }));
+        }
+    }
+
+    /// Reads every partition of every topic from its beginning.
+    pub(crate) fn own_all(&mut self) {
+        let most = Topic::ALL.into_iter().map(|topic| self.log.partitions(topic)).max().unwrap_or(0);
+        self.own(&(0..most).map(Partition).collect::<Vec<_>>());
     }
 
     /// Goes to where the tables stand.
@@ -47,7 +58,10 @@ impl Sources {
 
     /// Waits until there is a record to read.
     pub(crate) async fn wait(&self) -> Result<(), LogError> {
-        self.log.wait(&self.positions).await
+        match self.positions.is_empty() {
+            true => std::future::pending().await,
+            false => self.log.wait(&self.positions).await,
+        }
     }
 
     /// Where every partition ends now.
@@ -67,9 +81,10 @@ impl Sources {
     /// Reads what is there, up to `limit`. Each partition that has records gets its share of what the ones before it
     /// left, so that a flood of leads does not delay the answer to a command.
     pub(crate) async fn gather(&mut self, limit: ReadLimit) -> Result<Gathered, LogError> {
-        let ends = self.ends().await?;
+        let end = |p: &Position| Position { next: self.log.seen(p.topic, p.partition), ..*p };
+        let seen: Vec<Position> = self.positions.iter().map(end).collect();
         let mut waiting: Vec<Position> =
-            self.positions.iter().zip(&ends).filter(|(p, end)| p.next < end.next).map(|(p, _)| *p).collect();
+            self.positions.iter().zip(&seen).filter(|(p, end)| p.next < end.next).map(|(p, _)| *p).collect();
         if !waiting.is_empty() {
             let first = self.turn % waiting.len();
             waiting.rotate_left(first);
@@ -84,27 +99,13 @@ impl Sources {
             let share = ReadLimit { records: left.records.div_ceil(sharers), bytes: left.bytes.div_ceil(sharers) };
             let part = self.log.read(position.topic, position.partition, position.next, share).await?;
             let Some(last) = part.last() else { continue };
-            applied.push(Applied { topic: position.topic, partition: position.partition, next: last.next() });
+            let Position { topic, partition, next: from } = *position;
+            applied.push(Applied { topic, partition, from, next: last.next() });
             left.records = left.records.saturating_sub(part.len());
             left.bytes = left.bytes.saturating_sub(part.iter().map(|r| r.data.len()).sum());
             records.extend(part);
         }
-        Ok(Gathered { records, applied, ends })
-    }
-
-    /// Whether the tables still stand where these records begin. A write is refused only when it ends behind what is
-    /// stored; one that begins behind it and ends ahead of it would apply records twice.
-    pub(crate) async fn check_applied(&self, tables: &dyn Tables, batch: &[Applied]) -> Result<(), TablesError> {
-        for to in batch {
-            let begun = self.positions.iter().find(|p| p.topic == to.topic && p.partition == to.partition);
-            let stored = tables.applied(to.topic, to.partition).await?;
-            if begun.is_none_or(|position| position.next != stored) {
-                let (topic, partition) = (to.topic.name(), to.partition.0);
-                let reason = format!("{topic}/{partition} was applied to {} by another writer", stored.0);
-                return Err(TablesError::Stale(reason));
-            }
-        }
-        Ok(())
+        Ok(Gathered { records, applied, seen })
     }
 
     /// Goes on behind what was applied.
@@ -117,7 +118,7 @@ impl Sources {
 
     /// How many records of the topic are known and not yet applied.
     pub(crate) fn lag(&self, topic: Topic, gathered: &Gathered) -> u64 {
-        let pairs = self.positions.iter().zip(&gathered.ends).filter(|(p, _)| p.topic == topic);
+        let pairs = self.positions.iter().zip(&gathered.seen).filter(|(p, _)| p.topic == topic);
         pairs.map(|(position, end)| end.next.0.saturating_sub(position.next.0)).sum()
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leadway_domain::Addressing;
-use leadway_eventlog::EventLog;
+use leadway_domain::record::Topic;
+use leadway_eventlog::{EventLog, Membership};
 use leadway_tables::{Tables, TablesError};
 use tokio_util::sync::CancellationToken;
 
@@ -31,18 +32,20 @@ impl Scoring {
         Self { log, tables, addressing, options }
     }
 
-    /// Applies what the log has and gets, until `stop`. While log or tables are unavailable it tries again and again;
-    /// any other error ends it, and it can be started anew: the tables say where it stood. The future should be run to
-    /// its end: it stops between two writes, never within one.
+    /// Applies what the log has and gets, until `stop`. Several nodes share the partitions; while two of them believe that
+    /// one is theirs, the tables take each record from one of them. While log or tables are unavailable it tries again and
+    /// again; any other error ends it, and it can be started anew: the tables say where it stood. The future should be run
+    /// to its end: it stops between two writes, never within one.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ScoringError> {
         let (linger, full) = (self.options.linger(), self.options.batch_records);
+        let mut share = self.log.membership("scoring", Topic::Leads).await?;
         let mut follower = Follower::new(self.log, self.tables.clone(), self.addressing, self.options);
         let mut pause = FIRST_PAUSE;
-        let mut seek = true;
+        let mut seek = false;
         while !stop.is_cancelled() {
-            match next(&mut follower, seek, &stop).await {
+            match next(&mut follower, &mut *share, &mut seek, &stop).await {
                 Ok(step) => {
-                    (seek, pause) = (false, FIRST_PAUSE);
+                    pause = FIRST_PAUSE;
                     if (FAST..full).contains(&step.records) {
                         stop.run_until_cancelled(tokio::time::sleep(linger)).await;
                     }
@@ -68,13 +71,28 @@ impl Scoring {
     }
 }
 
-async fn next(follower: &mut Follower, seek: bool, stop: &CancellationToken) -> Result<Step, ScoringError> {
-    if seek {
+/// What comes first: the end, other partitions, or records to be applied.
+async fn next(
+    follower: &mut Follower,
+    share: &mut dyn Membership,
+    seek: &mut bool,
+    stop: &CancellationToken,
+) -> Result<Step, ScoringError> {
+    if *seek {
         follower.seek_applied().await?;
+        *seek = false;
     }
-    match stop.run_until_cancelled(follower.sources.wait()).await {
-        Some(waited) => waited?,
-        None => return Ok(Step::default()),
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(Step::default()),
+        changed = share.changed() => {
+            follower.sources.own(&changed?);
+            *seek = true;
+            Ok(Step::default())
+        }
+        waited = follower.sources.wait() => {
+            waited?;
+            follower.step().await
+        }
     }
-    follower.step().await
 }

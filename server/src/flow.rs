@@ -8,11 +8,12 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use leadway_config::{Config, StageName};
+use leadway_config::{Config, LogKind, StageName};
 use leadway_dispatcher::{Dispatcher, HttpTransport, Transport};
 use leadway_domain::{Addressing, Clock, ZipDirectory, telemetry::LOG_BYTES};
 use leadway_eventlog::{EventLog, SettingsHandle};
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::Front;
 use crate::ops::{self, Readiness};
 use crate::supervise::keep_running;
+use crate::{storage, telemetry};
 
 /// What every stage is made of.
 #[derive(Clone)]
@@ -83,20 +85,27 @@ impl Node {
         let parts = open(&config).await?;
         let random = leadway_portal::Random::system();
         let Parts { log, settings, clock, .. } = parts.clone();
-        let first = leadway_portal::first_start(log, settings, clock, &random, admin_key).await?;
+        // What only people need is made where they come in.
+        let first = match config.stages.contains(&StageName::Portal) {
+            true => leadway_portal::first_start(log, settings, clock, &random, admin_key).await?,
+            false => Default::default(),
+        };
 
         let readiness = Readiness::default();
         let (stop_http, stop_stages) = (CancellationToken::new(), CancellationToken::new());
         let mut stages = JoinSet::new();
         let matcher = Matcher::follow(parts.settings.clone(), parts.zips.clone());
         let ingest = start_stages(&config, &parts, &matcher, &readiness, &stop_stages, &mut stages)?;
-        stages.spawn(housekeeping(
-            parts.log.clone(),
-            prometheus.clone(),
-            ingest.clone(),
-            readiness.clone(),
-            stop_stages.clone(),
-        ));
+        let upkeep = Upkeep {
+            log: parts.log.clone(),
+            settings: parts.settings.clone(),
+            data: (config.log == LogKind::Embedded).then(|| config.data.clone()),
+            births: telemetry::Births::new(config.stages.clone()),
+            prometheus: prometheus.clone(),
+            ingest: ingest.clone(),
+            readiness: readiness.clone(),
+        };
+        stages.spawn(upkeep.run(stop_stages.clone()));
 
         let ops = ops::routes(readiness.clone(), prometheus);
         let api = config.stages.contains(&StageName::Portal).then(|| api(&config, &parts, matcher, random));
@@ -157,13 +166,7 @@ impl Node {
 }
 
 async fn open(config: &Config) -> anyhow::Result<Parts> {
-    let folder = &config.data;
-    std::fs::create_dir_all(folder).with_context(|| format!("the data folder {} cannot be made", folder.display()))?;
-    let log_options = leadway_eventlog::EmbeddedOptions { folder: folder.join("log"), ..config.embedded.log.clone() };
-    let table_options =
-        leadway_tables::EmbeddedOptions { folder: folder.join("tables"), ..config.embedded.tables.clone() };
-    let log = leadway_eventlog::open(log_options).await?;
-    let tables = leadway_tables::open(table_options).await?;
+    let (log, tables) = storage::open(config).await?;
     let zips = crate::inspect::zips(config)?;
     let settings = SettingsHandle::follow(log.clone()).await?;
     Ok(Parts { log, tables, settings, zips, clock: Clock::system(), addressing: Addressing::default() })
@@ -285,24 +288,40 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Keeps what is only looked at now and then: readiness, sizes, the recorder's upkeep.
-async fn housekeeping(
+struct Upkeep {
     log: Arc<dyn EventLog>,
+    settings: SettingsHandle,
+    /// The data folder, where this node has one.
+    data: Option<PathBuf>,
+    births: telemetry::Births,
     prometheus: metrics_exporter_prometheus::PrometheusHandle,
     ingest: Option<Ingest>,
     readiness: Readiness,
-    stop: CancellationToken,
-) {
-    let mut tick = tokio::time::interval(Duration::from_millis(50));
-    let mut round: u64 = 0;
-    while stop.run_until_cancelled(tick.tick()).await.is_some() {
-        if let Some(ingest) = &ingest {
-            readiness.set("ingest", ingest.is_ready());
+}
+
+impl Upkeep {
+    async fn run(mut self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(Duration::from_millis(50));
+        let mut changes = self.settings.changes();
+        self.births.follow(&self.settings.load());
+        let mut round: u64 = 0;
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            if let Some(ingest) = &self.ingest {
+                self.readiness.set("ingest", ingest.is_ready());
+            }
+            if changes.has_changed().unwrap_or(false) {
+                changes.mark_unchanged();
+                self.births.follow(&self.settings.load());
+            }
+            if round.is_multiple_of(100) {
+                if let Some(bytes) = self.log.disk_bytes() {
+                    metrics::gauge!(LOG_BYTES).set(bytes as f64);
+                }
+                telemetry::measure(self.data.as_deref());
+                self.prometheus.run_upkeep();
+            }
+            round += 1;
         }
-        if round.is_multiple_of(100) {
-            metrics::gauge!(LOG_BYTES).set(log.disk_bytes().unwrap_or_default() as f64);
-            prometheus.run_upkeep();
-        }
-        round += 1;
+        self.readiness.set("node", false);
     }
-    readiness.set("node", false);
 }

@@ -1,4 +1,4 @@
-//! Commands that look at, or mend, a data folder: `explain` and `rebuild`.
+//! Commands that look at, or mend, what a log holds: `explain` and `rebuild`.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use leadway_config::Config;
 use leadway_domain::{Addressing, Zip, ZipDirectory};
 use leadway_eventlog::SettingsHandle;
 
-use crate::output;
+use crate::{output, storage};
 
 /// Prints which workspace would get a lead, and why no other. Works beside a running node.
 pub async fn explain(config: &Config, product_type: &str, zip_code: &str) -> anyhow::Result<()> {
-    let log = leadway_eventlog::open_read_only(&config.data.join("log")).await?;
+    let log = storage::log_to_read(config).await?;
     let settings = SettingsHandle::follow(log).await?.load();
     let zips = zips(config)?;
     let zip = Zip::parse(zip_code).with_context(|| format!("--zip-code {zip_code:?}"))?;
@@ -26,13 +26,8 @@ pub async fn explain(config: &Config, product_type: &str, zip_code: &str) -> any
 
 /// Makes the tables anew from the log.
 pub async fn rebuild(config: &Config) -> anyhow::Result<()> {
-    let log_options =
-        leadway_eventlog::EmbeddedOptions { folder: config.data.join("log"), ..config.embedded.log.clone() };
-    let table_options =
-        leadway_tables::EmbeddedOptions { folder: config.data.join("tables"), ..config.embedded.tables.clone() };
-    let log =
-        leadway_eventlog::open(log_options).await.context("a node that runs on this folder must be stopped first")?;
-    let tables = leadway_tables::open(table_options).await?;
+    let (log, tables) =
+        storage::open(config).await.context("nodes that keep these tables (stage scoring) must be stopped first")?;
     let summary = leadway_scoring::rebuild(log, tables, Addressing::default(), config.scoring.clone()).await?;
     output::print(&format!("rebuilt the tables from {} records of the log\n", summary.records))
 }

@@ -9,7 +9,7 @@ use leadway_config::{Config, StageName};
 use leadway_domain::{Addressing, LeadId};
 use leadway_server::demo::{self, DemoOptions};
 use leadway_server::flow::Node;
-use leadway_server::{inspect, logging, output, trace};
+use leadway_server::{inspect, logging, migrate, output, trace};
 use tokio_util::sync::CancellationToken;
 
 /// Streaming lead router and webhook dispatcher.
@@ -32,8 +32,10 @@ enum Command {
     Explain(ExplainArgs),
     /// Print every record of one lead, in order, with times.
     Trace(TraceArgs),
-    /// Make the tables anew from the log. The node must not run.
+    /// Make the tables anew from the log. No node that runs the stage scoring may run.
     Rebuild(Common),
+    /// Move the records of a data folder to Kafka and ScyllaDB. The node must not run.
+    Migrate(MigrateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -100,6 +102,26 @@ struct TraceArgs {
     lead_id: u64,
 }
 
+#[derive(Debug, Args)]
+struct MigrateArgs {
+    /// The settings file, which says where Kafka and ScyllaDB are.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// Where to.
+    #[arg(long, value_name = "PLACE")]
+    to: Destination,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Destination {
+    /// The log to Kafka, the tables to ScyllaDB.
+    #[value(name = "kafka+scylla")]
+    KafkaScylla,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -135,12 +157,17 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Trace(args) => {
             let config = config(&args.common)?;
-            trace::run(&config.data, Addressing::default(), LeadId(args.lead_id)).await
+            trace::run(&config, Addressing::default(), LeadId(args.lead_id)).await
         }
         Command::Rebuild(common) => {
             let config = config(&common)?;
             logging::start(&config.logging)?;
             inspect::rebuild(&config).await
+        }
+        Command::Migrate(MigrateArgs { config, from, to: Destination::KafkaScylla }) => {
+            let config = self::config(&Common { config, data: None })?;
+            logging::start(&config.logging)?;
+            migrate::run(&from, config).await
         }
     }
 }

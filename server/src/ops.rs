@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use leadway_domain::problem::{PROBLEM_JSON, Problem};
+use leadway_domain::telemetry::READY;
 use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
 
@@ -20,6 +21,7 @@ impl Readiness {
     /// Notes that a component is ready, or is not.
     pub fn set(&self, component: &'static str, ready: bool) {
         self.0.lock().insert(component, ready);
+        metrics::gauge!(READY, "component" => component).set(f64::from(u8::from(ready)));
     }
 
     /// Whether every component that was named is ready.

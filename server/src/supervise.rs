@@ -64,6 +64,7 @@ pub async fn keep_running<F, E>(
         .without_max_times();
     let mut pause = pauses.build();
     readiness.set(name, true);
+    metrics::counter!(STAGE_FAILURES, "stage" => name).increment(0);
     while !stop.is_cancelled() {
         let started = Instant::now();
         // What a panic left behind is dropped with the stage; the next one starts from the log.

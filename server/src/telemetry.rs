@@ -1,8 +1,16 @@
 //! The process-wide metrics recorder.
 
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::OnceLock;
 
-use leadway_domain::telemetry::{BUILD_INFO, METRICS, MetricKind};
+use leadway_config::StageName;
+use leadway_domain::record::Topic;
+use leadway_domain::settings::Settings;
+use leadway_domain::telemetry::{
+    BILLED_CENTS, BUILD_INFO, DELIVERED_COST_CENTS, DELIVERY_OUTCOMES, DISK_AVAILABLE_BYTES, DISK_SIZE_BYTES, INGEST_LEADS,
+    LEAD_COST_CENTS, LEAD_COST_RETURNED_CENTS, LOG_FAILURES, METRICS, MetricKind, ROUTER_DECISIONS, UNREADABLE_RECORDS,
+};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Upper bounds of latency buckets, in seconds.
@@ -26,6 +34,80 @@ fn install_once() -> Result<PrometheusHandle, BuildError> {
             MetricKind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
         }
     }
+    metrics_process::Collector::default().describe();
+    metrics::counter!(LOG_FAILURES).increment(0);
+    for topic in Topic::ALL {
+        metrics::counter!(UNREADABLE_RECORDS, "topic" => topic.name()).increment(0);
+    }
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
+}
+
+/// Measures what is only looked at now and then: the process, and the disk of its folder if it has one.
+pub fn measure(folder: Option<&Path>) {
+    metrics_process::Collector::default().collect();
+    if let Some(Ok(space)) = folder.map(fs4::statvfs) {
+        metrics::gauge!(DISK_AVAILABLE_BYTES).set(space.available_space() as f64);
+        metrics::gauge!(DISK_SIZE_BYTES).set(space.total_space() as f64);
+    }
+}
+
+/// Series begin at zero, before anything happens: Prometheus does not see the first step of a series that begins with it,
+/// and the first appointment given up would raise no alert.
+pub struct Births {
+    stages: Vec<StageName>,
+    providers: HashSet<String>,
+    workspaces: HashSet<String>,
+}
+
+impl Births {
+    /// Of a node that runs these stages.
+    pub fn new(stages: Vec<StageName>) -> Self {
+        if stages.contains(&StageName::Router) {
+            for result in ["routed", "unrouted", "duplicate", "refused"] {
+                metrics::counter!(ROUTER_DECISIONS, "result" => result).increment(0);
+            }
+        }
+        Self { stages, providers: HashSet::new(), workspaces: HashSet::new() }
+    }
+
+    /// Begins the series of providers and workspaces that are new.
+    pub fn follow(&mut self, settings: &Settings) {
+        for id in settings.providers.keys().map(ToString::to_string) {
+            if self.providers.insert(id.clone()) {
+                self.provider(&id);
+            }
+        }
+        for id in settings.workspaces.keys().map(ToString::to_string) {
+            if self.workspaces.insert(id.clone()) {
+                self.workspace(&id);
+            }
+        }
+    }
+
+    fn provider(&self, id: &str) {
+        if self.stages.contains(&StageName::Ingest) {
+            for result in ["accepted", "duplicate", "invalid", "refused"] {
+                metrics::counter!(INGEST_LEADS, "provider" => id.to_owned(), "result" => result).increment(0);
+            }
+        }
+        if self.stages.contains(&StageName::Scoring) {
+            for cents in [LEAD_COST_CENTS, LEAD_COST_RETURNED_CENTS] {
+                metrics::counter!(cents, "provider" => id.to_owned()).increment(0);
+            }
+        }
+    }
+
+    fn workspace(&self, id: &str) {
+        if self.stages.contains(&StageName::Dispatcher) {
+            for result in ["delivered", "retry", "given_up", "held"] {
+                metrics::counter!(DELIVERY_OUTCOMES, "workspace" => id.to_owned(), "result" => result).increment(0);
+            }
+        }
+        if self.stages.contains(&StageName::Scoring) {
+            for cents in [BILLED_CENTS, DELIVERED_COST_CENTS] {
+                metrics::counter!(cents, "workspace" => id.to_owned()).increment(0);
+            }
+        }
+    }
 }

@@ -1,24 +1,24 @@
-//! `leadway trace`: every record of one lead, in order, with times. Reads the data folder, also while a node runs on it.
+//! `leadway trace`: every record of one lead, in order, with times. Reads log and tables, also while nodes use them.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use anyhow::Context;
+use leadway_config::Config;
 use leadway_domain::record::Topic;
 use leadway_domain::{Addressing, LeadId, Offset, Partition, Timestamp};
 use leadway_eventlog::{Address, EventLog, ReadLimit, Record, source_of};
 use leadway_tables::schema::AppointmentEventRow;
 use leadway_tables::{Range, key};
 
-use crate::output;
+use crate::{output, storage};
 
 /// Most records that are shown of one lead.
 const MAX_RECORDS: usize = 1_000;
 
 /// Prints the lead's records.
-pub async fn run(data: &Path, addressing: Addressing, lead: LeadId) -> anyhow::Result<()> {
-    let log = leadway_eventlog::open_read_only(&data.join("log")).await?;
-    let tables = leadway_tables::open_read_only(&data.join("tables")).await?;
+pub async fn run(config: &Config, addressing: Addressing, lead: LeadId) -> anyhow::Result<()> {
+    let log = storage::log_to_read(config).await?;
+    let tables = storage::tables_to_read(config).await?;
     let (partition, offset) = addressing.address(lead).with_context(|| format!("{lead} is no lead id of this log"))?;
     let received = Address { topic: Topic::Leads, partition, offset };
     let events: Vec<AppointmentEventRow> =
@@ -31,7 +31,7 @@ pub async fn run(data: &Path, addressing: Addressing, lead: LeadId) -> anyhow::R
     for address in addresses {
         records.extend(read(&*log, address).await?);
     }
-    let first = records.first().with_context(|| format!("no lead {lead} in {}", data.display()))?.clone();
+    let first = records.first().with_context(|| format!("the log has no lead {lead}"))?.clone();
     let mut out = format!("lead {lead}: {} records\n", records.len());
     for record in &records {
         describe(&mut out, record, first.time)?;

@@ -23,7 +23,12 @@ pub trait TableRow: Sized {
 
     /// The change that removes the row with this key.
     fn delete(key: Key) -> Write {
-        Write::Delete { table: Self::table(), key }
+        Write::Delete { table: Self::table(), key, version: None }
+    }
+
+    /// The change that removes the row with this key, unless a higher version made it.
+    fn delete_version(key: Key, version: i64) -> Write {
+        Write::Delete { table: Self::table(), key, version: Some(version) }
     }
 }
 
@@ -65,7 +70,8 @@ macro_rules! key {
     ($($value:expr),* $(,)?) => { ::std::vec::Vec::<$crate::Value>::from([$($crate::Cell::to_value(&$value)),*]) };
 }
 
-/// Declares a table as a struct: key fields are plain, data fields are `Option`s that default to `None`.
+/// Declares a table as a struct: key fields are plain, data fields are `Option`s that default to `None`. An optional
+/// block `versioned` before `data` holds the columns that are versioned by the first of them.
 ///
 /// ```text
 /// table! {
@@ -73,6 +79,7 @@ macro_rules! key {
 ///     pub struct LeadRow = 3 "leads" {
 ///         partition { /// Which part. bucket: i64 }
 ///         clustering { /// Which lead. lead_id: LeadId }
+///         versioned { /// Which decision this is. decision: i64, /// What was decided. status: String }
 ///         data { /// Its phone. phone: Phone }
 ///     }
 /// }
@@ -84,6 +91,7 @@ macro_rules! table {
         pub struct $row:ident = $id:literal $name:literal {
             partition { $($(#[$pdoc:meta])* $pk:ident : $pty:ty),+ $(,)? }
             clustering { $($(#[$cdoc:meta])* $ck:ident : $cty:ty),* $(,)? }
+            $(versioned { $($(#[$vdoc:meta])* $vk:ident : $vty:ty),+ $(,)? })?
             data { $($(#[$ddoc:meta])* $dk:ident : $dty:ty),* $(,)? }
         }
     ) => {
@@ -92,6 +100,7 @@ macro_rules! table {
         pub struct $row {
             $($(#[$pdoc])* pub $pk: $pty,)+
             $($(#[$cdoc])* pub $ck: $cty,)*
+            $($($(#[$vdoc])* pub $vk: Option<$vty>,)+)?
             $($(#[$ddoc])* pub $dk: Option<$dty>,)*
         }
 
@@ -103,16 +112,18 @@ macro_rules! table {
                 columns: &[
                     $($crate::Column { name: stringify!($pk), kind: <$pty as $crate::Cell>::KIND },)+
                     $($crate::Column { name: stringify!($ck), kind: <$cty as $crate::Cell>::KIND },)*
+                    $($($crate::Column { name: stringify!($vk), kind: <$vty as $crate::Cell>::KIND },)+)?
                     $($crate::Column { name: stringify!($dk), kind: <$dty as $crate::Cell>::KIND },)*
                 ],
                 partition_key: [$(stringify!($pk)),+].len(),
                 clustering_key: { const NAMES: &[&str] = &[$(stringify!($ck)),*]; NAMES.len() },
+                versioned: { const NAMES: &[&str] = &[$($(stringify!($vk)),+)?]; NAMES.len() },
             };
 
             /// A row with this key and nothing else.
             #[allow(clippy::too_many_arguments)]
             pub fn new($($pk: $pty,)+ $($ck: $cty,)*) -> Self {
-                Self { $($pk,)+ $($ck,)* $($dk: None,)* }
+                Self { $($pk,)+ $($ck,)* $($($vk: None,)+)? $($dk: None,)* }
             }
         }
 
@@ -125,6 +136,7 @@ macro_rules! table {
                 vec![
                     $(Some($crate::Cell::to_value(&self.$pk)),)+
                     $(Some($crate::Cell::to_value(&self.$ck)),)*
+                    $($(self.$vk.as_ref().map($crate::Cell::to_value),)+)?
                     $(self.$dk.as_ref().map($crate::Cell::to_value),)*
                 ]
             }
@@ -145,6 +157,10 @@ macro_rules! table {
                         Some(Some(v)) => <$cty as $crate::Cell>::from_value(v).map_err(|e| unreadable(stringify!($ck), e))?,
                         _ => return Err(unreadable(stringify!($ck), "a key cell is missing".into())),
                     },)*
+                    $($($vk: match cells.next() {
+                        Some(Some(v)) => Some(<$vty as $crate::Cell>::from_value(v).map_err(|e| unreadable(stringify!($vk), e))?),
+                        _ => None,
+                    },)+)?
                     $($dk: match cells.next() {
                         Some(Some(v)) => Some(<$dty as $crate::Cell>::from_value(v).map_err(|e| unreadable(stringify!($dk), e))?),
                         _ => None,

@@ -4,25 +4,35 @@
 //! every provider serves it. This crate holds the contract ([`Tables`]), the declarations and the providers; callers
 //! know the trait and [`open`].
 
+mod cells;
 mod check;
+mod day;
 mod declare;
 mod embedded;
 mod error;
+mod fold;
 mod memory;
+mod reader;
+#[cfg(test)]
+mod samples;
 pub mod schema;
+mod scylla;
 mod value;
+mod version;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use leadway_domain::record::Topic;
-use leadway_domain::{Offset, Partition};
+use leadway_domain::{Clock, Offset, Partition};
 
+pub use day::Day;
 pub use declare::{Json, TableRow, get, scan};
 pub use embedded::Options as EmbeddedOptions;
 pub use error::TablesError;
 pub use memory::MemoryTables;
+pub use scylla::{Consistency as ScyllaConsistency, Options as ScyllaOptions, Secret};
 pub use value::{Cell, Column, ColumnKind, Table, Value};
 
 /// Opens the embedded tables in a folder, making them if they are not there.
@@ -52,6 +62,22 @@ pub async fn open_declared_read_only(
     embedded::open_read_only(folder, tables).await
 }
 
+/// Opens the tables on ScyllaDB, or on Apache Cassandra: makes keyspace and tables that are not there and adds columns
+/// that are missing. `seed` makes this node's batches differ from those of all others.
+pub async fn open_scylla(options: ScyllaOptions, clock: Clock, seed: u64) -> Result<Arc<dyn Tables>, TablesError> {
+    open_declared_scylla(options, schema::ALL, clock, seed).await
+}
+
+/// Opens tables of other declarations than [`schema::ALL`] on ScyllaDB.
+pub async fn open_declared_scylla(
+    options: ScyllaOptions,
+    tables: &'static [&'static Table],
+    clock: Clock,
+    seed: u64,
+) -> Result<Arc<dyn Tables>, TablesError> {
+    scylla::open(options, tables, clock, seed).await
+}
+
 /// One cell per column, in the order of declaration; `None` where nothing is stored.
 pub type Row = Vec<Option<Value>>;
 
@@ -74,6 +100,8 @@ pub enum Write {
         table: &'static Table,
         /// Its whole key.
         key: Key,
+        /// Only of a table whose data columns are all versioned, and there always: a row of a higher version stays.
+        version: Option<i64>,
     },
 }
 
@@ -84,7 +112,9 @@ pub struct Applied {
     pub topic: Topic,
     /// Of which partition.
     pub partition: Partition,
-    /// The first offset that is not applied yet.
+    /// What was not applied yet before the batch: where the tables must stand for it to be taken.
+    pub from: Offset,
+    /// The first offset that is not applied yet after it: above `from`.
     pub next: Offset,
 }
 
@@ -129,35 +159,45 @@ impl Range {
 ///
 /// What every provider keeps:
 ///
-/// - **A batch is atomic** with the positions it carries: after a crash either all of its changes and positions are
-///   there or none. It need not be durable when [`write`](Self::write) returns: the log repeats what a crash cut off,
-///   from the position that is stored.
-/// - **Each position once.** A batch whose positions are not ahead of the stored ones is refused
-///   ([`TablesError::Stale`]) and changes nothing.
+/// - **A batch is atomic** with the positions it carries, for whoever sees its positions: once [`applied`](Self::applied)
+///   tells them every read finds all of it, and after a crash it is completed or was never there. Until they are told, a
+///   read may find a part of it (in tables that many nodes write). It need not be durable when [`write`](Self::write)
+///   returns: the log repeats what a crash cut off, from the position that is stored.
+/// - **Each position once.** A batch is refused ([`TablesError::Stale`]) and changes nothing unless every stored position
+///   equals the `from` that it names. So of two writers that read the same records one is refused.
+/// - **Unknown is not nothing.** A write that failed as [`TablesError::Unavailable`] may have been applied, or be applied
+///   later. Who tries again with the same positions is then told that they are stale, and finds in `applied` where the
+///   tables stand.
 /// - **Reads see writes** that returned before them. A scan returns rows of one partition in the order of their
-///   clustering keys: integers and timestamps by value, text by bytes, UUIDs by bytes.
+///   clustering keys: numbers and moments by value, text by bytes, UUIDs of one version by bytes (UUIDs of different
+///   versions, and those of version 1, have an order of the provider's).
+/// - **Versions win, not order.** Of two upserts the one with the higher version sets the versioned columns, all of them,
+///   whichever comes first; two with one version say the same. A delete with a version removes what equal and lower
+///   versions made. That it also beats those that come later is kept where many nodes write; a provider with one writer
+///   does not remember what was removed, so a writer first looks whether a higher version was decided.
 /// - **What does not fit is refused** before anything is touched ([`TablesError::Mismatch`]): a row has a cell per column,
-///   each of its column's kind; key cells are never null; a key takes at most 511 bytes; a scan names the whole
-///   partition key.
+///   each of its column's kind; key cells are never null; a key takes at most 511 bytes; a text that is a whole partition
+///   key is not empty; a scan names the whole partition key; positions go forward and come once.
 #[async_trait]
 pub trait Tables: Send + Sync + 'static {
     /// The row with this whole key.
     async fn get(&self, table: &'static Table, key: &[Value]) -> Result<Option<Row>, TablesError>;
+
+    /// The rows with these whole keys, in the order of the keys. For who needs many: where a read is a request to another
+    /// machine, many are under way at once.
+    async fn get_all(&self, keys: Vec<(&'static Table, Key)>) -> Result<Vec<Option<Row>>, TablesError> {
+        let mut rows = Vec::with_capacity(keys.len());
+        for (table, key) in keys {
+            rows.push(self.get(table, &key).await?);
+        }
+        Ok(rows)
+    }
 
     /// Rows of one partition.
     async fn scan(&self, table: &'static Table, partition: &[Value], range: Range) -> Result<Vec<Row>, TablesError>;
 
     /// Applies the changes in order, and the positions, as one.
     async fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError>;
-
-    /// Sets the row if what stands there equals `expected`; tells whether it did. Not for a lead's path: on ScyllaDB
-    /// this is a lightweight transaction.
-    async fn compare_and_set(
-        &self,
-        table: &'static Table,
-        expected: Option<Row>,
-        row: Row,
-    ) -> Result<bool, TablesError>;
 
     /// How far this partition has been applied.
     async fn applied(&self, topic: Topic, partition: Partition) -> Result<Offset, TablesError>;

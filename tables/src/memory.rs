@@ -10,6 +10,9 @@ use leadway_domain::{Offset, Partition};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::check::check_positions;
+use crate::fold::{Change, fold};
+use crate::version::{merge, removes};
 use crate::{Applied, Key, Range, Row, Table, Tables, TablesError, Value, Write};
 
 /// Tables in memory; clones are the same tables.
@@ -56,33 +59,36 @@ impl State {
         &mut self.rows.entry(table.id).or_insert_with(|| (table, BTreeMap::new())).1
     }
 
-    /// The positions after a batch that carries these, or the first one that is not ahead.
-    fn advanced(&self, positions: &[Applied]) -> Result<HashMap<(Topic, Partition), Offset>, TablesError> {
-        let mut advanced = HashMap::new();
-        for p in positions {
-            let at = (p.topic, p.partition);
-            let stored = advanced.get(&at).or_else(|| self.applied.get(&at)).copied().unwrap_or_default();
-            if p.next <= stored {
-                return Err(TablesError::Stale(format!("{p:?} is not ahead of {stored:?}")));
+    /// Refuses a batch that begins elsewhere than where the tables stand.
+    fn check_stand(&self, positions: &[Applied]) -> Result<(), TablesError> {
+        for position in positions {
+            let stored = self.applied.get(&(position.topic, position.partition)).copied().unwrap_or_default();
+            if position.from != stored {
+                return Err(TablesError::stale(position, stored));
             }
-            advanced.insert(at, p.next);
         }
-        Ok(advanced)
+        Ok(())
     }
 
-    fn apply(&mut self, write: Write) {
-        match write {
-            Write::Upsert { table, row } => {
-                let key: Key = row.iter().take(table.key_columns()).flatten().cloned().collect();
-                let stored = self.table_mut(table).entry(key).or_insert_with(|| vec![None; row.len()]);
-                for (old, new) in stored.iter_mut().zip(row) {
-                    if new.is_some() {
-                        *old = new;
-                    }
-                }
+    fn apply(&mut self, table: &'static Table, key: Key, change: Change) {
+        let rows = self.table_mut(table);
+        let key_cells = || key.iter().cloned().map(Some);
+        let data = |row: &Row| row.get(table.key_columns()..).unwrap_or_default().to_vec();
+        match change {
+            Change::Merge(newer) => {
+                let mut cells = rows.get(&key).map_or_else(|| vec![None; newer.len()], data);
+                merge(table, &mut cells, newer);
+                let row = key_cells().chain(cells).collect();
+                rows.insert(key, row);
             }
-            Write::Delete { table, key } => {
-                self.table_mut(table).remove(&key);
+            Change::Replace(cells) => {
+                let row = key_cells().chain(cells).collect();
+                rows.insert(key, row);
+            }
+            Change::Delete(version) => {
+                if rows.get(&key).is_some_and(|row| removes(table, version, &data(row))) {
+                    rows.remove(&key);
+                }
             }
         }
     }
@@ -119,34 +125,20 @@ impl Tables for MemoryTables {
 
     async fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
         writes.iter().try_for_each(Write::check)?;
+        check_positions(positions)?;
         if self.0.failing.lock().as_mut().is_some_and(|f| f()) {
             return Err(TablesError::Unavailable("the test refused it".into()));
         }
         {
             let mut state = self.0.state.lock();
-            let advanced = state.advanced(positions)?;
-            writes.into_iter().for_each(|w| state.apply(w));
-            state.applied.extend(advanced);
+            state.check_stand(positions)?;
+            for ((_, key), (table, change)) in fold(writes, |table, key| (table.id, key)) {
+                state.apply(table, key, change);
+            }
+            state.applied.extend(positions.iter().map(|p| ((p.topic, p.partition), p.next)));
         }
         self.0.tick.send_modify(|t| *t += 1);
         Ok(())
-    }
-
-    async fn compare_and_set(
-        &self,
-        table: &'static Table,
-        expected: Option<Row>,
-        row: Row,
-    ) -> Result<bool, TablesError> {
-        table.check_row(&row)?;
-        let mut state = self.0.state.lock();
-        let key: Key = row.iter().take(table.key_columns()).flatten().cloned().collect();
-        let rows = state.table_mut(table);
-        if rows.get(&key) != expected.as_ref() {
-            return Ok(false);
-        }
-        rows.insert(key, row);
-        Ok(true)
     }
 
     async fn applied(&self, topic: Topic, partition: Partition) -> Result<Offset, TablesError> {

@@ -13,11 +13,15 @@ use uuid::Uuid;
 pub enum ColumnKind {
     /// UTF-8 text; in CQL `text`.
     Text,
-    /// A 64-bit integer; in CQL `bigint`. Money is a number of cents.
+    /// A 64-bit integer; in CQL `bigint`.
     Int,
+    /// An amount with two decimals; in CQL `decimal`.
+    Money,
     /// In CQL `boolean`.
     Bool,
-    /// Microseconds since 1970; in CQL `bigint`.
+    /// A UTC day; in CQL `date`.
+    Date,
+    /// A moment to the millisecond; in CQL `timestamp`. What is finer is cut off.
     Timestamp,
     /// In CQL `uuid`.
     Uuid,
@@ -30,9 +34,13 @@ pub enum Value {
     Text(String),
     /// A 64-bit integer.
     Int(i64),
+    /// An amount in cents.
+    Money(i64),
     /// True or false.
     Bool(bool),
-    /// Microseconds since 1970.
+    /// Days since 1970-01-01.
+    Date(i32),
+    /// Milliseconds since 1970.
     Timestamp(i64),
     /// A UUID.
     Uuid(Uuid),
@@ -44,6 +52,8 @@ impl Value {
         match self {
             Self::Text(_) => ColumnKind::Text,
             Self::Int(_) => ColumnKind::Int,
+            Self::Money(_) => ColumnKind::Money,
+            Self::Date(_) => ColumnKind::Date,
             Self::Bool(_) => ColumnKind::Bool,
             Self::Timestamp(_) => ColumnKind::Timestamp,
             Self::Uuid(_) => ColumnKind::Uuid,
@@ -74,6 +84,8 @@ pub struct Table {
     pub partition_key: usize,
     /// How many columns after those make the clustering key.
     pub clustering_key: usize,
+    /// How many columns after those are versioned: by the first of them, an integer from 1. 0 when none are.
+    pub versioned: usize,
 }
 
 impl Table {
@@ -85,6 +97,11 @@ impl Table {
     /// The columns after those of the key.
     pub fn data_columns(&self) -> &'static [Column] {
         self.columns.get(self.key_columns()..).unwrap_or_default()
+    }
+
+    /// The columns that are versioned.
+    pub fn versioned_columns(&self) -> &'static [Column] {
+        self.data_columns().get(..self.versioned).unwrap_or_default()
     }
 }
 
@@ -164,13 +181,27 @@ impl Cell for bool {
 
 impl Cell for Timestamp {
     const KIND: ColumnKind = ColumnKind::Timestamp;
+    /// Cut to the millisecond, towards the past.
     fn to_value(&self) -> Value {
-        Value::Timestamp(self.as_microsecond())
+        Value::Timestamp(self.as_microsecond().div_euclid(1_000))
     }
     fn from_value(value: &Value) -> Result<Self, String> {
         match value {
-            Value::Timestamp(micros) => Timestamp::from_microsecond(*micros).map_err(|e| e.to_string()),
+            Value::Timestamp(millis) => Timestamp::from_millisecond(*millis).map_err(|e| e.to_string()),
             other => mismatch("a timestamp", other),
+        }
+    }
+}
+
+impl Cell for Money {
+    const KIND: ColumnKind = ColumnKind::Money;
+    fn to_value(&self) -> Value {
+        Value::Money(self.cents())
+    }
+    fn from_value(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::Money(cents) => Ok(Self::from_cents(*cents)),
+            other => mismatch("an amount", other),
         }
     }
 }
@@ -208,7 +239,6 @@ macro_rules! cell_by {
 cell_by!(LeadId, i64, |id| id.0 as i64, |n| u64::try_from(n).map(LeadId).map_err(|e| e.to_string()));
 cell_by!(Offset, i64, |o| o.0 as i64, |n| u64::try_from(n).map(Offset).map_err(|e| e.to_string()));
 cell_by!(Partition, i64, |p| i64::from(p.0), |n| u32::try_from(n).map(Partition).map_err(|e| e.to_string()));
-cell_by!(Money, i64, |m| m.cents(), |n| Ok(Money::from_cents(n)));
 cell_by!(ContactId, Uuid, |id| id.0, |u| Ok(ContactId(u)));
 cell_by!(RuleId, Uuid, |id| id.0, |u| Ok(RuleId(u)));
 cell_by!(ProviderId, String, |id| id.to_string(), |s| ProviderId::new(&s).map_err(|e| e.to_string()));
@@ -216,3 +246,17 @@ cell_by!(WorkspaceId, String, |id| id.to_string(), |s| WorkspaceId::new(&s).map_
 cell_by!(Phone, String, |p| p.e164(), |s| Phone::parse(&s).map_err(|e| e.to_string()));
 cell_by!(Zip, String, |z| z.to_string(), |s| Zip::parse(&s).map_err(|e| e.to_string()));
 cell_by!(Cow<'static, str>, String, |s| s.to_string(), |s| Ok(Cow::Owned(s)));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_cut_to_the_millisecond_towards_the_past() {
+        let kept = |micros| {
+            let cell = Timestamp::from_microsecond(micros).unwrap().to_value();
+            Timestamp::from_value(&cell).unwrap().as_microsecond()
+        };
+        assert_eq!([0, 999, 1_000, 1_999, -1, -1_000, -1_001].map(kept), [0, 0, 1_000, 1_000, -1_000, -1_000, -2_000]);
+    }
+}

@@ -5,6 +5,7 @@
 
 mod contract {
     pub(crate) mod cases;
+    pub(crate) mod cassandra;
     pub(crate) mod declarations;
     mod embedded;
     mod equal;
@@ -40,6 +41,11 @@ macro_rules! contract {
                 super::contract::cases::$case(&*super::embedded(&folder).await).await;
             })*
         }
+        mod cassandra_keeps {
+            $(#[tokio::test] async fn $case() {
+                super::contract::cases::$case(&*super::contract::cassandra::tables().await).await;
+            })*
+        }
     };
 }
 
@@ -48,6 +54,7 @@ contract! {
     a_row_of_nothing_but_its_key_is_a_row,
     a_delete_removes_one_row_and_may_find_none,
     changes_of_one_batch_are_applied_in_order,
+    many_rows_are_read_in_the_order_of_their_keys,
     integers_scan_by_value,
     timestamps_scan_by_value,
     texts_scan_by_bytes,
@@ -62,12 +69,15 @@ contract! {
     a_batch_that_was_applied_is_refused_and_changes_nothing,
     one_stale_position_refuses_the_whole_batch,
     a_waiter_wakes_when_its_position_is_applied,
-    compare_and_set_sets_only_what_was_expected,
-    compare_and_set_replaces_the_whole_row,
     what_does_not_fit_is_refused_before_anything_is_touched,
     a_key_may_be_as_long_as_the_store_takes_and_no_longer,
     clear_removes_rows_and_positions,
     a_dump_has_every_row_by_table_and_key,
     a_large_cell_is_kept,
-    writers_side_by_side_lose_nothing,
+    of_writers_that_race_one_applies_each_position,
+    of_two_versions_the_higher_stays_whichever_comes_first,
+    a_delete_removes_the_versions_up_to_its_own,
+    versions_that_do_not_fit_are_refused,
+    positions_that_make_no_sense_are_refused,
+    every_kind_of_cell_comes_back_as_it_was,
 }

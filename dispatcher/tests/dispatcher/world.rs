@@ -284,8 +284,9 @@ pub(crate) async fn score(log: MemoryLog, tables: MemoryTables) {
                     writes.push(row.upsert());
                 }
             }
-            position.next = last.next();
-            let applied = Applied { topic: Topic::Deliveries, partition: position.partition, next: position.next };
+            let (partition, from, next) = (position.partition, position.next, last.next());
+            let applied = Applied { topic: Topic::Deliveries, partition, from, next };
+            position.next = next;
             tables.write(writes, &[applied]).await.unwrap();
         }
     }

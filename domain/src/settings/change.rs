@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Account, Product, Provider, Rule, Settings, Workspace, fold_name};
-use crate::id::{ProviderId, RuleId};
+use crate::id::{Offset, ProviderId, RuleId};
 
 /// Anything that can be set.
 #[allow(clippy::large_enum_variant)] // see Change
@@ -105,13 +105,28 @@ pub struct SettingsChange {
     pub before: Vec<Option<Entity>>,
     /// The change.
     pub change: Change,
+    /// The offset that this record must get to count: the end of the topic when the change was decided. Where another
+    /// node's change came first it gets a later one, and everybody passes over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_offset: Option<Offset>,
 }
 
 impl SettingsChange {
     /// The record of `change` made by `actor` to `settings`.
     pub fn new(settings: &Settings, actor: &str, at: Timestamp, change: Change) -> Self {
         let before = change.singles().into_iter().map(|c| c.before(settings)).collect();
-        Self { v: 1, actor: actor.to_owned(), at, before, change }
+        Self { v: 1, actor: actor.to_owned(), at, before, change, at_offset: None }
+    }
+
+    /// Counts only as the record at `offset`, so that it is never decided against other settings than it changes.
+    pub fn only_at(mut self, offset: Offset) -> Self {
+        self.at_offset = Some(offset);
+        self
+    }
+
+    /// Whether it counts as the record at `offset`.
+    pub fn counts_at(&self, offset: Offset) -> bool {
+        self.at_offset.is_none_or(|only| only == offset)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Entries: what a frame's body consists of. Records, a stage's progress, and at the start of a segment what was before.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -118,12 +119,12 @@ pub(crate) fn put_record(frame: &mut Vec<u8>, record: &NewRecord, address: Addre
 
 /// Reads a record from the bytes that [`Entry::Record`] or [`put_record`] named. `kind` spares making a string of it
 /// when it is known. The record's data is a slice of `raw`.
-pub(crate) fn read_record(raw: &Bytes, kind: Option<&'static str>) -> Result<Record, Malformed> {
+pub(crate) fn read_record(raw: &Bytes, kind: Option<Cow<'static, str>>) -> Result<Record, Malformed> {
     let mut fields = Fields(raw);
     record(&mut fields, raw, kind).ok_or(Malformed("it holds a record of unknown form"))
 }
 
-fn record(fields: &mut Fields<'_>, raw: &Bytes, known_kind: Option<&'static str>) -> Option<Record> {
+fn record(fields: &mut Fields<'_>, raw: &Bytes, known_kind: Option<Cow<'static, str>>) -> Option<Record> {
     let Position { topic, partition, next } = position(fields)?;
     let id = Uuid::from_bytes(fields.array()?);
     let time = Timestamp::new(fields.array().map(i64::from_le_bytes)?, fields.array().map(i32::from_le_bytes)?).ok()?;
@@ -133,7 +134,7 @@ fn record(fields: &mut Fields<'_>, raw: &Bytes, known_kind: Option<&'static str>
     Some(Record {
         address: Address { topic, partition, offset: next },
         key: key.to_owned(),
-        kind: known_kind.map_or_else(|| kind.to_owned().into(), Into::into),
+        kind: known_kind.unwrap_or_else(|| kind.to_owned().into()),
         id,
         time,
         data: raw.slice(raw.len() - fields.0.len()..),
@@ -182,7 +183,7 @@ mod tests {
                 topic: Topic::Deliveries,
                 partition: None,
                 key: key.clone(),
-                kind: "delivery.retry",
+                kind: "delivery.retry".into(),
                 id: Uuid::from_u128(id),
                 time: Timestamp::new(second.abs(), nanos).unwrap(),
                 data: data.clone().into(),

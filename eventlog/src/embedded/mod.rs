@@ -240,7 +240,7 @@ impl EventLog for Journal {
         match plan {
             Plan::Nothing => Ok(Vec::new()),
             Plan::Tail(records) => {
-                let read = records.iter().map(|r| read_record(&r.raw, Some(r.kind)));
+                let read = records.iter().map(|r| read_record(&r.raw, Some(r.kind.clone())));
                 // They were encoded by this process: an error here is a defect, not damage.
                 read.collect::<Result<_, _>>().map_err(|e| LogError::Unusable(format!("a record in memory: {}", e.0)))
             }
@@ -249,7 +249,11 @@ impl EventLog for Journal {
     }
 
     async fn end(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {
-        Ok(self.lanes.of(topic, partition).map_or(Offset(0), |lane| self.shared.view.read().end(lane)))
+        Ok(self.seen(topic, partition))
+    }
+
+    fn seen(&self, topic: Topic, partition: Partition) -> Offset {
+        self.lanes.of(topic, partition).map_or(Offset(0), |lane| self.shared.view.read().end(lane))
     }
 
     async fn wait(&self, positions: &[Position]) -> Result<(), LogError> {
@@ -296,6 +300,10 @@ struct JournalStage {
 impl Stage for JournalStage {
     async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError> {
         self.rounds.next(&self.journal, limit).await
+    }
+
+    fn lag(&self) -> u64 {
+        self.rounds.lag(&self.journal)
     }
 
     async fn commit(&mut self, outputs: Vec<NewRecord>, progress: &[Position]) -> Result<Vec<Address>, LogError> {

@@ -29,7 +29,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             folder: PathBuf::new(),
-            partitions: 1,
+            partitions: 12,
             segment_bytes: 64 << 20,
             tail_bytes: 32 << 20,
             max_batch_bytes: 16 << 20,

@@ -1,6 +1,7 @@
 //! What readers see: each partition's end, its newest records in memory, and where in the files the others stand.
 //! Only what is durable gets in here.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub(crate) struct SegmentInfo {
 #[derive(Clone, Debug)]
 pub(crate) struct TailRecord {
     pub(crate) raw: Bytes,
-    pub(crate) kind: &'static str,
+    pub(crate) kind: Cow<'static, str>,
 }
 
 /// A durable frame that readers are to see.
@@ -208,7 +209,7 @@ mod tests {
     }
 
     fn commit(view: &mut View, position: u64, lanes: &[usize]) {
-        let record = TailRecord { raw: Bytes::from_static(b"0123456789"), kind: "k" };
+        let record = TailRecord { raw: Bytes::from_static(b"0123456789"), kind: "k".into() };
         let records = lanes.iter().map(|&l| (l, record.clone())).collect();
         view.commit(Committed { position, length: 100, records });
     }

@@ -1,6 +1,7 @@
 //! The writer: a thread that takes everything waiting, makes one frame of it, writes and syncs it once, lets readers
 //! see it and answers.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ struct Draft {
 struct DraftRecord {
     lane: usize,
     address: Address,
-    kind: &'static str,
+    kind: Cow<'static, str>,
     raw: Range<usize>,
 }
 
@@ -172,7 +173,7 @@ impl Writer {
             let offset = self.state.end(lane);
             let address = Address { topic: record.topic, partition, offset: Offset(offset) };
             let raw = put_record(&mut draft.frame, record, address);
-            draft.records.push(DraftRecord { lane, address, kind: record.kind, raw });
+            draft.records.push(DraftRecord { lane, address, kind: record.kind.clone(), raw });
             self.state.set_end(lane, offset + 1);
             addresses.push(address);
         }

@@ -3,6 +3,7 @@
 // The leave that clippy.toml gives to tests does not reach functions that are no tests themselves.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod kafka;
 mod provider;
 
 use std::collections::HashSet;
@@ -17,14 +18,18 @@ use provider::{PARTITIONS, Provider};
 use uuid::Uuid;
 
 macro_rules! contract {
-    ([$($provider:ident),*], $tests:tt) => { $(contract!(@ $provider, $tests);)* };
+    ($group:ident, [$($provider:ident),*], $tests:tt) => {
+        mod $group {
+            $(contract!(@ $provider, $tests);)*
+        }
+    };
     (@ $provider:ident, [$($test:ident),* $(,)?]) => {
         mod $provider {
             $(
                 #[tokio::test]
                 async fn $test() {
-                    let test = super::$test(super::Provider::$provider());
-                    tokio::time::timeout(super::LONG, test).await.unwrap();
+                    let test = super::super::$test(super::super::Provider::$provider());
+                    tokio::time::timeout(super::super::LONG, test).await.unwrap();
                 }
             )*
         }
@@ -35,7 +40,8 @@ macro_rules! contract {
 const LONG: Duration = Duration::from_secs(60);
 
 contract!(
-    [memory, embedded, embedded_on_files],
+    everywhere,
+    [memory, embedded, embedded_on_files, kafka],
     [
         what_was_answered_is_there_after_reopening,
         a_record_reads_back_as_it_was_appended,
@@ -55,13 +61,20 @@ contract!(
         outputs_and_progress_land_together,
         a_refused_commit_leaves_nothing,
         what_was_not_committed_is_delivered_again,
-        who_was_taken_over_is_fenced_off,
-        a_commit_under_way_when_a_stage_is_taken_over_counts_or_is_refused,
+        what_was_not_given_yet_is_the_lag,
         progress_never_moves_back,
         tracked_topics_keep_their_progress,
         stages_do_not_know_of_each_other,
         dropping_next_loses_nothing,
+        everything_is_the_share_of_a_lone_member,
     ]
+);
+
+// Where the log belongs to one process, who joins a stage later takes all of it over. On Kafka both share it: `kafka`.
+contract!(
+    in_one_process,
+    [memory, embedded, embedded_on_files],
+    [who_was_taken_over_is_fenced_off, a_commit_under_way_when_a_stage_is_taken_over_counts_or_is_refused]
 );
 
 fn record(topic: Topic, key: &str, data: impl Into<String>) -> NewRecord {
@@ -69,7 +82,7 @@ fn record(topic: Topic, key: &str, data: impl Into<String>) -> NewRecord {
         topic,
         partition: None,
         key: key.into(),
-        kind: "test.kind",
+        kind: "test.kind".into(),
         id: Uuid::from_u128(7),
         time: Timestamp::from_microsecond(1_700_000_000_123_456).unwrap(),
         data: data.into().into(),
@@ -129,6 +142,15 @@ async fn records(stage: &mut dyn Stage) -> Vec<Record> {
     }
 }
 
+/// So many records of the stage, and no others.
+async fn gathered(stage: &mut dyn Stage, count: usize) -> Vec<Record> {
+    let mut found = Vec::new();
+    while found.len() < count {
+        found.extend(records(stage).await);
+    }
+    found
+}
+
 async fn what_was_answered_is_there_after_reopening(provider: Provider) {
     let mut expected = Vec::new();
     for round in 0..4 {
@@ -145,12 +167,12 @@ async fn what_was_answered_is_there_after_reopening(provider: Provider) {
 }
 
 async fn a_record_reads_back_as_it_was_appended(provider: Provider) {
-    let new = NewRecord { kind: "lead.received", ..record(Topic::Leads, "kéy ☀", "{\"a\":1}") };
+    let new = NewRecord { kind: "lead.received".into(), ..record(Topic::Leads, "kéy ☀", "{\"a\":1}") };
     let address = provider.open().await.append(vec![new.clone()]).await.unwrap()[0];
     let log = provider.open().await;
     let read = log.read(address.topic, address.partition, address.offset, ReadLimit::default()).await.unwrap();
     let read = &read[0];
-    assert_eq!((read.address, &read.key, &*read.kind), (address, &new.key, new.kind));
+    assert_eq!((read.address, &read.key, &*read.kind), (address, &new.key, &*new.kind));
     assert_eq!((read.id, read.time, &read.data), (new.id, new.time, &new.data));
 }
 
@@ -342,6 +364,7 @@ async fn outputs_and_progress_land_together(provider: Provider) {
         let log = provider.open().await;
         log.append(vec![lead(0, "a"), lead(0, "b")]).await.unwrap();
         let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
+        assigned(&mut *stage).await;
         let outputs = vec![record(Topic::Appointments, "w", "of a"), record(Topic::Appointments, "w", "of b")];
         let home = log.partition_of(Topic::Appointments, "w");
         let addresses = stage.commit(outputs, &[at(Topic::Leads, 0, 2)]).await.unwrap();
@@ -358,8 +381,10 @@ async fn a_refused_commit_leaves_nothing(provider: Provider) {
     let log = provider.open().await;
     let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
     let outputs = vec![record(Topic::Settings, "", "a"), lead(PARTITIONS, "no such partition")];
+    assigned(&mut *stage).await;
     stage.commit(outputs, &[at(Topic::Leads, 0, 5)]).await.unwrap_err();
     nothing_landed(&*log).await;
+    drop(stage);
     assert_eq!(progress(&*log, "router", &[]).await[0], at(Topic::Leads, 0, 0));
 }
 
@@ -369,13 +394,13 @@ async fn what_was_not_committed_is_delivered_again(provider: Provider) {
         log.append(vec![lead(0, "a"), lead(0, "b"), lead(0, "c")]).await.unwrap();
         let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
         assigned(&mut *stage).await;
-        assert_eq!(data(&records(&mut *stage).await), ["a", "b", "c"]);
+        assert_eq!(data(&gathered(&mut *stage, 3).await), ["a", "b", "c"]);
         stage.commit(Vec::new(), &[at(Topic::Leads, 0, 1)]).await.unwrap();
     }
     let log = provider.open().await;
     let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
     assert_eq!(assigned(&mut *stage).await[0], at(Topic::Leads, 0, 1));
-    assert_eq!(data(&records(&mut *stage).await), ["b", "c"]);
+    assert_eq!(data(&gathered(&mut *stage, 2).await), ["b", "c"]);
 }
 
 async fn who_was_taken_over_is_fenced_off(provider: Provider) {
@@ -422,9 +447,11 @@ async fn progress_never_moves_back(provider: Provider) {
     {
         let log = provider.open().await;
         let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
+        assigned(&mut *stage).await;
         stage.commit(Vec::new(), &[at(Topic::Leads, 0, 7)]).await.unwrap();
         // The commit itself counts all the same.
         stage.commit(vec![record(Topic::Settings, "", "output")], &[at(Topic::Leads, 0, 3)]).await.unwrap();
+        drop(stage);
         assert_eq!(progress(&*log, "router", &[]).await[0], at(Topic::Leads, 0, 7));
     }
     let log = provider.open().await;
@@ -453,6 +480,7 @@ async fn stages_do_not_know_of_each_other(provider: Provider) {
     log.append(vec![lead(0, "a")]).await.unwrap();
     let mut router = log.stage("router", Topic::Leads, &[]).await.unwrap();
     let mut scoring = log.stage("scoring", Topic::Leads, &[]).await.unwrap();
+    assigned(&mut *router).await;
     router.commit(Vec::new(), &[at(Topic::Leads, 0, 1)]).await.unwrap();
     assert_eq!(assigned(&mut *scoring).await[0], at(Topic::Leads, 0, 0));
     assert_eq!(data(&records(&mut *scoring).await), ["a"]);
@@ -479,4 +507,32 @@ async fn dropping_next_loses_nothing(provider: Provider) {
     assert!(stage.next(ReadLimit::default()).now_or_never().is_none());
     found.sort_by_key(|n| n.parse::<u32>().unwrap());
     assert_eq!(found, (0..60).map(|n| format!("{n}")).collect::<Vec<_>>());
+}
+
+async fn what_was_not_given_yet_is_the_lag(provider: Provider) {
+    let log = provider.open().await;
+    log.append((0..4).map(|n| lead(n % 2, "a")).collect()).await.unwrap();
+    let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
+    assigned(&mut *stage).await;
+    let lag = async |stage: &mut Box<dyn Stage>, lag| {
+        while stage.lag() != lag {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    lag(&mut stage, 4).await;
+    gathered(&mut *stage, 4).await;
+    log.append(vec![lead(1, "one more")]).await.unwrap();
+    lag(&mut stage, 1).await;
+    gathered(&mut *stage, 1).await;
+    stage.commit(Vec::new(), &[at(Topic::Leads, 0, 2), at(Topic::Leads, 1, 3)]).await.unwrap();
+    lag(&mut stage, 0).await;
+}
+
+async fn everything_is_the_share_of_a_lone_member(provider: Provider) {
+    let log = provider.open().await;
+    let mut membership = log.membership("scoring", Topic::Leads).await.unwrap();
+    let mut share = membership.changed().await.unwrap();
+    share.sort_unstable();
+    assert_eq!(share, (0..PARTITIONS).map(Partition).collect::<Vec<_>>());
+    assert!(membership.changed().now_or_never().is_none(), "it stays so");
 }

@@ -70,6 +70,10 @@ impl EventLog for GatedLog {
         self.memory.end(topic, partition).await
     }
 
+    fn seen(&self, topic: Topic, partition: Partition) -> Offset {
+        self.memory.seen(topic, partition)
+    }
+
     async fn wait(&self, positions: &[Position]) -> Result<(), LogError> {
         self.memory.wait(positions).await
     }

@@ -119,6 +119,7 @@ async fn with_unrouted(world: &World, offsets: std::ops::Range<u64>) {
         let id = world.lead_id(0, offset);
         rows.extend(world.lead(id, at("2024-01-15T10:00:00Z")).1);
         let mut row = UnroutedRow::new(unrouted_shard(id), id);
+        row.decision = Some(1);
         row.service_type = Some(if offset % 2 == 1 { "HVAC" } else { "Solar" }.into());
         row.customer_zip = Some("90210".parse_zip());
         rows.push(row.upsert());

@@ -196,7 +196,7 @@ async fn a_lead_accepted_a_moment_ago_is_waited_for() {
     tokio::spawn(async move {
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         let topic = leadway_domain::record::Topic::Leads;
-        let applied = [Applied { topic, partition: Partition(1), next: Offset(1) }];
+        let applied = [Applied { topic, partition: Partition(1), from: Offset(0), next: Offset(1) }];
         tables.write(rows, &applied).await.unwrap();
     });
     world.get(&format!("/api/leads/{id}")).await.expect(200);
@@ -256,6 +256,7 @@ async fn pages_of_unrouted_leads_hold_each_one_once() {
         // Uneven: a page sees further down where there are fewer.
         let id = world.lead_id(u32::from(offset % 10 == 0), offset);
         let mut row = UnroutedRow::new((id.0 % UNROUTED_SHARDS) as i64, id);
+        row.decision = Some(1);
         row.service_type = Some(if offset % 4 == 0 { "HVAC" } else { "Solar" }.into());
         row.customer_zip = Some("90210".parse_zip());
         rows.push(row.upsert());
@@ -278,7 +279,7 @@ async fn events_come_in_order_and_page_by_page() {
     let now = at("2024-01-15T10:30:00Z");
     world.write(world.lead(id, now).1).await;
     for (n, topic) in ["leads", "appointments", "deliveries", "deliveries"].into_iter().enumerate() {
-        let mut row = AppointmentEventRow::new(id, now, topic.into(), Partition(0), Offset(n as u64));
+        let mut row = AppointmentEventRow::new(id, now, 0, topic.into(), Partition(0), Offset(n as u64));
         row.event_type = Some(format!("{topic}.{n}"));
         row.event_data = Some(Json(json!({"n": n})));
         world.write(vec![row.upsert()]).await;

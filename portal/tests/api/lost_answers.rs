@@ -39,15 +39,6 @@ impl Tables for BrokenTables {
         self.tables.write(writes, positions).await
     }
 
-    async fn compare_and_set(
-        &self,
-        table: &'static Table,
-        expected: Option<Row>,
-        row: Row,
-    ) -> Result<bool, TablesError> {
-        self.tables.compare_and_set(table, expected, row).await
-    }
-
     async fn applied(&self, topic: Topic, partition: Partition) -> Result<Offset, TablesError> {
         self.tables.applied(topic, partition).await
     }
@@ -94,6 +85,10 @@ impl EventLog for UnreadableSettings {
 
     async fn end(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {
         self.0.end(topic, partition).await
+    }
+
+    fn seen(&self, topic: Topic, partition: Partition) -> Offset {
+        self.0.seen(topic, partition)
     }
 
     async fn wait(&self, positions: &[Position]) -> Result<(), LogError> {

@@ -114,7 +114,7 @@ async fn reconciliation_waits_for_the_tables_instead_of_reporting_lag() {
         topic: Topic::Deliveries,
         partition: Some(Partition(2)),
         key: String::new(),
-        kind: "delivery.delivered",
+        kind: "delivery.delivered".into(),
         id: uuid::Uuid::nil(),
         time: at(DAY),
         data: "{}".into(),
@@ -125,7 +125,7 @@ async fn reconciliation_waits_for_the_tables_instead_of_reporting_lag() {
     let tables = world.tables.clone();
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let applied = [Applied { topic: Topic::Deliveries, partition: Partition(2), next: Offset(1) }];
+        let applied = [Applied { topic: Topic::Deliveries, partition: Partition(2), from: Offset(0), next: Offset(1) }];
         tables.write(Vec::new(), &applied).await.unwrap();
     });
     world.get("/api/billing/reconciliation").await.expect(200);

@@ -10,7 +10,7 @@ use leadway_domain::{Offset, Partition, ProviderId, WorkspaceId};
 use leadway_eventlog::{EventLog, Fault, MemoryLog, NewRecord, ReadLimit};
 use leadway_portal::Options;
 use leadway_tables::schema::{AppointmentByWorkspaceRow, DailyRow, OpenDeliveryRow, day};
-use leadway_tables::{Applied, TableRow, Tables, Write, key};
+use leadway_tables::{Applied, Day, TableRow, Tables, Write, key};
 use serde_json::{Value, json};
 
 use crate::world::{SlowLog, World, at, provider, rule, workspace};
@@ -218,7 +218,7 @@ async fn a_workspace_is_deleted_only_when_the_tables_show_every_decision() {
         topic: Topic::Appointments,
         partition: Some(Partition(1)),
         key: String::new(),
-        kind: "appointment.routed",
+        kind: "appointment.routed".into(),
         id: uuid::Uuid::nil(),
         time: world.clock.now(),
         data: "{}".into(),
@@ -227,7 +227,7 @@ async fn a_workspace_is_deleted_only_when_the_tables_show_every_decision() {
     let path = "/api/workspaces/solar_west_coast";
     world.call("DELETE", path, None).await.expect(503);
     world.get(path).await.expect(200);
-    let applied = [Applied { topic: Topic::Appointments, partition: Partition(1), next: Offset(1) }];
+    let applied = [Applied { topic: Topic::Appointments, partition: Partition(1), from: Offset(0), next: Offset(1) }];
     world.tables.write(routed_at(&world, 0, "2024-01-15T10:30:00Z", None), &applied).await.unwrap();
     world.call("DELETE", path, None).await.expect(409);
 }
@@ -254,7 +254,7 @@ async fn the_longest_names_fit_into_the_keys_of_the_tables() {
     let (provider, workspace) = (ProviderId::new(&id).unwrap(), "w".repeat(64));
     let topics = Topic::ALL.map(|topic| topic.name());
     let topic = topics.iter().max_by_key(|name| name.len()).unwrap();
-    let row = DailyRow::new(i64::MAX, provider, workspace, product, (*topic).into(), Partition(u32::MAX));
+    let row = DailyRow::new(Day::from_number(i32::MAX), provider, workspace, product, (*topic).into(), Partition(u32::MAX));
     world.write(vec![row.upsert()]).await;
 }
 
@@ -363,4 +363,20 @@ async fn changes_made_at_once_are_each_checked_against_the_others() {
     let mut statuses = [replies.0.status, replies.1.status, replies.2.status, replies.3.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 409, 409, 409]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_changes_made_by_two_portals_at_once_one_counts_and_the_other_is_to_try_again() {
+    let log = MemoryLog::new(1);
+    let world = || async { World::over(log.clone(), Arc::new(SlowLog(log.clone())), Options::default()).await };
+    let (one, other) = (world().await, world().await);
+    let changed = |name: &str| json!({ "id": "a", "name": name, "cost_per_lead": 75 });
+    let replies = tokio::join!(one.post("/api/providers", changed("x")), other.post("/api/providers", changed("y")));
+    let (first, second) = if replies.0.status == 201 { replies } else { (replies.1, replies.0) };
+    assert_eq!((first.status, second.status), (201, 503), "{} {}", first.text, second.text);
+    assert_eq!(second.headers["retry-after"], "1");
+    for world in [&one, &other] {
+        let provider = world.get("/api/providers/a").await.expect(200);
+        assert_eq!(provider.json()["name"], first.json()["name"], "both nodes pass over the second change");
+    }
 }

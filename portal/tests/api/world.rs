@@ -16,7 +16,7 @@ use leadway_domain::{
 use leadway_eventlog::{
     Address, EventLog, LogError, MemoryLog, NewRecord, Position, ReadLimit, Record, SettingsHandle, Stage,
 };
-use leadway_portal::{Deps, FirstStart, Options, Random, api, first_start};
+use leadway_portal::{Deps, Options, Random, api, first_start};
 use leadway_tables::schema::{AppointmentRow, LeadDayRow, LeadRow, bucket, day};
 use leadway_tables::{MemoryTables, TableRow, Tables, Write};
 use serde_json::Value;
@@ -55,6 +55,10 @@ impl EventLog for SlowLog {
 
     async fn end(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {
         self.0.end(topic, partition).await
+    }
+
+    fn seen(&self, topic: Topic, partition: Partition) -> Offset {
+        self.0.seen(topic, partition)
     }
 
     async fn wait(&self, positions: &[Position]) -> Result<(), LogError> {
@@ -126,7 +130,7 @@ impl World {
         let (random, addressing) = (Random::seeded(7), Addressing::default());
         let given = Some(ADMIN_KEY.to_owned());
         let first = first_start(shared.clone(), settings.clone(), clock.clone(), &random, given).await.unwrap();
-        assert_eq!(first, FirstStart { is_first: true, new_admin_key: None });
+        assert_eq!(first.new_admin_key, None);
         let deps = Deps {
             log: shared,
             tables: shared_tables,
@@ -195,7 +199,7 @@ impl World {
                     topic: Topic::Leads,
                     partition: Some(Partition(partition)),
                     key: String::new(),
-                    kind: "lead.received",
+                    kind: "lead.received".into(),
                     id: uuid::Uuid::nil(),
                     time: self.clock.now(),
                     data: "{}".into(),
@@ -230,6 +234,7 @@ impl World {
     /// The routed appointment of a lead.
     pub(crate) fn appointment(&self, id: LeadId, workspace: &str, received_at: Timestamp) -> AppointmentRow {
         let mut row = AppointmentRow::new(bucket(self.addressing, id).unwrap(), id);
+        row.decision = Some(1);
         row.routing_status = Some("routed".into());
         row.workspace_id = Some(serde_json::from_value(workspace.into()).unwrap());
         row.provider_id = Some(ProviderId::new("a").unwrap());

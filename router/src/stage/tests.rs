@@ -113,7 +113,7 @@ impl World {
             let from = self.tables.applied(Topic::Appointments, partition).await.unwrap();
             for record in self.log.read(Topic::Appointments, partition, from, ReadLimit::default()).await.unwrap() {
                 let write = self.row_of(record.decode().unwrap()).await;
-                let position = Applied { topic: Topic::Appointments, partition, next: record.next() };
+                let position = Applied { topic: Topic::Appointments, partition, from: record.address.offset, next: record.next() };
                 self.tables.write(write, &[position]).await.unwrap();
             }
         }

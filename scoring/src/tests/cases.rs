@@ -53,7 +53,14 @@ async fn a_day_spans_its_leads_of_one_partition() {
     let spans: Vec<_> = bench
         .rows::<LeadDayRow>()
         .into_iter()
-        .map(|d| (d.day - day(minute(0)), d.log_partition.0, d.first_lead_id.unwrap(), d.last_lead_id.unwrap()))
+        .map(|d| {
+            (
+                d.day.number() - day(minute(0)).number(),
+                d.log_partition.0,
+                d.first_lead_id.unwrap(),
+                d.last_lead_id.unwrap(),
+            )
+        })
         .collect();
     assert_eq!(spans, [(0, 0, id(0, 0), id(0, 2)), (0, 1, id(1, 0), id(1, 0)), (1, 0, id(0, 3), id(0, 3))]);
 }
@@ -161,7 +168,7 @@ async fn the_later_decision_stands_whichever_arrives_first() {
 }
 
 #[tokio::test]
-async fn a_wish_for_the_next_free_slot_stands_beside_an_earlier_date_until_there_is_a_new_one() {
+async fn a_wish_for_the_next_free_slot_ends_an_earlier_date_until_there_is_a_new_one() {
     let bench = Bench::new();
     let decided = |decision, date: Option<i64>| {
         let mut unrouted = unrouted(id(0, 0), 0);
@@ -169,7 +176,7 @@ async fn a_wish_for_the_next_free_slot_stands_beside_an_earlier_date_until_there
         not_routed(&unrouted).in_partition(Partition(0))
     };
     for (decision, date, stored) in
-        [(1, Some(50), (Some(50), false)), (2, None, (Some(50), true)), (3, Some(60), (Some(60), false))]
+        [(1, Some(50), (Some(50), false)), (2, None, (None, true)), (3, Some(60), (Some(60), false))]
     {
         bench.tell(vec![decided(decision, date)]).await;
         let row: AppointmentRow = bench.row();
@@ -358,7 +365,7 @@ async fn a_batch_of_settings_is_shown_change_by_change_without_secrets() {
 async fn a_record_that_cannot_be_read_is_passed_over_and_changes_nothing() {
     let bench = Bench::new();
     let mut newer = received(lead(0));
-    newer.kind = "lead.teleported";
+    newer.kind = "lead.teleported".into();
     let mut broken = routed(&appointment(id(0, 0), 0));
     broken.data = "{".into();
     // Below the first id that this log can give.

@@ -1,5 +1,6 @@
 //! Tests of the folds: cases by kind of record, and properties of random histories.
 
+mod ahead;
 mod cases;
 mod fixtures;
 mod history;
@@ -36,6 +37,7 @@ impl Bench {
     async fn tell(&self, records: Vec<NewRecord>) -> usize {
         self.log.append(records).await.unwrap();
         let mut sources = Sources::new(std::sync::Arc::new(self.log.clone()));
+        sources.own_all();
         sources.seek_applied(&self.tables).await.unwrap();
         let gathered = sources.gather(ReadLimit { records: 10_000, bytes: 100 << 20 }).await.unwrap();
         apply(&self.tables, &self.options, &gathered.records, &gathered.applied).await.unwrap()
@@ -81,8 +83,9 @@ fn rows<R: TableRow>(tables: &MemoryTables) -> Vec<R> {
 async fn read(log: &dyn EventLog, at: Position, count: usize) -> Option<(Vec<Record>, Applied)> {
     let limit = ReadLimit { records: count, bytes: usize::MAX };
     let records = log.read(at.topic, at.partition, at.next, limit).await.unwrap();
+    let Position { topic, partition, next: from } = at;
     let next = records.last()?.next();
-    Some((records, Applied { topic: at.topic, partition: at.partition, next }))
+    Some((records, Applied { topic, partition, from, next }))
 }
 
 async fn positions(log: &dyn EventLog, tables: &dyn Tables) -> Vec<Position> {

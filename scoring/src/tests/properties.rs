@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use leadway_domain::{LeadId, Money, Timestamp, WorkspaceId};
 use leadway_eventlog::MemoryLog;
-use leadway_tables::MemoryTables;
 use leadway_tables::schema::{
     AppointmentRow, BillingEventRow, DailyRow, DeliveryRow, LeadRow, OpenDeliveryRow, UnroutedRow,
 };
+use leadway_tables::{Day, MemoryTables};
 
 use super::{apply, dump, history, positions, read, rows};
 use crate::options::Options;
@@ -86,17 +86,17 @@ async fn deliveries_and_bills_reconcile_per_workspace_and_day() {
     for seed in 0..SEEDS {
         let history = history::random(seed, 25).await;
         let tables = scattered(&history.log, seed, 40).await;
-        let mut delivered: BTreeMap<(WorkspaceId, i64), (i64, Money)> = BTreeMap::new();
+        let mut delivered: BTreeMap<(WorkspaceId, Day), (i64, Money)> = BTreeMap::new();
         for row in rows::<DeliveryRow>(&tables).into_iter().filter(|d| d.test == Some(false)) {
             let sum = delivered.entry((row.workspace_id, row.day)).or_default();
             *sum = (sum.0 + 1, sum.1 + row.price.unwrap());
         }
-        let mut billed: BTreeMap<(WorkspaceId, i64), (i64, Money)> = BTreeMap::new();
+        let mut billed: BTreeMap<(WorkspaceId, Day), (i64, Money)> = BTreeMap::new();
         for row in rows::<BillingEventRow>(&tables) {
             let sum = billed.entry((row.workspace_id, row.day)).or_default();
             *sum = (sum.0 + 1, sum.1 + row.amount.unwrap());
         }
-        let mut counted: BTreeMap<(WorkspaceId, i64), (i64, Money)> = BTreeMap::new();
+        let mut counted: BTreeMap<(WorkspaceId, Day), (i64, Money)> = BTreeMap::new();
         for row in rows::<DailyRow>(&tables).into_iter().filter(|d| d.delivered.is_some()) {
             let sum = counted.entry((WorkspaceId::new(&row.workspace).unwrap(), row.day)).or_default();
             *sum = (sum.0 + row.delivered.unwrap(), sum.1 + row.revenue.unwrap());

@@ -100,7 +100,7 @@ async fn a_rebuild_forgets_what_stood_there_and_counts_what_it_read() {
     let other = history::random(4, 30).await.log;
     let tables = rebuilt(&other).await;
     let mut unreadable: NewRecord = record(&LeadRecord::Received(Box::new(lead(1))), 1);
-    unreadable.kind = "lead.teleported";
+    unreadable.kind = "lead.teleported".into();
     log.append(vec![unreadable]).await.unwrap();
     let shared: Arc<dyn EventLog> = Arc::new(log.clone());
     let small = Options { batch_records: 5, ..Options::default() };
@@ -122,6 +122,7 @@ async fn a_flood_in_one_partition_leaves_the_others_their_share() {
     log.append(flood).await.unwrap();
     log.append(vec![received.in_partition(Partition(1)), record(&quarantined("a", 1, 1), 1)]).await.unwrap();
     let mut sources = Sources::new(Arc::new(log));
+    sources.own_all();
     for turn in 0..3 {
         let gathered = sources.gather(ReadLimit { records: 100, bytes: 1 << 20 }).await.unwrap();
         let of = |topic, p| {

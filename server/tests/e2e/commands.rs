@@ -35,16 +35,15 @@ async fn trace_and_explain_read_beside_a_running_node() {
     node.rule("w", &["Solar"], &["CA"], 1).await;
     let id = node.accepted("a", &key, &sample_lead(1)).await;
     node.delivered(id).await;
-    let (data, id) = (node.data(), id.to_string());
-    let data = data.to_str().unwrap();
-    let traced = leadway(&["trace", "--data", data, &id], &[]);
+    let (settings, id) = (node.settings_file(), id.to_string());
+    let traced = leadway(&["trace", "--config", &settings, &id], &[]);
     let out = text(&traced.stdout);
     assert!(traced.status.success(), "{}", text(&traced.stderr));
     let at = |kind: &str| out.find(kind).unwrap_or_else(|| panic!("{kind} in {out}"));
     assert!(at("lead.received") < at("appointment.routed") && at("appointment.routed") < at("delivery.delivered"));
-    let unknown = leadway(&["trace", "--data", data, "409600000"], &[]);
+    let unknown = leadway(&["trace", "--config", &settings, "409600000"], &[]);
     assert!(!unknown.status.success() && text(&unknown.stderr).contains("409600000"), "{}", text(&unknown.stderr));
-    let explained = leadway(&["explain", "--data", data, "--product-type", "solar panels", "--zip-code", "90210"], &[]);
+    let explained = leadway(&["explain", "--config", &settings, "--product-type", "solar panels", "--zip-code", "90210"], &[]);
     assert!(text(&explained.stdout).contains("\"w\""), "{} {}", text(&explained.stdout), text(&explained.stderr));
 }
 

@@ -9,7 +9,10 @@ mod arrows;
 mod commands;
 mod crash;
 mod delivery;
+mod folder;
 mod formats;
 mod main_path;
 mod operations;
 mod routing;
+
+const PAIRING: support::Pairing = support::Pairing::Embedded;

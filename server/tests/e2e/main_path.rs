@@ -90,6 +90,8 @@ async fn a_hundred_identical_posts_at_one_moment_are_one_lead() {
     let accepted = answers.iter().filter(|(status, _)| *status == StatusCode::ACCEPTED).count();
     assert_eq!(accepted, 1);
     assert!(answers.iter().all(|(_, body)| body["lead_id"] == answers[0].1["lead_id"]), "one id for all");
+    let id = answers[0].1["lead_id"].as_u64().unwrap();
+    node.appointment(id, |a| a["routing_status"] == "unrouted").await;
     let leads = node.get("/api/leads").await;
     assert_eq!(leads["items"].as_array().unwrap().len(), 1);
 }

@@ -1,6 +1,7 @@
 //! A node in a temporary folder, a scripted client system, and the words to talk to both.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
-use leadway_config::Config;
+use leadway_config::{Config, LogKind, TablesKind};
 use leadway_server::flow::Node;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -16,7 +17,37 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 /// How long anything may take before a test gives up on it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the log and the tables of the nodes under test are. Each test binary says it of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pairing {
+    Embedded,
+    /// Real servers, which the tests of the binary share.
+    KafkaAndCassandra,
+}
+
+impl Pairing {
+    /// Gives a node topics, groups and a keyspace of its own.
+    async fn settle(self, config: &mut Config) {
+        static TESTS: AtomicU32 = AtomicU32::new(0);
+        if self == Self::Embedded {
+            return;
+        }
+        let start = || {
+            let cassandra = std::thread::spawn(leadway_servers::shared_cassandra);
+            let kafka = leadway_servers::shared_kafka().unwrap_or_else(|e| panic!("{e}"));
+            (kafka.bootstrap(), cassandra.join().unwrap().unwrap_or_else(|e| panic!("{e}")).contact_point())
+        };
+        let (brokers, nodes) = tokio::task::spawn_blocking(start).await.unwrap();
+        let name = format!("t{}", TESTS.fetch_add(1, Ordering::Relaxed));
+        (config.log, config.tables) = (LogKind::Kafka, TablesKind::Scylla);
+        let kafka = &mut config.kafka;
+        (kafka.brokers, kafka.topic_prefix, kafka.group_prefix) = (brokers, format!("{name}."), format!("{name}-"));
+        (kafka.partitions, kafka.replication, kafka.min_insync) = (4, 1, 1);
+        (config.scylla.nodes, config.scylla.keyspace, config.scylla.replication) = (nodes, name, 1);
+    }
+}
 
 /// A running node and the operator's view of it.
 pub(crate) struct TestNode {
@@ -42,6 +73,7 @@ impl TestNode {
         config.dispatcher.allow_private_targets = true;
         config.dispatcher.first_retry_ms = 20;
         config.drain_seconds = 5;
+        crate::PAIRING.settle(&mut config).await;
         change(&mut config);
         let node = Node::start(config.clone(), Some(ADMIN_KEY.into())).await.unwrap();
         let base = format!("http://{}", node.addresses.api);
@@ -65,6 +97,13 @@ impl TestNode {
 
     pub(crate) fn data(&self) -> std::path::PathBuf {
         self.config.data.clone()
+    }
+
+    /// A settings file that leads a command to where this node has its log and tables.
+    pub(crate) fn settings_file(&self) -> String {
+        let file = self._folder.path().join("leadway.toml");
+        std::fs::write(&file, toml::to_string(&self.config).unwrap()).unwrap();
+        file.to_str().unwrap().to_owned()
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (StatusCode, Value) {

@@ -1,6 +1,7 @@
 //! The "machine" under a simulated node: log and tables that take a moment, so that a crash can fall before or after any
-//! write, and that refuse some.
+//! write, that refuse some and answer others as if they had, and that stand still with their node.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,22 +10,32 @@ use async_trait::async_trait;
 use leadway_domain::record::Topic;
 use leadway_domain::{Offset, Partition};
 use leadway_eventlog::{
-    Address, EventLog, LogError, MemoryLog, NewRecord, Position, ReadLimit, Record, Stage, StageEvent,
+    Address, EventLog, LogError, Membership, MemoryLog, NewRecord, Position, ReadLimit, Record, Stage, StageEvent,
 };
-use leadway_tables::{Applied, MemoryTables, Range, Row, Table, Tables, TablesError, Value, Write};
+use leadway_tables::{Applied, Key, MemoryTables, Range, Row, Table, Tables, TablesError, Value, Write};
 use parking_lot::Mutex;
+
+use crate::ice::Ice;
 
 /// When things fail; shared by everything of one world.
 #[derive(Clone)]
 pub(crate) struct Trouble {
+    pub(crate) began: tokio::time::Instant,
     random: Arc<Mutex<fastrand::Rng>>,
     on: Arc<AtomicBool>,
     pub(crate) refused: Arc<AtomicU64>,
+    pub(crate) lost_answers: Arc<AtomicU64>,
 }
 
 impl Trouble {
     pub(crate) fn new(random: fastrand::Rng) -> Self {
-        Self { random: Arc::new(Mutex::new(random)), on: Arc::new(AtomicBool::new(true)), refused: Arc::default() }
+        Self {
+            began: tokio::time::Instant::now(),
+            random: Arc::new(Mutex::new(random)),
+            on: Arc::new(AtomicBool::new(true)),
+            refused: Arc::default(),
+            lost_answers: Arc::default(),
+        }
     }
 
     pub(crate) fn end(&self) {
@@ -38,16 +49,29 @@ impl Trouble {
     }
 
     fn refuses(&self) -> bool {
-        let refuses = self.on.load(Ordering::SeqCst) && self.random.lock().u32(0..25) == 0;
+        let refuses = self.one_in(25);
         self.refused.fetch_add(u64::from(refuses), Ordering::SeqCst);
         refuses
+    }
+
+    /// Whether what has landed is answered as if nobody knew.
+    fn loses_the_answer(&self) -> bool {
+        let loses = self.one_in(150);
+        self.lost_answers.fetch_add(u64::from(loses), Ordering::SeqCst);
+        loses
+    }
+
+    fn one_in(&self, many: u32) -> bool {
+        self.on.load(Ordering::SeqCst) && self.random.lock().u32(0..many) == 0
     }
 }
 
 #[derive(Clone)]
 pub(crate) struct FaultyLog {
     pub(crate) inner: MemoryLog,
+    pub(crate) node: u32,
     pub(crate) trouble: Trouble,
+    pub(crate) ice: Ice,
 }
 
 impl FaultyLog {
@@ -58,7 +82,7 @@ impl FaultyLog {
         }
         let written = write.await;
         self.trouble.moment().await;
-        written
+        if written.is_ok() && self.trouble.loses_the_answer() { Err(LogError::Closed) } else { written }
     }
 }
 
@@ -79,23 +103,32 @@ impl EventLog for FaultyLog {
         from: Offset,
         limit: ReadLimit,
     ) -> Result<Vec<Record>, LogError> {
-        self.inner.read(topic, partition, from, limit).await
+        self.ice.run(self.inner.read(topic, partition, from, limit)).await
     }
 
     async fn end(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {
-        self.inner.end(topic, partition).await
+        self.ice.run(self.inner.end(topic, partition)).await
+    }
+
+    fn seen(&self, topic: Topic, partition: Partition) -> Offset {
+        self.inner.seen(topic, partition)
     }
 
     async fn wait(&self, positions: &[Position]) -> Result<(), LogError> {
-        self.inner.wait(positions).await
+        self.ice.run(self.inner.wait(positions)).await
+    }
+
+    async fn membership(&self, name: &'static str, topic: Topic) -> Result<Box<dyn Membership>, LogError> {
+        self.inner.membership(name, topic).await
     }
 
     async fn stage(&self, name: &'static str, input: Topic, tracked: &[Topic]) -> Result<Box<dyn Stage>, LogError> {
-        Ok(Box::new(FaultyStage { inner: self.inner.stage(name, input, tracked).await?, log: self.clone() }))
+        Ok(Box::new(FaultyStage { name, inner: self.inner.stage(name, input, tracked).await?, log: self.clone() }))
     }
 }
 
 struct FaultyStage {
+    name: &'static str,
     inner: Box<dyn Stage>,
     log: FaultyLog,
 }
@@ -103,7 +136,19 @@ struct FaultyStage {
 #[async_trait]
 impl Stage for FaultyStage {
     async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError> {
-        self.inner.next(limit).await
+        let event = self.inner.next(limit).await;
+        if std::env::var("DBG").is_ok() {
+            match &event {
+                Ok(StageEvent::Assigned(a)) => println!("{:?} {} node {} assigned {:?}", self.log.trouble.began.elapsed(), self.name, self.log.node, a.iter().map(|a| a.partition.0).collect::<Vec<_>>()),
+                Ok(StageEvent::Revoked(a)) => println!("{:?} {} node {} revoked {:?}", self.log.trouble.began.elapsed(), self.name, self.log.node, a),
+                _ => {}
+            }
+        }
+        event
+    }
+
+    fn lag(&self) -> u64 {
+        self.inner.lag()
     }
 
     async fn commit(&mut self, outputs: Vec<NewRecord>, progress: &[Position]) -> Result<Vec<Address>, LogError> {
@@ -112,58 +157,85 @@ impl Stage for FaultyStage {
     }
 }
 
+/// The tables as all nodes share them, with what a provider for many nodes keeps besides: which versions were removed.
+#[derive(Clone, Default)]
+pub(crate) struct SharedTables {
+    pub(crate) inner: MemoryTables,
+    removed: Arc<Mutex<HashMap<(u8, Key), i64>>>,
+}
+
+impl SharedTables {
+    async fn write(&self, mut writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
+        writes.retain(|write| !self.was_removed(write));
+        let removals = writes.iter().filter_map(|write| match write {
+            Write::Delete { table, key, version: Some(version) } => Some(((table.id, key.clone()), *version)),
+            _ => None,
+        });
+        let removals: Vec<_> = removals.collect();
+        // It takes no time: nobody else writes between looking and noting.
+        self.inner.write(writes, positions).await?;
+        let mut removed = self.removed.lock();
+        for (key, version) in removals {
+            let highest = removed.entry(key).or_insert(version);
+            *highest = version.max(*highest);
+        }
+        Ok(())
+    }
+
+    fn was_removed(&self, write: &Write) -> bool {
+        let Write::Upsert { table, row } = write else { return false };
+        let (key, data) = row.split_at(table.key_columns());
+        let Some(Some(Value::Int(version))) = data.first().filter(|_| table.versioned > 0) else { return false };
+        let key: Key = key.iter().flatten().cloned().collect();
+        self.removed.lock().get(&(table.id, key)).is_some_and(|removed| version <= removed)
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct FaultyTables {
-    pub(crate) inner: MemoryTables,
+    pub(crate) shared: SharedTables,
     pub(crate) trouble: Trouble,
+    pub(crate) ice: Ice,
 }
 
 #[async_trait]
 impl Tables for FaultyTables {
     async fn get(&self, table: &'static Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
-        self.inner.get(table, key).await
+        self.ice.run(self.shared.inner.get(table, key)).await
     }
 
     async fn scan(&self, table: &'static Table, partition: &[Value], range: Range) -> Result<Vec<Row>, TablesError> {
-        self.inner.scan(table, partition, range).await
+        self.ice.run(self.shared.inner.scan(table, partition, range)).await
     }
 
     async fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
+        let unavailable = |why: &str| TablesError::Unavailable(format!("{why}, says the simulation"));
         self.trouble.moment().await;
         if self.trouble.refuses() {
-            return Err(TablesError::Unavailable("the disk is full, says the simulation".into()));
+            return Err(unavailable("the disk is full"));
         }
-        let written = self.inner.write(writes, positions).await;
+        let written = self.shared.write(writes, positions).await;
         self.trouble.moment().await;
-        written
-    }
-
-    async fn compare_and_set(
-        &self,
-        table: &'static Table,
-        expected: Option<Row>,
-        row: Row,
-    ) -> Result<bool, TablesError> {
-        self.inner.compare_and_set(table, expected, row).await
+        if written.is_ok() && self.trouble.loses_the_answer() { Err(unavailable("the line is dead")) } else { written }
     }
 
     async fn applied(&self, topic: Topic, partition: Partition) -> Result<Offset, TablesError> {
-        self.inner.applied(topic, partition).await
+        self.ice.run(self.shared.inner.applied(topic, partition)).await
     }
 
     async fn wait_applied(&self, topic: Topic, partition: Partition, next: Offset) -> Result<(), TablesError> {
-        self.inner.wait_applied(topic, partition, next).await
+        self.ice.run(self.shared.inner.wait_applied(topic, partition, next)).await
     }
 
     async fn clear(&self) -> Result<(), TablesError> {
-        self.inner.clear().await
+        self.shared.inner.clear().await
     }
 
     async fn sync(&self) -> Result<(), TablesError> {
-        self.inner.sync().await
+        self.shared.inner.sync().await
     }
 
     async fn dump(&self) -> Result<Vec<(String, Row)>, TablesError> {
-        self.inner.dump().await
+        self.shared.inner.dump().await
     }
 }

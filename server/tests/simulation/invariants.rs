@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use leadway_domain::record::{AppointmentRecord, DeliveryRecord, LeadRecord, Outcome, Payload, Topic};
 use leadway_domain::{LeadId, Money};
@@ -17,8 +18,17 @@ use crate::world::World;
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) histories: u64,
+    /// Of more than one node.
+    pub(crate) shared: u64,
     pub(crate) crashes: u64,
+    pub(crate) left: u64,
+    pub(crate) frozen: u64,
+    pub(crate) expelled: u64,
     pub(crate) refused_writes: u64,
+    pub(crate) lost_answers: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) attempts: u64,
+    pub(crate) taken_again: u64,
     pub(crate) repeated_posts: u64,
     pub(crate) delivered: u64,
     pub(crate) retries: u64,
@@ -29,8 +39,16 @@ pub(crate) struct Totals {
 impl AddAssign for Totals {
     fn add_assign(&mut self, other: Self) {
         self.histories += other.histories;
+        self.shared += other.shared;
         self.crashes += other.crashes;
+        self.left += other.left;
+        self.frozen += other.frozen;
+        self.expelled += other.expelled;
         self.refused_writes += other.refused_writes;
+        self.lost_answers += other.lost_answers;
+        self.duplicates += other.duplicates;
+        self.attempts += other.attempts;
+        self.taken_again += other.taken_again;
         self.repeated_posts += other.repeated_posts;
         self.delivered += other.delivered;
         self.retries += other.retries;
@@ -47,15 +65,23 @@ fn read<P: Payload>(records: &[Record]) -> Vec<(Record, P)> {
 pub(crate) async fn check(world: &World) -> Totals {
     let mut totals = Totals {
         histories: 1,
-        crashes: world.crashes,
-        refused_writes: world.trouble.refused.load(Ordering::SeqCst),
+        shared: u64::from(world.most > 1),
+        crashes: world.fates.crashes,
+        left: world.fates.left,
+        frozen: world.fates.frozen,
+        expelled: world.fates.expelled,
+        refused_writes: world.site.trouble.refused.load(Ordering::SeqCst),
+        lost_answers: world.site.trouble.lost_answers.load(Ordering::SeqCst),
         repeated_posts: world.repeated_posts,
         ..Totals::default()
     };
     let leads = accepted_leads(world).await;
+    one_lead_of_each(world, &mut totals).await;
     let routed = decisions(world, &leads, &mut totals).await;
     let delivered = outcomes(world, &routed, &mut totals).await;
     billing(world, &delivered).await;
+    webhooks(world, &mut totals);
+    rate_limits(world);
     rebuilt_tables_are_equal(world).await;
     totals
 }
@@ -66,17 +92,37 @@ async fn accepted_leads(world: &World) -> BTreeMap<LeadId, bool> {
     let mut leads = BTreeMap::new();
     for (record, lead) in read::<LeadRecord>(&world.records(Topic::Leads).await) {
         if let LeadRecord::Received(lead) = lead {
-            let id = world.addressing.id(record.address.partition, record.address.offset);
+            let id = world.site.addressing.id(record.address.partition, record.address.offset);
             by_external.entry(lead.external_id.clone().unwrap()).or_insert_with(Vec::new).push(id);
             leads.insert(id, lead.appointment_date.is_some() || lead.auto_schedule);
         }
     }
-    for (n, id) in world.acknowledged.lock().iter() {
+    for (n, ids) in world.acknowledged.lock().iter() {
         let found =
             by_external.get(&format!("x-{n}")).unwrap_or_else(|| panic!("lead {n} was acknowledged and is lost"));
-        assert!(found.contains(id), "lead {n} was acknowledged as {id} and stands as {found:?}");
+        assert!(ids.iter().all(|id| found.contains(id)), "lead {n} was acknowledged as {ids:?} and stands as {found:?}");
     }
     leads
+}
+
+/// 2: however often a lead was taken, and by whichever nodes, it is one lead; all others are duplicates of it.
+async fn one_lead_of_each(world: &World, totals: &mut Totals) {
+    let mut duplicates = BTreeMap::new();
+    for (_, record) in read::<AppointmentRecord>(&world.records(Topic::Appointments).await) {
+        if let AppointmentRecord::Duplicate(d) = record {
+            duplicates.insert(d.lead_id, d.first_lead_id);
+        }
+    }
+    let mut first = BTreeMap::new();
+    for (record, lead) in read::<LeadRecord>(&world.records(Topic::Leads).await) {
+        if let LeadRecord::Received(lead) = lead {
+            let id = world.site.addressing.id(record.address.partition, record.address.offset);
+            let expected = *first.entry(lead.external_id.clone().unwrap()).or_insert(id);
+            let found = duplicates.get(&id).copied().unwrap_or(id);
+            assert_eq!(found, expected, "lead {id} is the lead {expected} once more");
+        }
+    }
+    totals.duplicates += duplicates.len() as u64;
 }
 
 /// 2: each lead that wants one has one decision, and at most one appointment.
@@ -108,7 +154,7 @@ async fn decisions(
     }
     totals.unrouted += unrouted.len() as u64;
     let waiting: BTreeSet<LeadId> = unrouted.keys().filter(|lead| !routed.contains_key(lead)).copied().collect();
-    let tables = world.tables.dump().await.unwrap();
+    let tables = world.site.tables.inner.dump().await.unwrap();
     let held = tables.iter().filter(|(table, _)| table == UnroutedRow::TABLE.name);
     let held: BTreeSet<LeadId> = held.map(|(_, row)| UnroutedRow::from_row(row).unwrap().lead_id).collect();
     assert_eq!(held, waiting, "held is what no decision has routed");
@@ -135,7 +181,7 @@ async fn outcomes(world: &World, routed: &BTreeMap<LeadId, (Money, bool)>, total
     assert!(delivered.is_disjoint(&given_up), "delivered and given up");
     let ended: BTreeSet<LeadId> = delivered.union(&given_up).copied().collect();
     assert_eq!(ended, routed.keys().copied().collect(), "every appointment ends, and nothing else does");
-    let taken = world.clients.taken.lock();
+    let taken = world.site.clients.taken.lock();
     for id in &delivered {
         assert!(taken.contains_key(&id.0), "appointment {id} is recorded as delivered and no client took it");
     }
@@ -147,7 +193,7 @@ async fn outcomes(world: &World, routed: &BTreeMap<LeadId, (Money, bool)>, total
 /// 2, 6: one billing event for each delivered appointment, of the amount agreed.
 async fn billing(world: &World, delivered: &BTreeSet<LeadId>) {
     let mut billed = BTreeMap::new();
-    for (table, row) in world.tables.dump().await.unwrap() {
+    for (table, row) in world.site.tables.inner.dump().await.unwrap() {
         if table == BillingEventRow::TABLE.name {
             let event = BillingEventRow::from_row(&row).unwrap();
             let twice = billed.insert(event.appointment_id, event.amount.unwrap());
@@ -162,12 +208,48 @@ async fn billing(world: &World, delivered: &BTreeSet<LeadId>) {
     }
 }
 
+/// 5: a client may get an appointment again, but with the same id.
+fn webhooks(world: &World, totals: &mut Totals) {
+    let attempts = world.site.clients.attempts.lock();
+    let mut ids = BTreeMap::new();
+    for attempt in attempts.iter() {
+        let id = ids.entry(attempt.appointment).or_insert(&attempt.webhook_id);
+        assert_eq!(*id, &attempt.webhook_id, "appointment {} has two webhook-ids", attempt.appointment);
+    }
+    let different: BTreeSet<&String> = ids.values().copied().collect();
+    assert_eq!(different.len(), ids.len(), "two appointments have the same webhook-id");
+    totals.attempts += attempts.len() as u64;
+    totals.taken_again += world.site.clients.taken.lock().values().map(|n| u64::from(n - 1)).sum::<u64>();
+}
+
+/// So long a dispatcher may take to hear that a partition was given to another one: it commits, and hears after that.
+const HEARING: Duration = Duration::from_millis(100);
+
+/// All dispatchers together send a workspace at most its burst and what its rate gives in any span of time. Attempts
+/// count when they are sent: those that were under way when a node stood still may reach the client later, and are all
+/// that a node sends for a partition that it lost.
+fn rate_limits(world: &World) {
+    let attempts = world.site.clients.attempts.lock();
+    for (workspace, limit) in &world.limits {
+        let sent: Vec<_> = attempts.iter().filter(|a| a.workspace == *workspace).collect();
+        for (n, from) in sent.iter().enumerate() {
+            for (count, to) in (1..).zip(&sent[n..]) {
+                let span = to.at - from.at;
+                let rated = (span + HEARING).as_secs_f64() * f64::from(limit.per_second);
+                let most = f64::from(limit.burst.unwrap_or(limit.per_second)) + rated;
+                let within = &sent[n..n + count as usize];
+                assert!(f64::from(count) <= most, "{count} in {span:?}, {limit:?}: {within:#?}");
+            }
+        }
+    }
+}
+
 /// 4: the log alone gives the same tables, byte for byte.
 async fn rebuilt_tables_are_equal(world: &World) {
     let rebuilt = MemoryTables::default();
-    let (log, tables) = (Arc::new(world.log.clone()), Arc::new(rebuilt.clone()));
-    leadway_scoring::rebuild(log, tables, world.addressing, Default::default()).await.unwrap();
-    let (kept, again) = (world.tables.dump().await.unwrap(), rebuilt.dump().await.unwrap());
+    let (log, tables) = (Arc::new(world.site.log.clone()), Arc::new(rebuilt.clone()));
+    leadway_scoring::rebuild(log, tables, world.site.addressing, Default::default()).await.unwrap();
+    let (kept, again) = (world.site.tables.inner.dump().await.unwrap(), rebuilt.dump().await.unwrap());
     for (a, b) in kept.iter().zip(&again) {
         assert_eq!(a, b, "the rebuilt row differs");
     }

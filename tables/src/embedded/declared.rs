@@ -29,9 +29,10 @@ impl Declared {
 
     /// Everything about the declarations that stored bytes depend on, with the version of the encoding.
     pub(super) fn fingerprint(self) -> String {
-        let mut text = String::from("leadway tables, encoding 1\n");
+        let mut text = String::from("leadway tables, encoding 2\n");
         for table in self.0 {
-            let _ = write!(text, "{} {} {}+{}", table.id, table.name, table.partition_key, table.clustering_key);
+            let (partition, clustering, versioned) = (table.partition_key, table.clustering_key, table.versioned);
+            let _ = write!(text, "{} {} {partition}+{clustering}+{versioned}", table.id, table.name);
             for column in table.columns {
                 let _ = write!(text, " {}:{:?}", column.name, column.kind);
             }
@@ -44,9 +45,10 @@ impl Declared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::samples::ALL_KINDS;
+    use crate::samples::ALL_KINDS;
 
-    const RESERVED: &Table = &Table { id: 0, name: "reserved", columns: &[], partition_key: 0, clustering_key: 0 };
+    const RESERVED: &Table =
+        &Table { id: 0, name: "reserved", columns: &[], partition_key: 0, clustering_key: 0, versioned: 0 };
 
     #[test]
     fn numbers_that_would_mix_two_tables_are_refused() {

@@ -1,12 +1,12 @@
 //! Keys as bytes that sort as their values do: the table's id, then each key column in turn.
 //!
-//! Integers and timestamps are big-endian with the sign flipped, UUIDs and booleans their bytes. Text ends with
+//! Numbers, days and moments are big-endian with the sign flipped, UUIDs and booleans their bytes. Text ends with
 //! `00 01` and a zero byte in it becomes `00 FF`: so a text sorts before every longer one that begins with it, and no
 //! key of one partition begins with another partition's key.
 
 use uuid::Uuid;
 
-use super::reader::Reader;
+use crate::reader::Reader;
 use crate::{ColumnKind, Table, Value};
 
 const ZERO: u8 = 0x00;
@@ -20,7 +20,10 @@ pub(super) fn encode<'a>(table: &Table, values: impl IntoIterator<Item = &'a Val
     for value in values {
         match value {
             Value::Text(text) => put_text(&mut bytes, text),
-            Value::Int(number) | Value::Timestamp(number) => bytes.extend(flip(number.cast_unsigned()).to_be_bytes()),
+            Value::Int(number) | Value::Money(number) | Value::Timestamp(number) => {
+                bytes.extend(flip(number.cast_unsigned()).to_be_bytes());
+            }
+            Value::Date(number) => bytes.extend((number.cast_unsigned() ^ (1 << 31)).to_be_bytes()),
             Value::Bool(value) => bytes.push(u8::from(*value)),
             Value::Uuid(id) => bytes.extend(id.as_bytes()),
         }
@@ -39,6 +42,8 @@ pub(super) fn decode(table: &Table, bytes: &[u8]) -> Result<Vec<Value>, String> 
         values.push(match column.kind {
             ColumnKind::Text => Value::Text(take_text(&mut reader)?),
             ColumnKind::Int => Value::Int(take_number(&mut reader)?),
+            ColumnKind::Money => Value::Money(take_number(&mut reader)?),
+            ColumnKind::Date => Value::Date((u32::from_be_bytes(reader.array()?) ^ (1 << 31)).cast_signed()),
             ColumnKind::Timestamp => Value::Timestamp(take_number(&mut reader)?),
             ColumnKind::Bool => Value::Bool(reader.bool()?),
             ColumnKind::Uuid => Value::Uuid(Uuid::from_bytes(reader.array()?)),
@@ -101,7 +106,7 @@ mod tests {
 
     use super::*;
     use crate::check::encoded_len;
-    use crate::embedded::samples::{ALL_KINDS, value_of};
+    use crate::samples::{ALL_KINDS, value_of};
 
     fn key() -> impl Strategy<Value = Vec<Value>> {
         ALL_KINDS.columns.iter().take(ALL_KINDS.key_columns()).map(|c| value_of(c.kind)).collect::<Vec<_>>()

@@ -5,16 +5,11 @@
 //! that may block; reads are done where they are asked for, as they end within microseconds, unless many rows are
 //! asked for.
 
-mod cells;
 mod declared;
-mod fold;
 mod folder;
 mod key;
 mod options;
 mod read_only;
-mod reader;
-#[cfg(test)]
-mod samples;
 mod store;
 
 use std::path::Path;
@@ -28,6 +23,7 @@ use leadway_domain::{Offset, Partition};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::check::check_positions;
 use crate::{Applied, Range, Row, Table, Tables, TablesError, Value, Write};
 use declared::Declared;
 use folder::Folder;
@@ -100,11 +96,6 @@ impl Inner {
         Ok(())
     }
 
-    fn compare_and_set(&self, table: &'static Table, expected: Option<&Row>, row: Row) -> Result<bool, TablesError> {
-        self.folder.lock().mark()?;
-        self.store.compare_and_set(table, expected, row)
-    }
-
     fn clear(&self) -> Result<(), TablesError> {
         self.folder.lock().mark()?;
         self.store.clear()?;
@@ -158,18 +149,9 @@ impl Tables for EmbeddedTables {
 
     async fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
         writes.iter().try_for_each(Write::check)?;
+        check_positions(positions)?;
         let positions = positions.to_vec();
         self.in_turn(move |inner| inner.write(writes, &positions)).await
-    }
-
-    async fn compare_and_set(
-        &self,
-        table: &'static Table,
-        expected: Option<Row>,
-        row: Row,
-    ) -> Result<bool, TablesError> {
-        table.check_row(&row)?;
-        self.in_turn(move |inner| inner.compare_and_set(table, expected.as_ref(), row)).await
     }
 
     async fn applied(&self, topic: Topic, partition: Partition) -> Result<Offset, TablesError> {

@@ -59,10 +59,6 @@ impl Tables for ReadOnlyTables {
         self.refuse()
     }
 
-    async fn compare_and_set(&self, _: &'static Table, _: Option<Row>, _: Row) -> Result<bool, TablesError> {
-        self.refuse()
-    }
-
     async fn applied(&self, topic: Topic, partition: Partition) -> Result<Offset, TablesError> {
         self.0.position(topic, partition)
     }

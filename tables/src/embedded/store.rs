@@ -14,8 +14,10 @@ use leadway_domain::record::Topic;
 use leadway_domain::{Offset, Partition};
 
 use super::declared::Declared;
-use super::fold::{Change, fold, merge};
-use super::{cells, key};
+use super::key;
+use crate::cells;
+use crate::fold::{Change, fold};
+use crate::version::{merge, removes};
 use crate::{Applied, Key, Range, Row, Table, TablesError, Value, Write};
 
 /// Where the declarations stand.
@@ -153,7 +155,7 @@ impl Store {
 
     /// Applies a batch, or nothing of it; tells how many rows it changed.
     pub(super) fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<u64, TablesError> {
-        let changes = fold(writes);
+        let changes = fold(writes, |table, key| key::encode(table, &key));
         self.change(|txn| {
             for position in positions {
                 self.advance(txn, *position)?;
@@ -164,26 +166,6 @@ impl Store {
                 changed += u64::from(self.apply(txn, table, &key, change)?);
             }
             Ok(changed)
-        })
-    }
-
-    /// Sets the row if `expected` stands there; tells whether it did.
-    pub(super) fn compare_and_set(
-        &self,
-        table: &'static Table,
-        expected: Option<&Row>,
-        row: Row,
-    ) -> Result<bool, TablesError> {
-        self.check_declared(table)?;
-        let (key, data): (Vec<_>, Vec<_>) = row.into_iter().enumerate().partition(|(i, _)| *i < table.key_columns());
-        let key: Key = key.into_iter().filter_map(|(_, cell)| cell).collect();
-        let data: Row = data.into_iter().map(|(_, cell)| cell).collect();
-        let bytes = key::encode(table, &key);
-        self.change(|txn| {
-            if self.stored_row(txn, table, &key, &bytes)?.as_ref() != expected {
-                return Ok(false);
-            }
-            self.put(txn, &bytes, &cells::encode(&data)).map(|()| true)
         })
     }
 
@@ -225,14 +207,17 @@ impl Store {
 
     fn apply(&self, txn: &mut RwTxn<'_>, table: &Table, key: &[u8], change: Change) -> Result<bool, TablesError> {
         let cells = match change {
-            Change::Delete => return self.db.delete(txn, key).map_err(failed),
+            Change::Delete(None) => return self.db.delete(txn, key).map_err(failed),
+            Change::Delete(version) => {
+                let stored = self.stored_cells(txn, table, key)?;
+                let removed = stored.is_some_and(|cells| removes(table, version, &cells));
+                return if removed { self.db.delete(txn, key).map_err(failed) } else { Ok(false) };
+            }
             Change::Replace(cells) => cells,
-            Change::Merge(newer) => match self.db.get(txn, key).map_err(failed)? {
+            Change::Merge(newer) => match self.stored_cells(txn, table, key)? {
                 None => newer,
-                Some(stored) => {
-                    let mut cells = Row::with_capacity(newer.len());
-                    cells::decode(table.data_columns(), stored, &mut cells).map_err(|e| unreadable(table, e))?;
-                    merge(&mut cells, newer);
+                Some(mut cells) => {
+                    merge(table, &mut cells, newer);
                     cells
                 }
             },
@@ -240,10 +225,17 @@ impl Store {
         self.put(txn, key, &cells::encode(&cells)).map(|()| true)
     }
 
+    fn stored_cells(&self, txn: &RoTxn<'_>, table: &Table, key: &[u8]) -> Result<Option<Row>, TablesError> {
+        let Some(stored) = self.db.get(txn, key).map_err(failed)? else { return Ok(None) };
+        let mut cells = Row::with_capacity(table.data_columns().len());
+        cells::decode(table.data_columns(), stored, &mut cells).map_err(|e| unreadable(table, e))?;
+        Ok(Some(cells))
+    }
+
     fn advance(&self, txn: &mut RwTxn<'_>, position: Applied) -> Result<(), TablesError> {
         let stored = self.position_in(txn, position.topic, position.partition)?;
-        if position.next <= stored {
-            return Err(TablesError::Stale(format!("{position:?} is not ahead of {stored:?}")));
+        if position.from != stored {
+            return Err(TablesError::stale(&position, stored));
         }
         self.put(txn, &position_key(position.topic, position.partition), &position.next.0.to_be_bytes())
     }

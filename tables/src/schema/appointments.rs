@@ -6,11 +6,11 @@ use leadway_domain::{
 };
 use serde_json::Value as JsonValue;
 
-use crate::{Json, table};
+use crate::{Day, Json, table};
 
 table! {
-    /// What was decided about a lead, and its delivery. The columns up to `matched_at` and `next_free_slot` come from
-    /// the topic `appointments`, the others from `deliveries`: for a moment either may be there without the other.
+    /// What was decided about a lead, and its delivery. The versioned columns come from the topic `appointments`, the
+    /// others from `deliveries`: for a moment either may be there without the other.
     pub struct AppointmentRow = 6 "appointments" {
         partition {
             /// See [`bucket`](super::bucket).
@@ -20,8 +20,8 @@ table! {
             /// The lead's id.
             appointment_id: LeadId,
         }
-        data {
-            /// Which decision this is, from 1; a later one replaces an earlier one.
+        versioned {
+            /// Which decision this is, from 1; a later one replaces an earlier one, whichever is applied first.
             decision: i64,
             /// `routed` or `unrouted`.
             routing_status: String,
@@ -49,8 +49,10 @@ table! {
             service_type: String,
             /// Where.
             customer_zip: Zip,
-            /// When; while unrouted, the date last asked for, which counts only without `next_free_slot`.
+            /// When; while unrouted, the date asked for.
             appointment_date: Timestamp,
+            /// Whether an unrouted lead is to get the next free slot.
+            next_free_slot: bool,
             /// What the deal may be worth.
             estimated_value: Money,
             /// Of the lead.
@@ -65,6 +67,8 @@ table! {
             received_at: Timestamp,
             /// When it was routed.
             matched_at: Timestamp,
+        }
+        data {
             /// pending, success or failed. Missing until the first outcome is known: a routed appointment without it
             /// is pending.
             forward_status: String,
@@ -82,9 +86,6 @@ table! {
             next_attempt_at: Timestamp,
             /// Why it waits without an attempt; empty when it does not.
             held_reason: String,
-            /// Whether an unrouted lead is to get the next free slot. A column cannot be emptied: a date asked for before
-            /// stays beside it and no longer counts.
-            next_free_slot: bool,
         }
     }
 }
@@ -96,7 +97,7 @@ table! {
             /// Who receives it.
             workspace_id: WorkspaceId,
             /// Of routing.
-            day: i64,
+            day: Day,
         }
         clustering {
             /// The lead's id.
@@ -105,6 +106,18 @@ table! {
         data {
             /// When it was routed.
             matched_at: Timestamp,
+            /// Who sent the lead.
+            provider_id: ProviderId,
+            /// Canonical product name.
+            service_type: String,
+            /// Where.
+            customer_zip: Zip,
+            /// When it takes place.
+            appointment_date: Timestamp,
+            /// The rate agreed.
+            price: Money,
+            /// Whether it is a test.
+            test: bool,
         }
     }
 }
@@ -129,7 +142,9 @@ table! {
             /// Which lead.
             lead_id: LeadId,
         }
-        data {
+        versioned {
+            /// Which decision found nothing.
+            decision: i64,
             /// Canonical product name.
             service_type: String,
             /// Where.
@@ -141,6 +156,7 @@ table! {
             /// When it was last decided.
             decided_at: Timestamp,
         }
+        data {}
     }
 }
 
@@ -154,6 +170,8 @@ table! {
         clustering {
             /// When.
             at: Timestamp,
+            /// The microseconds after `at`: what happens to a lead may take less than a millisecond.
+            micros: i64,
             /// The record's topic.
             topic: String,
             /// The record's partition.
@@ -168,4 +186,16 @@ table! {
             event_data: Json<JsonValue>,
         }
     }
+}
+
+impl AppointmentEventRow {
+    /// When it happened, to the microsecond.
+    pub fn happened_at(&self) -> Timestamp {
+        self.at.checked_add(std::time::Duration::from_micros(self.micros.unsigned_abs())).unwrap_or(self.at)
+    }
+}
+
+/// The microseconds of a moment after its millisecond.
+pub fn micros_of(at: Timestamp) -> i64 {
+    at.as_microsecond().rem_euclid(1_000)
 }

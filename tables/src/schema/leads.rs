@@ -4,7 +4,7 @@ use leadway_domain::lead::InterestLevel;
 use leadway_domain::{ContactId, LeadId, Money, Partition, Phone, ProviderId, Timestamp, Zip};
 use serde_json::{Map, Value as JsonValue};
 
-use crate::{Json, table};
+use crate::{Day, Json, table};
 
 table! {
     /// A customer of one provider.
@@ -40,7 +40,7 @@ table! {
     pub struct ContactByDayRow = 2 "contacts_by_day" {
         partition {
             /// Of the first lead.
-            day: i64,
+            day: Day,
         }
         clustering {
             /// First lead's arrival.
@@ -129,7 +129,7 @@ table! {
     pub struct LeadDayRow = 5 "lead_days" {
         partition {
             /// Of arrival.
-            day: i64,
+            day: Day,
         }
         clustering {
             /// Of the topic `leads`.

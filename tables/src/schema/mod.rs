@@ -1,7 +1,7 @@
 //! Every table, declared once. Only `scoring` writes them.
 //!
 //! Three kinds of partition keys: by [`bucket`] of a lead's id (grows with time, so new rows are written side by side),
-//! by day (UTC, days since 1970), and by the business concerned.
+//! by day (UTC), and by the business concerned.
 
 mod appointments;
 mod leads;
@@ -10,10 +10,11 @@ mod operation;
 
 use leadway_domain::{Addressing, LeadId, Timestamp};
 
-use crate::Table;
+use crate::{Day, Table};
 
 pub use appointments::{
-    AppointmentByWorkspaceRow, AppointmentEventRow, AppointmentRow, UNROUTED_SHARDS, UnroutedRow, unrouted_shard,
+    AppointmentByWorkspaceRow, AppointmentEventRow, AppointmentRow, UNROUTED_SHARDS, UnroutedRow, micros_of,
+    unrouted_shard,
 };
 pub use leads::{ContactByDayRow, ContactRow, LeadByContactRow, LeadDayRow, LeadRow};
 pub use money::{BillingEventRow, DailyRow, DeliveryRow, OpenDeliveryRow};
@@ -27,9 +28,9 @@ pub fn bucket(addressing: Addressing, id: LeadId) -> Option<i64> {
     addressing.address(id).map(|(_, offset)| (offset.0 / BUCKET_SIZE) as i64)
 }
 
-/// The UTC day of a moment, counted from 1970-01-01.
-pub fn day(at: Timestamp) -> i64 {
-    at.as_second().div_euclid(86_400)
+/// The UTC day of a moment.
+pub fn day(at: Timestamp) -> Day {
+    Day::of(at)
 }
 
 /// Every table.
@@ -75,6 +76,8 @@ mod tests {
         let ids: std::collections::BTreeSet<_> = ALL.iter().map(|t| t.id).collect();
         let names: std::collections::BTreeSet<_> = ALL.iter().map(|t| t.name).collect();
         assert_eq!((ids.len(), names.len()), (ALL.len(), ALL.len()));
-        assert!(ALL.iter().all(|t| t.partition_key >= 1 && t.key_columns() <= t.columns.len()));
+        assert!(ALL.iter().all(|t| t.partition_key >= 1 && t.key_columns() + t.versioned <= t.columns.len()));
+        let versions = ALL.iter().filter_map(|t| t.versioned_columns().first());
+        assert!(versions.clone().count() > 0 && versions.clone().all(|column| column.kind == crate::ColumnKind::Int));
     }
 }

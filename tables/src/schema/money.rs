@@ -4,7 +4,7 @@ use leadway_domain::histogram::LatencyHistogram;
 use leadway_domain::record::Appointment;
 use leadway_domain::{LeadId, Money, Partition, ProviderId, Timestamp, WorkspaceId};
 
-use crate::{Json, table};
+use crate::{Day, Json, table};
 
 table! {
     /// The one billing event of a delivered appointment.
@@ -13,7 +13,7 @@ table! {
             /// Who pays.
             workspace_id: WorkspaceId,
             /// Of delivery.
-            day: i64,
+            day: Day,
         }
         clustering {
             /// For which appointment.
@@ -41,7 +41,7 @@ table! {
             /// Who took it.
             workspace_id: WorkspaceId,
             /// Of delivery.
-            day: i64,
+            day: Day,
         }
         clustering {
             /// Which appointment.
@@ -89,7 +89,7 @@ table! {
     pub struct DailyRow = 13 "daily" {
         partition {
             /// UTC day.
-            day: i64,
+            day: Day,
         }
         clustering {
             /// Who sent the leads.

@@ -6,11 +6,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use leadway_domain::record::Topic;
-use leadway_domain::{Offset, Partition, Timestamp};
-use leadway_tables::{Applied, Key, Range, TableRow, Tables, TablesError, Value, Write, get, key, scan};
+use leadway_domain::{Money, Offset, Partition, Timestamp};
+use leadway_tables::{Applied, Day, Key, Range, TableRow, Tables, TablesError, Value, Write, get, key, scan};
 use uuid::Uuid;
 
-use super::declarations::{MomentRow, NoteRow, PairRow};
+use super::declarations::{DecisionRow, MomentRow, NoteRow, PairRow, WaitingRow};
 
 /// When a waiter has surely been forgotten.
 const GIVE_UP: Duration = Duration::from_secs(30);
@@ -23,16 +23,16 @@ pub(crate) fn counted(owner: &str, title: &str, number: i64, count: i64) -> Note
     NoteRow { count: Some(count), ..note(owner, title, number) }
 }
 
-pub(crate) fn at(topic: Topic, partition: u32, next: u64) -> Applied {
-    Applied { topic, partition: Partition(partition), next: Offset(next) }
+pub(crate) fn at(topic: Topic, partition: u32, from: u64, next: u64) -> Applied {
+    Applied { topic, partition: Partition(partition), from: Offset(from), next: Offset(next) }
 }
 
 fn text(text: &str) -> Value {
     Value::Text(text.into())
 }
 
-fn moment(micros: i64) -> Timestamp {
-    Timestamp::from_microsecond(micros).unwrap()
+fn moment(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap()
 }
 
 async fn put(tables: &dyn Tables, rows: &[impl TableRow]) {
@@ -97,6 +97,20 @@ pub(crate) async fn changes_of_one_batch_are_applied_in_order(tables: &dyn Table
     assert_eq!(write(vec![counted(5), delete()]).await, None);
 }
 
+pub(crate) async fn many_rows_are_read_in_the_order_of_their_keys(tables: &dyn Tables) {
+    put(tables, &(0..100).map(|n| counted("a", "t", n, n)).collect::<Vec<_>>()).await;
+    put(tables, &[PairRow::new("x".into(), "y".into())]).await;
+    let mut keys: Vec<_> =
+        (0..200).rev().map(|n| (NoteRow::TABLE, key!["a".to_owned(), "t".to_owned(), n as i64])).collect();
+    keys.push((PairRow::TABLE, key!["x".to_owned(), "y".to_owned()]));
+    let rows = tables.get_all(keys).await.unwrap();
+    let counts: Vec<_> = rows.iter().take(200).map(|row| row.as_ref().map(|row| row[4].clone())).collect();
+    let expected: Vec<_> = (0..200).rev().map(|n| (n < 100).then_some(Some(Value::Int(n)))).collect();
+    assert_eq!(counts, expected);
+    assert_eq!(rows[200], Some(PairRow::new("x".into(), "y".into()).to_row()));
+    assert!(tables.get_all(vec![(NoteRow::TABLE, key![1i64])]).await.is_err());
+}
+
 pub(crate) async fn integers_scan_by_value(tables: &dyn Tables) {
     let sorted = [i64::MIN, -1_000, -256, -255, -1, 0, 1, 127, 128, 256, i64::MAX];
     let rows: Vec<_> = sorted.iter().rev().map(|n| note("a", "t", *n)).collect();
@@ -105,11 +119,11 @@ pub(crate) async fn integers_scan_by_value(tables: &dyn Tables) {
 }
 
 pub(crate) async fn timestamps_scan_by_value(tables: &dyn Tables) {
-    let sorted = [-62_000_000_000_000_000, -1_000_001, -1, 0, 1, 1_700_000_000_000_000];
-    let row = |micros: &i64| MomentRow::new(-5, moment(*micros), false, Uuid::nil());
+    let sorted = [-62_000_000_000_000, -1_001, -1, 0, 1, 1_700_000_000_000];
+    let row = |millis: &i64| MomentRow::new(-5, moment(*millis), false, Uuid::nil());
     put(tables, &sorted.iter().rev().map(row).collect::<Vec<_>>()).await;
     let rows: Vec<MomentRow> = scan(tables, &[Value::Int(-5)], Range::first(99)).await.unwrap();
-    assert_eq!(rows.iter().map(|row| row.at.as_microsecond()).collect::<Vec<_>>(), sorted);
+    assert_eq!(rows.iter().map(|row| row.at.as_millisecond()).collect::<Vec<_>>(), sorted);
 }
 
 pub(crate) async fn texts_scan_by_bytes(tables: &dyn Tables) {
@@ -121,7 +135,9 @@ pub(crate) async fn texts_scan_by_bytes(tables: &dyn Tables) {
 }
 
 pub(crate) async fn uuids_and_booleans_scan_by_bytes(tables: &dyn Tables) {
-    let ids = [0, 1, 0xFF, 1 << 64, u128::MAX].map(Uuid::from_u128);
+    // Of one version: between versions the order is the provider's.
+    let version_7 = 7 << 76 | 2 << 62;
+    let ids = [0, 1, 0xFF, 1 << 64, 0xF << 64, 0xFFFF_FFFF << 96].map(|n| Uuid::from_u128(version_7 | n));
     let sorted: Vec<_> = [false, true].into_iter().flat_map(|flag| ids.map(|id| (flag, id))).collect();
     let row = |(flag, id): &(bool, Uuid)| MomentRow::new(0, moment(0), *flag, *id);
     put(tables, &sorted.iter().rev().map(row).collect::<Vec<_>>()).await;
@@ -176,7 +192,7 @@ pub(crate) async fn a_scan_of_more_rows_than_are_read_inline_is_the_same(tables:
 }
 
 pub(crate) async fn a_partition_does_not_see_its_neighbours(tables: &dyn Tables) {
-    let owners = ["", "\0", "a", "a\0", "a\u{1}", "ab", "b"];
+    let owners = ["\u{1}", "\0", "a", "a\0", "a\u{1}", "ab", "b"];
     for (n, owner) in (0..).zip(owners) {
         put(tables, &[note(owner, "x", n), note(owner, "", n)]).await;
     }
@@ -198,33 +214,34 @@ pub(crate) async fn tables_do_not_see_each_other(tables: &dyn Tables) {
 
 pub(crate) async fn a_batch_carries_its_positions(tables: &dyn Tables) {
     assert_eq!(applied(tables, Topic::Leads, 0).await, 0);
-    let positions = [at(Topic::Leads, 0, 5), at(Topic::Leads, 300, 1), at(Topic::Deliveries, 0, u64::MAX)];
+    let largest = i64::MAX as u64;
+    let positions = [at(Topic::Leads, 0, 0, 5), at(Topic::Leads, 300, 0, 1), at(Topic::Deliveries, 0, 0, largest)];
     tables.write(vec![], &positions).await.unwrap();
     assert_eq!(applied(tables, Topic::Leads, 0).await, 5);
     assert_eq!(applied(tables, Topic::Leads, 300).await, 1);
-    assert_eq!(applied(tables, Topic::Deliveries, 0).await, u64::MAX);
+    assert_eq!(applied(tables, Topic::Deliveries, 0).await, largest);
     assert_eq!(applied(tables, Topic::Leads, 1).await, 0);
-    tables.write(vec![], &[at(Topic::Leads, 0, 6)]).await.unwrap();
+    tables.write(vec![], &[at(Topic::Leads, 0, 5, 6)]).await.unwrap();
     assert_eq!(applied(tables, Topic::Leads, 0).await, 6);
 }
 
 pub(crate) async fn a_batch_that_was_applied_is_refused_and_changes_nothing(tables: &dyn Tables) {
     let batch = |n| vec![counted("a", "t", 0, n).upsert(), note("a", "t", n).upsert()];
-    tables.write(batch(1), &[at(Topic::Leads, 0, 7)]).await.unwrap();
+    tables.write(batch(1), &[at(Topic::Leads, 0, 0, 7)]).await.unwrap();
     let before = tables.dump().await.unwrap();
-    for next in [7, 6, 1, 0] {
-        let refused = tables.write(batch(2), &[at(Topic::Leads, 0, next)]).await;
-        assert!(matches!(refused, Err(TablesError::Stale(_))), "{next}: {refused:?}");
+    for (from, next) in [(0, 7), (0, 8), (6, 8), (8, 9)] {
+        let refused = tables.write(batch(2), &[at(Topic::Leads, 0, from, next)]).await;
+        assert!(matches!(refused, Err(TablesError::Stale(_))), "{from} to {next}: {refused:?}");
     }
-    let refused = tables.write(batch(2), &[at(Topic::Leads, 1, 0)]).await;
-    assert!(matches!(refused, Err(TablesError::Stale(_))), "a position of nothing: {refused:?}");
+    let refused = tables.write(batch(2), &[at(Topic::Leads, 1, 1, 2)]).await;
+    assert!(matches!(refused, Err(TablesError::Stale(_))), "nothing was applied: {refused:?}");
     assert_eq!(tables.dump().await.unwrap(), before);
     assert_eq!(applied(tables, Topic::Leads, 0).await, 7);
 }
 
 pub(crate) async fn one_stale_position_refuses_the_whole_batch(tables: &dyn Tables) {
-    tables.write(vec![], &[at(Topic::Leads, 1, 3)]).await.unwrap();
-    let positions = [at(Topic::Leads, 0, 9), at(Topic::Leads, 1, 3)];
+    tables.write(vec![], &[at(Topic::Leads, 1, 0, 3)]).await.unwrap();
+    let positions = [at(Topic::Leads, 0, 0, 9), at(Topic::Leads, 1, 0, 3)];
     assert!(tables.write(vec![note("a", "t", 0).upsert()], &positions).await.is_err());
     assert_eq!(applied(tables, Topic::Leads, 0).await, 0);
     assert_eq!(tables.dump().await.unwrap(), []);
@@ -234,39 +251,16 @@ pub(crate) async fn a_waiter_wakes_when_its_position_is_applied(tables: &dyn Tab
     let mut waiting = pin!(tables.wait_applied(Topic::Appointments, Partition(2), Offset(5)));
     let mut context = Context::from_waker(Waker::noop());
     assert!(waiting.as_mut().poll(&mut context).is_pending());
-    tables.write(vec![], &[at(Topic::Appointments, 2, 4), at(Topic::Leads, 2, 9)]).await.unwrap();
+    tables.write(vec![], &[at(Topic::Appointments, 2, 0, 4), at(Topic::Leads, 2, 0, 9)]).await.unwrap();
     assert!(waiting.as_mut().poll(&mut context).is_pending(), "one short of it");
     let write = async {
         tokio::task::yield_now().await;
-        tables.write(vec![], &[at(Topic::Appointments, 2, 5)]).await.unwrap();
+        tables.write(vec![], &[at(Topic::Appointments, 2, 4, 5)]).await.unwrap();
     };
     let (woken, ()) = tokio::join!(tokio::time::timeout(GIVE_UP, waiting), write);
     woken.expect("it wakes").unwrap();
     let mut reached = pin!(tables.wait_applied(Topic::Appointments, Partition(2), Offset(5)));
     assert!(matches!(reached.as_mut().poll(&mut context), Poll::Ready(Ok(()))), "nothing to wait for");
-}
-
-pub(crate) async fn compare_and_set_sets_only_what_was_expected(tables: &dyn Tables) {
-    let set = |expected: Option<NoteRow>, new: NoteRow| async move {
-        tables.compare_and_set(NoteRow::TABLE, expected.map(|row| row.to_row()), new.to_row()).await.unwrap()
-    };
-    let (one, two, three) = (counted("a", "t", 0, 1), counted("a", "t", 0, 2), counted("a", "t", 0, 3));
-    assert!(!set(Some(one.clone()), two.clone()).await, "nothing stands there");
-    assert_eq!(note_of(tables, "a", "t", 0).await, None);
-    assert!(set(None, one.clone()).await);
-    assert!(!set(None, two.clone()).await, "something stands there");
-    assert!(!set(Some(three.clone()), two.clone()).await, "something else stands there");
-    assert_eq!(note_of(tables, "a", "t", 0).await, Some(one.clone()));
-    assert!(set(Some(one), two.clone()).await);
-    assert_eq!(note_of(tables, "a", "t", 0).await, Some(two));
-}
-
-pub(crate) async fn compare_and_set_replaces_the_whole_row(tables: &dyn Tables) {
-    let named = NoteRow { text: Some("x".into()), ..counted("a", "t", 0, 1) };
-    put(tables, std::slice::from_ref(&named)).await;
-    let bare = counted("a", "t", 0, 2);
-    assert!(tables.compare_and_set(NoteRow::TABLE, Some(named.to_row()), bare.to_row()).await.unwrap());
-    assert_eq!(note_of(tables, "a", "t", 0).await, Some(bare));
 }
 
 pub(crate) async fn what_does_not_fit_is_refused_before_anything_is_touched(tables: &dyn Tables) {
@@ -286,7 +280,7 @@ pub(crate) async fn what_does_not_fit_is_refused_before_anything_is_touched(tabl
     ];
     for write in wrong {
         let batch = vec![note("a", "t", 0).upsert(), write.clone()];
-        let refused = tables.write(batch, &[at(Topic::Leads, 0, 1)]).await;
+        let refused = tables.write(batch, &[at(Topic::Leads, 0, 0, 1)]).await;
         assert!(matches!(refused, Err(TablesError::Mismatch { table: "notes", .. })), "{write:?}: {refused:?}");
     }
     assert!(tables.get(NoteRow::TABLE, &[text("a")]).await.is_err());
@@ -310,11 +304,11 @@ pub(crate) async fn a_key_may_be_as_long_as_the_store_takes_and_no_longer(tables
 }
 
 pub(crate) async fn clear_removes_rows_and_positions(tables: &dyn Tables) {
-    tables.write(vec![note("a", "t", 0).upsert()], &[at(Topic::Leads, 0, 5)]).await.unwrap();
+    tables.write(vec![note("a", "t", 0).upsert()], &[at(Topic::Leads, 0, 0, 5)]).await.unwrap();
     tables.clear().await.unwrap();
     assert_eq!(tables.dump().await.unwrap(), []);
     assert_eq!(applied(tables, Topic::Leads, 0).await, 0);
-    tables.write(vec![note("a", "t", 1).upsert()], &[at(Topic::Leads, 0, 1)]).await.unwrap();
+    tables.write(vec![note("a", "t", 1).upsert()], &[at(Topic::Leads, 0, 0, 1)]).await.unwrap();
     assert_eq!(numbers(tables, Range::first(9)).await, [1]);
     assert_eq!(applied(tables, Topic::Leads, 0).await, 1);
 }
@@ -322,7 +316,7 @@ pub(crate) async fn clear_removes_rows_and_positions(tables: &dyn Tables) {
 pub(crate) async fn a_dump_has_every_row_by_table_and_key(tables: &dyn Tables) {
     put(tables, &[PairRow::new("x".into(), "y".into())]).await;
     put(tables, &[note("b", "t", -1), note("ab", "t", 2), note("ab", "t", -2)]).await;
-    tables.write(vec![], &[at(Topic::Leads, 0, 5)]).await.unwrap();
+    tables.write(vec![], &[at(Topic::Leads, 0, 0, 5)]).await.unwrap();
     let note = |owner, n| ("notes".to_owned(), note(owner, "t", n).to_row());
     let pair = ("pairs".to_owned(), PairRow::new("x".into(), "y".into()).to_row());
     assert_eq!(tables.dump().await.unwrap(), [note("ab", -2), note("ab", 2), note("b", -1), pair]);
@@ -336,23 +330,123 @@ pub(crate) async fn a_large_cell_is_kept(tables: &dyn Tables) {
     assert!(stored.text == Some(large) && stored.count == Some(1));
 }
 
-pub(crate) async fn writers_side_by_side_lose_nothing(tables: &dyn Tables) {
-    let increment = || async {
-        let mut stood = None;
-        loop {
-            let next = counted("a", "t", 0, stood.as_ref().map_or(1, |row: &NoteRow| row.count.unwrap() + 1));
-            let expected = stood.map(|row| row.to_row());
-            if tables.compare_and_set(NoteRow::TABLE, expected, next.to_row()).await.unwrap() {
-                return;
+pub(crate) async fn of_writers_that_race_one_applies_each_position(tables: &dyn Tables) {
+    let writer = |name: &'static str| async move {
+        let mut won = 0;
+        for n in 0..10 {
+            let row = NoteRow { text: Some(name.into()), ..counted("a", "t", n, n) };
+            match tables.write(vec![row.upsert()], &[at(Topic::Leads, 0, n as u64, n as u64 + 1)]).await {
+                Ok(()) => won += 1,
+                Err(TablesError::Stale(_)) => {}
+                Err(error) => panic!("{error}"),
             }
-            stood = note_of(tables, "a", "t", 0).await;
         }
+        won
     };
-    let fives = || async {
-        for _ in 0..5 {
-            increment().await;
+    let (a, b, c) = tokio::join!(writer("a"), writer("b"), writer("c"));
+    assert_eq!(a + b + c, 10);
+    assert_eq!(applied(tables, Topic::Leads, 0).await, 10);
+    assert_eq!(numbers(tables, Range::first(99)).await, (0..10).collect::<Vec<_>>());
+}
+
+fn decided(version: i64, status: Option<&str>) -> DecisionRow {
+    DecisionRow { version: Some(version), status: status.map(str::to_owned), ..DecisionRow::new("a".into(), 1) }
+}
+
+pub(crate) async fn of_two_versions_the_higher_stays_whichever_comes_first(tables: &dyn Tables) {
+    let later = DecisionRow { day: Some(Day::from_number(9)), ..decided(2, None) };
+    let earlier = DecisionRow { amount: Some(Money::from_cents(5)), ..decided(1, Some("one")) };
+    let expected = DecisionRow { amount: Some(Money::from_cents(5)), ..later.clone() };
+    for swapped in [false, true] {
+        for one_batch in [false, true] {
+            tables.clear().await.unwrap();
+            let mut order = [earlier.clone(), later.clone()];
+            if swapped {
+                order.reverse();
+            }
+            match one_batch {
+                true => put(tables, &order).await,
+                false => {
+                    for row in order {
+                        put(tables, &[row]).await;
+                    }
+                }
+            }
+            let stored: Option<DecisionRow> = get(tables, &key!["a".to_owned(), 1i64]).await.unwrap();
+            assert_eq!(stored, Some(expected.clone()), "swapped: {swapped}, in one batch: {one_batch}");
         }
-    };
-    tokio::join!(fives(), fives(), fives(), fives());
-    assert_eq!(note_of(tables, "a", "t", 0).await.unwrap().count, Some(20));
+    }
+}
+
+pub(crate) async fn a_delete_removes_the_versions_up_to_its_own(tables: &dyn Tables) {
+    let waiting = |version| WaitingRow { version: Some(version), ..WaitingRow::new("a".into(), 1) };
+    let delete = |version| WaitingRow::delete_version(key!["a".to_owned(), 1i64], version);
+    let stored = || async { get::<WaitingRow>(tables, &key!["a".to_owned(), 1i64]).await.unwrap() };
+    put(tables, &[waiting(2)]).await;
+    tables.write(vec![delete(1)], &[]).await.unwrap();
+    assert_eq!(stored().await, Some(waiting(2)));
+    tables.write(vec![delete(3)], &[]).await.unwrap();
+    assert_eq!(stored().await, None);
+    put(tables, &[waiting(4)]).await;
+    assert_eq!(stored().await, Some(waiting(4)));
+    tables.write(vec![waiting(5).upsert(), delete(6), waiting(5).upsert()], &[]).await.unwrap();
+    assert_eq!(stored().await, None, "in one batch the order does not count");
+}
+
+pub(crate) async fn versions_that_do_not_fit_are_refused(tables: &dyn Tables) {
+    let key = || key!["a".to_owned(), 1i64];
+    let wrong = [
+        DecisionRow { status: Some("x".into()), ..DecisionRow::new("a".into(), 1) }.upsert(),
+        decided(0, None).upsert(),
+        DecisionRow::delete(key()),
+        DecisionRow::delete_version(key(), 1),
+        WaitingRow::delete(key()),
+        WaitingRow::delete_version(key(), 0),
+        NoteRow::delete_version(key!["a".to_owned(), "t".to_owned(), 1i64], 1),
+    ];
+    for write in wrong {
+        let refused = tables.write(vec![write.clone()], &[]).await;
+        assert!(matches!(refused, Err(TablesError::Mismatch { .. })), "{write:?}: {refused:?}");
+    }
+    assert_eq!(tables.dump().await.unwrap(), []);
+}
+
+pub(crate) async fn positions_that_make_no_sense_are_refused(tables: &dyn Tables) {
+    let wrong = [
+        vec![at(Topic::Leads, 0, 0, 0)],
+        vec![at(Topic::Leads, 0, 3, 2)],
+        vec![at(Topic::Leads, 0, 0, u64::MAX)],
+        vec![at(Topic::Leads, 0, 0, 1), at(Topic::Leads, 0, 1, 2)],
+    ];
+    for positions in wrong {
+        let refused = tables.write(vec![note("a", "t", 0).upsert()], &positions).await;
+        assert!(matches!(refused, Err(TablesError::Mismatch { .. })), "{positions:?}: {refused:?}");
+    }
+    assert!(
+        tables.write(vec![NoteRow::new(String::new(), "t".into(), 0).upsert()], &[]).await.is_err(),
+        "no partition"
+    );
+    assert_eq!(tables.dump().await.unwrap(), []);
+}
+
+pub(crate) async fn every_kind_of_cell_comes_back_as_it_was(tables: &dyn Tables) {
+    let cents = [0, 1, -1, 99, 100, 12_345, -9_007_199_254_740_991, i64::MAX, i64::MIN];
+    for (n, cents) in (0..).zip(cents) {
+        let row = DecisionRow { amount: Some(Money::from_cents(cents)), ..DecisionRow::new("money".into(), n) };
+        put(tables, std::slice::from_ref(&row)).await;
+        let stored: Option<DecisionRow> = get(tables, &key!["money".to_owned(), n]).await.unwrap();
+        assert_eq!(stored, Some(row));
+    }
+    for (n, day) in (0..).zip([0, 1, -1, 20_000, -700_000, i32::MAX, i32::MIN]) {
+        let day = Day::from_number(day);
+        let row = DecisionRow { version: Some(1), day: Some(day), ..DecisionRow::new("day".into(), n) };
+        put(tables, std::slice::from_ref(&row)).await;
+        let stored: Option<DecisionRow> = get(tables, &key!["day".to_owned(), n]).await.unwrap();
+        assert_eq!(stored, Some(row));
+    }
+    let row =
+        MomentRow { done: Some(true), other: Some(Uuid::max()), ..MomentRow::new(1, moment(-1), true, Uuid::nil()) };
+    put(tables, std::slice::from_ref(&row)).await;
+    let rows: Vec<MomentRow> = scan(tables, &[Value::Int(1)], Range::first(9)).await.unwrap();
+    assert_eq!(rows, [row]);
 }

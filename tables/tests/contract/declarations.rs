@@ -1,7 +1,7 @@
 //! Tables of the tests' own, with every kind of column in a key.
 
-use leadway_domain::Timestamp;
-use leadway_tables::{Table, table};
+use leadway_domain::{Money, Timestamp};
+use leadway_tables::{Day, Table, table};
 use uuid::Uuid;
 
 table! {
@@ -66,4 +66,52 @@ table! {
     }
 }
 
-pub(crate) const ALL: &[&Table] = &[NoteRow::TABLE, MomentRow::TABLE, PairRow::TABLE];
+table! {
+    /// Some columns are versioned and one is not.
+    pub struct DecisionRow = 4 "decisions" {
+        partition {
+            /// Whose.
+            owner: String,
+        }
+        clustering {
+            /// Which.
+            number: i64,
+        }
+        versioned {
+            /// The version.
+            version: i64,
+            /// Any text.
+            status: String,
+            /// Any day.
+            day: Day,
+        }
+        data {
+            /// Any amount.
+            amount: Money,
+        }
+    }
+}
+
+table! {
+    /// All columns are versioned.
+    pub struct WaitingRow = 5 "waiting" {
+        partition {
+            /// Whose.
+            owner: String,
+        }
+        clustering {
+            /// Which.
+            number: i64,
+        }
+        versioned {
+            /// The version.
+            version: i64,
+            /// Any text.
+            reason: String,
+        }
+        data {}
+    }
+}
+
+pub(crate) const ALL: &[&Table] =
+    &[NoteRow::TABLE, MomentRow::TABLE, PairRow::TABLE, DecisionRow::TABLE, WaitingRow::TABLE];

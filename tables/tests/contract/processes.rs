@@ -54,7 +54,7 @@ async fn writes_until_it_is_killed() {
     let mut next = applied(&*tables).await + 1;
     loop {
         let rows = (0..ROWS).map(|row| counted("a", "t", row, next as i64).upsert()).collect();
-        tables.write(rows, &[at(Topic::Leads, 0, next)]).await.unwrap();
+        tables.write(rows, &[at(Topic::Leads, 0, next - 1, next)]).await.unwrap();
         next += 1;
     }
 }

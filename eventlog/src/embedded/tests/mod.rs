@@ -22,7 +22,7 @@ fn record(topic: Topic, key: &str, data: impl Into<String>) -> NewRecord {
         topic,
         partition: None,
         key: key.into(),
-        kind: "test.kind",
+        kind: "test.kind".into(),
         id: Uuid::nil(),
         time: Timestamp::UNIX_EPOCH,
         data: data.into().into(),

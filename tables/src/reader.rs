@@ -1,34 +1,34 @@
 //! Reading encoded bytes from front to back, without ever reading past the end.
 
 /// What is left to read. Errors say what is wrong with the bytes.
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], String> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], String> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or("it ends too early")?;
         self.0 = rest;
         Ok(taken)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
         let (taken, rest) = self.0.split_first_chunk::<N>().ok_or("it ends too early")?;
         self.0 = rest;
         Ok(*taken)
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, String> {
+    pub(crate) fn byte(&mut self) -> Result<u8, String> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    pub(super) fn bool(&mut self) -> Result<bool, String> {
+    pub(crate) fn bool(&mut self) -> Result<bool, String> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -37,7 +37,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned LEB128 number.
-    pub(super) fn varint(&mut self) -> Result<u64, String> {
+    pub(crate) fn varint(&mut self) -> Result<u64, String> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -53,7 +53,7 @@ impl<'a> Reader<'a> {
         Err("a number is too long".into())
     }
 
-    pub(super) fn length(&mut self) -> Result<usize, String> {
+    pub(crate) fn length(&mut self) -> Result<usize, String> {
         usize::try_from(self.varint()?).map_err(|e| e.to_string())
     }
 }

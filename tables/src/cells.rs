@@ -5,11 +5,11 @@
 
 use uuid::Uuid;
 
-use super::reader::Reader;
+use crate::reader::Reader;
 use crate::{Column, ColumnKind, Row, Value};
 
 /// The bytes of these cells.
-pub(super) fn encode(cells: &[Option<Value>]) -> Vec<u8> {
+pub(crate) fn encode(cells: &[Option<Value>]) -> Vec<u8> {
     let counted = cells.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
     let counted = cells.get(..counted).unwrap_or_default();
     let mut bytes = Vec::with_capacity(32);
@@ -23,7 +23,10 @@ pub(super) fn encode(cells: &[Option<Value>]) -> Vec<u8> {
                 put_varint(&mut bytes, text.len() as u64);
                 bytes.extend(text.as_bytes());
             }
-            Value::Int(number) | Value::Timestamp(number) => put_varint(&mut bytes, zigzag(*number)),
+            Value::Int(number) | Value::Money(number) | Value::Timestamp(number) => {
+                put_varint(&mut bytes, zigzag(*number));
+            }
+            Value::Date(number) => put_varint(&mut bytes, zigzag(i64::from(*number))),
             Value::Bool(value) => bytes.push(u8::from(*value)),
             Value::Uuid(id) => bytes.extend(id.as_bytes()),
         }
@@ -33,7 +36,7 @@ pub(super) fn encode(cells: &[Option<Value>]) -> Vec<u8> {
 
 /// Appends a cell per column to `row`; tells what is wrong with bytes that are none. Cells of columns that are not
 /// declared are passed over.
-pub(super) fn decode(columns: &[Column], bytes: &[u8], row: &mut Row) -> Result<(), String> {
+pub(crate) fn decode(columns: &[Column], bytes: &[u8], row: &mut Row) -> Result<(), String> {
     let mut reader = Reader::new(bytes);
     let counted = reader.length()?;
     let set = reader.take(counted.div_ceil(8))?;
@@ -58,13 +61,18 @@ fn take_value(reader: &mut Reader<'_>, kind: ColumnKind) -> Result<Value, String
             Value::Text(text.to_owned())
         }
         ColumnKind::Int => Value::Int(unzigzag(reader.varint()?)),
+        ColumnKind::Money => Value::Money(unzigzag(reader.varint()?)),
+        ColumnKind::Date => {
+            Value::Date(i32::try_from(unzigzag(reader.varint()?)).map_err(|_| "a day is too far away".to_owned())?)
+        }
         ColumnKind::Timestamp => Value::Timestamp(unzigzag(reader.varint()?)),
         ColumnKind::Bool => Value::Bool(reader.bool()?),
         ColumnKind::Uuid => Value::Uuid(Uuid::from_bytes(reader.array()?)),
     })
 }
 
-fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
+/// Appends an unsigned LEB128 number.
+pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -86,7 +94,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::embedded::samples::{ALL_KINDS, value_of};
+    use crate::samples::{ALL_KINDS, value_of};
 
     fn columns() -> &'static [Column] {
         &ALL_KINDS.columns[ALL_KINDS.key_columns()..]

@@ -1,0 +1,190 @@
+//! A member of a consumer group. What the group decides is data here, to be answered when the member is ready for it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use leadway_domain::{Offset, Partition};
+use parking_lot::Mutex;
+use rdkafka::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList, TopicPartitionListElem};
+use rdkafka::types::RDKafkaRespErr;
+
+use super::bell::Bell;
+use super::client::{Clients, Context};
+use super::lanes::{add, ours};
+
+/// What the group decided about this member's partitions. It waits until it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rebalance {
+    /// These are added to them.
+    Assigned(Vec<Partition>),
+    /// These are taken away, or were lost already.
+    Revoked(Vec<Partition>),
+}
+
+/// Collects what the group decided.
+pub(crate) struct Decisions {
+    client: Context,
+    waiting: Mutex<VecDeque<Rebalance>>,
+    closing: AtomicBool,
+}
+
+impl ClientContext for Decisions {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.client.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.client.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Decisions {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let assigned = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::Acquire) {
+            let answered =
+                if assigned { consumer.incremental_assign(list) } else { consumer.incremental_unassign(list) };
+            if let Err(error) = answered {
+                tracing::debug!(%error, "leaving a group");
+            }
+            return;
+        }
+        let partitions = partitions(list);
+        let decision = if assigned { Rebalance::Assigned(partitions) } else { Rebalance::Revoked(partitions) };
+        self.waiting.lock().push_back(decision);
+    }
+}
+
+/// One member of a group that shares one topic. It leaves when it is dropped.
+pub(crate) struct Group {
+    consumer: BaseConsumer<Decisions>,
+    topic: String,
+    /// A decision that was taken up and is not answered yet.
+    open: Option<Rebalance>,
+}
+
+impl Group {
+    /// Joins the group `name`. The bell is rung when there is something to be polled.
+    pub(crate) fn join(clients: &Clients, name: &str, topic: &str, bell: &Bell, buffered: usize) -> KafkaResult<Self> {
+        let context =
+            Decisions { client: clients.context(), waiting: Mutex::default(), closing: AtomicBool::new(false) };
+        let mut consumer = BaseConsumer::from_config_and_context(&clients.member(name, buffered), context)?;
+        let wake = bell.clone();
+        consumer.set_nonempty_callback(move || wake.ring());
+        consumer.subscribe(&[topic])?;
+        Ok(Self { consumer, topic: topic.to_owned(), open: None })
+    }
+
+    /// The next message or error, waiting so long at most. It must be called again and again, or the group drops this member.
+    pub(crate) fn poll(&self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
+        self.consumer.poll(wait)
+    }
+
+    /// The next decision, which must be [answered](Self::assign) before there is another.
+    pub(crate) fn decision(&mut self) -> Option<Rebalance> {
+        if self.open.is_none() {
+            self.open = self.consumer.context().waiting.lock().pop_front();
+            return self.open.clone();
+        }
+        None
+    }
+
+    /// Begins to read the partitions that were assigned from these offsets on.
+    pub(crate) fn assign(&mut self, starts: &[(Partition, KafkaOffset)]) -> KafkaResult<()> {
+        self.consumer.incremental_assign(&self.list(starts.iter().copied()))?;
+        self.open = None;
+        Ok(())
+    }
+
+    /// Gives back the partitions that were revoked.
+    pub(crate) fn unassign(&mut self, partitions: &[Partition]) -> KafkaResult<()> {
+        self.open = None;
+        self.consumer.incremental_unassign(&self.list(partitions.iter().map(|p| (*p, KafkaOffset::Invalid))))
+    }
+
+    /// Whether the group has given this member's partitions to others without waiting for it.
+    pub(crate) fn lost(&self) -> bool {
+        self.consumer.assignment_lost()
+    }
+
+    /// Who this member is in the present generation of the group.
+    pub(crate) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+        self.consumer.group_metadata()
+    }
+
+    /// What the group has committed for these partitions of these topics, once no open transaction can change it.
+    pub(crate) fn committed(
+        &self,
+        list: TopicPartitionList,
+        timeout: Duration,
+    ) -> KafkaResult<Vec<(String, Partition, Offset)>> {
+        let committed = self.consumer.committed_offsets(list, timeout)?;
+        let mut offsets = Vec::new();
+        for element in committed.elements() {
+            element.error()?;
+            let partition = Partition(u32::try_from(element.partition()).unwrap_or(0));
+            // What was never committed begins at the beginning.
+            offsets.push((element.topic().to_owned(), partition, ours(element.offset()).unwrap_or_default()));
+        }
+        Ok(offsets)
+    }
+
+    /// How far each partition has been read, marks of transactions included.
+    pub(crate) fn positions(&self) -> Vec<(Partition, Offset)> {
+        let Ok(positions) = self.consumer.position() else { return Vec::new() };
+        let position =
+            |e: &TopicPartitionListElem<'_>| Some((Partition(u32::try_from(e.partition()).ok()?), ours(e.offset())?));
+        positions.elements().iter().filter_map(position).collect()
+    }
+
+    /// Stops fetching, or goes on with it.
+    pub(crate) fn pause(&self, partitions: impl Iterator<Item = Partition>, pause: bool) -> KafkaResult<()> {
+        let list = self.list(partitions.map(|p| (p, KafkaOffset::Invalid)));
+        if pause { self.consumer.pause(&list) } else { self.consumer.resume(&list) }
+    }
+
+    fn list(&self, partitions: impl Iterator<Item = (Partition, KafkaOffset)>) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        partitions.for_each(|(partition, offset)| add(&mut list, &self.topic, partition, offset));
+        list
+    }
+
+    /// Answers a decision as a member does that is going away.
+    fn give_in(&mut self, decision: &Rebalance) {
+        let answered = match decision {
+            Rebalance::Assigned(partitions) => {
+                let starts: Vec<_> = partitions.iter().map(|p| (*p, KafkaOffset::End)).collect();
+                self.assign(&starts)
+            }
+            Rebalance::Revoked(partitions) => self.unassign(partitions),
+        };
+        if let Err(error) = answered {
+            tracing::debug!(%error, "leaving a group");
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The client waits for answers while it is closed.
+        self.consumer.context().closing.store(true, Ordering::Release);
+        if let Some(open) = self.open.take() {
+            self.give_in(&open);
+        }
+        let waiting: Vec<Rebalance> = self.consumer.context().waiting.lock().drain(..).collect();
+        waiting.iter().for_each(|decision| self.give_in(decision));
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
+    let number = |e: &TopicPartitionListElem<'_>| u32::try_from(e.partition()).ok().map(Partition);
+    let mut partitions: Vec<Partition> = list.elements().iter().filter_map(number).collect();
+    partitions.sort_unstable();
+    partitions
+}

@@ -1,0 +1,314 @@
+//! What a member has been given and its stage has not taken yet.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use leadway_domain::{Offset, Partition};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::record::Record;
+use crate::{Assignment, LogError, ReadLimit, StageEvent};
+
+/// Bytes that wait here before the member stops fetching, and where it goes on.
+const HIGH: usize = 8 << 20;
+const LOW: usize = 2 << 20;
+/// Bytes that a record takes in memory beside its key and data.
+const RECORD_BYTES: usize = 192;
+
+/// Between the member's thread and its stage.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    filled: Notify,
+}
+
+struct State {
+    events: VecDeque<Event>,
+    queues: BTreeMap<Partition, VecDeque<Record>>,
+    bytes: usize,
+    /// The partition that was served last.
+    turn: Partition,
+    /// The partitions that the stage knows to be its own.
+    told: BTreeSet<Partition>,
+    /// How far each of the member's partitions goes, and how far the stage has been given it.
+    distances: BTreeMap<Partition, Distance>,
+    error: Option<LogError>,
+    asking: bool,
+    asked: Instant,
+    closed: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Distance {
+    given: Offset,
+    end: Offset,
+}
+
+enum Event {
+    Assigned(Vec<Assignment>),
+    Revoked(Vec<Partition>),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            events: VecDeque::new(),
+            queues: BTreeMap::new(),
+            bytes: 0,
+            turn: Partition(0),
+            told: BTreeSet::new(),
+            distances: BTreeMap::new(),
+            error: None,
+            asking: false,
+            asked: Instant::now(),
+            closed: false,
+        }
+    }
+}
+
+/// The stage waits for something, as long as this lives.
+struct Asking<'i>(&'i Inbox);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.asking = false;
+        state.asked = Instant::now();
+    }
+}
+
+impl Inbox {
+    /// Waits for the next event. Nothing is lost when the future is dropped.
+    pub(crate) async fn next(&self, limit: ReadLimit) -> Result<StageEvent, LogError> {
+        self.state.lock().asking = true;
+        let _asking = Asking(self);
+        loop {
+            let filled = self.filled.notified();
+            if let Some(event) = self.state.lock().take(limit) {
+                return event;
+            }
+            filled.await;
+        }
+    }
+
+    /// The partitions are the stage's from when it is told.
+    pub(crate) fn assigned(&self, assignments: Vec<Assignment>) {
+        self.change(|state| {
+            for assignment in &assignments {
+                let given = assignment.progress.first().map_or(Offset(0), |p| p.next);
+                state.distances.insert(assignment.partition, Distance { given, end: given });
+            }
+            state.events.push_back(Event::Assigned(assignments));
+        });
+    }
+
+    /// The partitions are not the stage's any more, from now on.
+    pub(crate) fn revoked(&self, partitions: &[Partition]) {
+        self.change(|state| {
+            for partition in partitions {
+                state.told.remove(partition);
+                state.distances.remove(partition);
+                let queue = state.queues.remove(partition).unwrap_or_default();
+                state.bytes -= queue.iter().map(bytes).sum::<usize>();
+            }
+            state.events.push_back(Event::Revoked(partitions.to_vec()));
+        });
+    }
+
+    pub(crate) fn records(&self, records: Vec<Record>) {
+        self.change(|state| {
+            for record in records {
+                state.bytes += bytes(&record);
+                state.queues.entry(record.address.partition).or_default().push_back(record);
+            }
+        });
+    }
+
+    /// How far a partition goes, and how far the member has read it.
+    pub(crate) fn measured(&self, partition: Partition, end: Offset, read: Offset) {
+        let mut state = self.state.lock();
+        let all_given = !state.queues.contains_key(&partition);
+        if let Some(distance) = state.distances.get_mut(&partition) {
+            distance.end = end;
+            // Marks of transactions stand between the last record and the end.
+            if all_given {
+                distance.given = distance.given.max(read);
+            }
+        }
+    }
+
+    /// Records that the stage has not been given.
+    pub(crate) fn lag(&self) -> u64 {
+        self.state.lock().distances.values().map(|d| d.end.0.saturating_sub(d.given.0)).sum()
+    }
+
+    /// The stage is told of an error that only people can mend.
+    pub(crate) fn failed(&self, error: LogError) {
+        self.change(|state| state.error = Some(error));
+    }
+
+    /// Whether the stage knows all of these partitions to be its own; without any, whether it has one.
+    pub(crate) fn owns(&self, partitions: &BTreeSet<Partition>) -> bool {
+        let state = self.state.lock();
+        if partitions.is_empty() { !state.told.is_empty() } else { partitions.is_subset(&state.told) }
+    }
+
+    /// One of the stage's partitions.
+    pub(crate) fn any_owned(&self) -> Option<Partition> {
+        self.state.lock().told.first().copied()
+    }
+
+    /// Whether to fetch: not while much waits, and then not before most of it is taken.
+    pub(crate) fn wants(&self, fetching: bool) -> bool {
+        let bytes = self.state.lock().bytes;
+        if fetching { bytes < HIGH } else { bytes <= LOW }
+    }
+
+    /// How long the stage has been busy without asking for more.
+    pub(crate) fn busy(&self) -> Duration {
+        let state = self.state.lock();
+        if state.asking { Duration::ZERO } else { state.asked.elapsed() }
+    }
+
+    /// The stage has shown that it lives.
+    pub(crate) fn touch(&self) {
+        self.state.lock().asked = Instant::now();
+    }
+
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+    }
+
+    pub(crate) fn closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock());
+        // Kept for the next wait if nobody waits now.
+        self.filled.notify_one();
+    }
+}
+
+impl State {
+    fn take(&mut self, limit: ReadLimit) -> Option<Result<StageEvent, LogError>> {
+        if let Some(error) = self.error.take() {
+            return Some(Err(error));
+        }
+        match self.events.pop_front() {
+            Some(Event::Assigned(assignments)) => {
+                self.told.extend(assignments.iter().map(|a| a.partition));
+                return Some(Ok(StageEvent::Assigned(assignments)));
+            }
+            Some(Event::Revoked(partitions)) => return Some(Ok(StageEvent::Revoked(partitions))),
+            None => {}
+        }
+        let later = self.queues.range(Partition(self.turn.0 + 1)..).next();
+        let partition = *later.or_else(|| self.queues.iter().next())?.0;
+        self.turn = partition;
+        let queue = self.queues.get_mut(&partition)?;
+        let (mut records, mut size) = (Vec::new(), 0);
+        while let Some(record) = queue.front() {
+            size += record.data.len().max(1);
+            if !records.is_empty() && (records.len() >= limit.records || size > limit.bytes) {
+                break;
+            }
+            records.extend(queue.pop_front());
+        }
+        if let (Some(distance), Some(last)) = (self.distances.get_mut(&partition), records.last()) {
+            distance.given = distance.given.max(last.next());
+        }
+        if queue.is_empty() {
+            self.queues.remove(&partition);
+        }
+        self.bytes -= records.iter().map(bytes).sum::<usize>();
+        Some(Ok(StageEvent::Records(records)))
+    }
+}
+
+fn bytes(record: &Record) -> usize {
+    RECORD_BYTES + record.key.len() + record.data.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Address;
+    use futures::FutureExt;
+    use leadway_domain::Timestamp;
+    use leadway_domain::record::Topic;
+
+    fn record(partition: u32, offset: u64) -> Record {
+        let address = Address { topic: Topic::Leads, partition: Partition(partition), offset: Offset(offset) };
+        let (id, time) = (Default::default(), Timestamp::UNIX_EPOCH);
+        Record { address, key: String::new(), kind: "test".into(), id, time, data: vec![b'x'; 1_000].into() }
+    }
+
+    fn assignment(partition: u32) -> Assignment {
+        Assignment { partition: Partition(partition), progress: Vec::new() }
+    }
+
+    fn next(inbox: &Inbox) -> Option<String> {
+        let limit = ReadLimit { records: 2, bytes: 10_000 };
+        inbox.next(limit).now_or_never().map(|event| match event.unwrap() {
+            StageEvent::Assigned(a) => format!("assigned {:?}", a.iter().map(|a| a.partition.0).collect::<Vec<_>>()),
+            StageEvent::Revoked(p) => format!("revoked {:?}", p.iter().map(|p| p.0).collect::<Vec<_>>()),
+            StageEvent::Records(r) => {
+                let offsets: Vec<u64> = r.iter().map(|r| r.address.offset.0).collect();
+                format!("{} {offsets:?}", r[0].address.partition.0)
+            }
+        })
+    }
+
+    #[test]
+    fn events_come_before_records_and_records_fairly() {
+        let inbox = Inbox::default();
+        inbox.records((0..3).map(|n| record(1, n)).chain([record(0, 0)]).collect());
+        inbox.assigned(vec![assignment(0), assignment(1)]);
+        let told: Vec<String> = std::iter::from_fn(|| next(&inbox)).collect();
+        assert_eq!(told, ["assigned [0, 1]", "1 [0, 1]", "0 [0]", "1 [2]"]);
+        assert!(inbox.wants(true));
+    }
+
+    #[test]
+    fn a_stage_owns_what_it_was_told_and_loses_it_before_it_is_told() {
+        let (inbox, both) = (Inbox::default(), BTreeSet::from([Partition(0), Partition(1)]));
+        inbox.assigned(vec![assignment(0), assignment(1)]);
+        assert!(!inbox.owns(&both) && !inbox.owns(&BTreeSet::new()));
+        next(&inbox);
+        assert!(inbox.owns(&both) && inbox.owns(&BTreeSet::new()));
+        inbox.records(vec![record(0, 0), record(1, 0)]);
+        inbox.revoked(&[Partition(0)]);
+        // It comes back at once, but what the stage did before is void.
+        inbox.assigned(vec![assignment(0)]);
+        assert!(!inbox.owns(&both) && inbox.owns(&BTreeSet::from([Partition(1)])));
+        let told: Vec<String> = std::iter::from_fn(|| next(&inbox)).collect();
+        assert_eq!(told, ["revoked [0]", "assigned [0]", "1 [0]"], "records of a lost partition are not delivered");
+        assert!(inbox.owns(&both));
+    }
+
+    #[test]
+    fn lag_is_what_was_not_given_without_the_marks_behind_the_last_record() {
+        let inbox = Inbox::default();
+        inbox.assigned(vec![assignment(0)]);
+        inbox.records(vec![record(0, 0), record(0, 2), record(0, 4)]);
+        inbox.measured(Partition(0), Offset(6), Offset(6));
+        assert_eq!(inbox.lag(), 6);
+        assert_eq!([next(&inbox).unwrap(), next(&inbox).unwrap()], ["assigned [0]", "0 [0, 2]"]);
+        assert_eq!(inbox.lag(), 3);
+        next(&inbox);
+        assert_eq!(inbox.lag(), 1);
+        inbox.measured(Partition(0), Offset(6), Offset(6));
+        assert_eq!(inbox.lag(), 0);
+    }
+
+    #[test]
+    fn fetching_stops_when_much_waits() {
+        let inbox = Inbox::default();
+        inbox.records((0..8_000).map(|n| record(0, n)).collect());
+        assert!(!inbox.wants(true) && !inbox.wants(false));
+        while next(&inbox).is_some() {}
+        assert!(inbox.wants(false));
+    }
+}

@@ -1,0 +1,72 @@
+//! What only Kafka does: members that share, transactions that fail, brokers that go away.
+
+mod access;
+mod members;
+mod outages;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leadway_domain::record::Topic;
+use leadway_domain::{Offset, Partition};
+use leadway_eventlog::{EventLog, KafkaOptions, LogError, Position, ReadLimit, Record, Stage, StageEvent, open_kafka};
+
+use crate::provider::kafka_options;
+
+/// A log on the shared broker.
+fn shared() -> KafkaOptions {
+    kafka_options(&leadway_servers::shared_kafka().unwrap().bootstrap())
+}
+
+async fn open(options: &KafkaOptions) -> Arc<dyn EventLog> {
+    open_kafka(options.clone()).await.unwrap()
+}
+
+/// What comes of `waiting`, within a minute.
+async fn within<T>(what: &str, waiting: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    waited.unwrap_or_else(|_| panic!("in vain for a minute: {what}"))
+}
+
+/// Waits until `check` holds, a minute at most.
+async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !check().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(what, waiting).await;
+}
+
+/// All records of a topic, by partition and offset.
+async fn everything(log: &dyn EventLog, topic: Topic) -> Vec<Record> {
+    let mut found = Vec::new();
+    for partition in (0..log.partitions(topic)).map(Partition) {
+        let end = log.end(topic, partition).await.unwrap();
+        let mut next = Offset(0);
+        while next < end {
+            let records = log.read(topic, partition, next, ReadLimit::default()).await.unwrap();
+            assert!(!records.is_empty(), "there is more before the end");
+            next = records.last().unwrap().next();
+            found.extend(records);
+        }
+        assert_eq!(next, end, "the end is behind the last record");
+    }
+    found
+}
+
+fn text(record: &Record) -> String {
+    String::from_utf8(record.data.to_vec()).unwrap()
+}
+
+/// What a stage is told next, within a minute.
+async fn next(stage: &mut dyn Stage) -> Result<StageEvent, LogError> {
+    let next = stage.next(ReadLimit { records: 7, ..ReadLimit::default() });
+    within("the stage is told something", next).await
+}
+
+/// The positions behind the records.
+fn behind(records: &[Record]) -> Vec<Position> {
+    let last = records.last().unwrap();
+    vec![Position { topic: last.address.topic, partition: last.address.partition, next: last.next() }]
+}

@@ -1,0 +1,98 @@
+//! Getting in: wrong settings are told apart, TLS and passwords work.
+
+use std::time::{Duration, Instant};
+
+use leadway_domain::record::Topic;
+use leadway_domain::{Offset, Partition};
+use leadway_eventlog::{KafkaOptions, LogError, SaslMechanism, Secret, Security, open_kafka};
+use leadway_servers::KafkaCluster;
+
+use super::{open, shared};
+use crate::provider::kafka_options;
+use crate::{lead, record};
+
+async fn refusal(options: KafkaOptions) -> LogError {
+    let started = Instant::now();
+    let opened = tokio::time::timeout(Duration::from_secs(20), open_kafka(options)).await;
+    let Err(error) = opened.unwrap_or_else(|_| panic!("no answer after {:?}", started.elapsed())) else {
+        panic!("it was opened")
+    };
+    error
+}
+
+#[tokio::test]
+async fn a_wrong_address_is_told_in_time() {
+    let options = KafkaOptions { start_timeout_ms: 2_000, ..kafka_options("127.0.0.1:1") };
+    let error = refusal(options).await;
+    assert!(error.is_transient(), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("127.0.0.1:1") && text.contains("check kafka.brokers") && text.contains("refused"), "{text}");
+}
+
+#[tokio::test]
+async fn more_replicas_than_brokers_are_told() {
+    let options = KafkaOptions { replication: 3, start_timeout_ms: 1_000, ..shared() };
+    let text = refusal(options).await.to_string();
+    assert!(text.contains("cannot be made with 3 replicas") && text.contains("kafka.replication"), "{text}");
+}
+
+#[tokio::test]
+async fn topics_that_exist_keep_their_number_of_partitions() {
+    let options = shared();
+    assert_eq!(open(&options).await.partitions(Topic::Leads), 3);
+    let more = KafkaOptions { partitions: 7, ..options };
+    assert_eq!(open(&more).await.partitions(Topic::Leads), 3);
+}
+
+#[tokio::test]
+async fn nodes_that_start_at_one_moment_make_the_topics_once() {
+    let options = shared();
+    let logs = futures::future::join_all((0..4).map(|_| open(&options))).await;
+    for (n, log) in (0..).zip(&logs) {
+        assert_eq!(log.append(vec![lead(0, "a")]).await.unwrap()[0].offset, Offset(n));
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_large_is_refused_and_one_that_just_fits_is_not() {
+    let options = KafkaOptions { max_record_bytes: 2 << 20, ..shared() };
+    let log = open(&options).await;
+    let fits = "x".repeat((2 << 20) - 10);
+    log.append(vec![record(Topic::Leads, "k", fits.clone())]).await.unwrap();
+    let error = log.append(vec![record(Topic::Leads, "k", format!("{fits}{fits}"))]).await.unwrap_err();
+    assert!(matches!(error, LogError::TooLarge { topic: Some(Topic::Leads), .. }), "{error}");
+    let home = log.partition_of(Topic::Leads, "k");
+    assert_eq!(log.read(Topic::Leads, home, Offset(0), Default::default()).await.unwrap()[0].data.len(), fits.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_and_passwords_let_in_whom_they_should() {
+    let asked = leadway_servers::KafkaOptions { sasl: true, tls: true, ..Default::default() };
+    let cluster = tokio::task::spawn_blocking(move || KafkaCluster::start_with(&asked).unwrap()).await.unwrap();
+    let credentials = cluster.credentials().clone();
+    let good = KafkaOptions {
+        security: Security::SaslTls,
+        sasl_mechanism: SaslMechanism::ScramSha512,
+        user: credentials.username.unwrap(),
+        password: Secret::new(credentials.password.unwrap()),
+        ca_file: credentials.ca_file,
+        start_timeout_ms: 15_000,
+        ..kafka_options(&cluster.bootstrap())
+    };
+    let log = open(&good).await;
+    log.append(vec![lead(0, "a")]).await.unwrap();
+    assert_eq!(log.end(Topic::Leads, Partition(0)).await.unwrap(), Offset(1));
+    let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
+    crate::assigned(&mut *stage).await;
+    stage.commit(vec![lead(1, "b")], &[crate::at(Topic::Leads, 0, 1)]).await.unwrap();
+
+    let wrong = KafkaOptions { password: Secret::new("guessed"), ..good.clone() };
+    let error = refusal(wrong).await;
+    let text = error.to_string();
+    assert!(!error.is_transient() && text.contains("check kafka.security, kafka.user, kafka.password"), "{text}");
+    assert!(!text.contains("guessed"), "{text}");
+
+    let stranger = KafkaOptions { ca_file: None, ..good };
+    let error = refusal(stranger).await;
+    assert!(!error.is_transient() && error.to_string().contains("kafka.ca_file"), "{error}");
+}

@@ -1,0 +1,153 @@
+//! Brokers that go away and come back. Each test has a cluster of its own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use leadway_domain::record::Topic;
+use leadway_eventlog::{EventLog, KafkaOptions, LogError, StageEvent};
+use leadway_servers::KafkaCluster;
+
+use super::{behind, eventually, everything, next, open, text};
+use crate::provider::kafka_options;
+use crate::{lead, record};
+
+async fn cluster(brokers: usize) -> Arc<KafkaCluster> {
+    tokio::task::spawn_blocking(move || Arc::new(KafkaCluster::start(brokers).unwrap())).await.unwrap()
+}
+
+/// What a test does to the brokers blocks.
+async fn with(cluster: &Arc<KafkaCluster>, act: impl FnOnce(&KafkaCluster) + Send + 'static) {
+    let cluster = cluster.clone();
+    tokio::task::spawn_blocking(move || act(&cluster)).await.unwrap();
+}
+
+/// Appends what it is told until it is answered; tells how often it was not.
+async fn append(log: &dyn EventLog, partition: u32, data: &str) -> usize {
+    let mut failures = 0;
+    while let Err(error) = log.append(vec![lead(partition, data)]).await {
+        assert!(error.is_transient() || error.may_have_landed(), "{error}");
+        failures += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    failures
+}
+
+/// Gives every lead one appointment until there are `count`.
+async fn route(log: &dyn EventLog, count: usize) {
+    let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
+    let mut seen = BTreeSet::new();
+    while seen.len() < count {
+        let StageEvent::Records(records) = next(&mut *stage).await.unwrap() else { continue };
+        let outputs: Vec<_> = records.iter().map(|r| record(Topic::Appointments, "w", text(r))).collect();
+        loop {
+            match stage.commit(outputs.clone(), &behind(&records)).await {
+                Ok(_) => {
+                    seen.extend(records.iter().map(text));
+                    break;
+                }
+                Err(LogError::Revoked { .. }) => break,
+                Err(error) => assert!(error.is_transient(), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Each record of `leads` has exactly one output (a lead may stand there twice, when its first append was not answered).
+async fn each_record_once(log: &dyn EventLog) {
+    let mut leads: Vec<String> = everything(log, Topic::Leads).await.iter().map(text).collect();
+    let mut outputs: Vec<String> = everything(log, Topic::Appointments).await.iter().map(text).collect();
+    leads.sort();
+    outputs.sort();
+    assert_eq!(leads, outputs);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_out_of_three_dies_while_appending_and_committing() {
+    let cluster = cluster(3).await;
+    let options = KafkaOptions { replication: 3, min_insync: 2, ..kafka_options(&cluster.bootstrap()) };
+    let log = open(&options).await;
+    let count = 300;
+    let routing = tokio::spawn({
+        let log = log.clone();
+        async move { route(&*log, count).await }
+    });
+    for n in 0..count {
+        append(&*log, n as u32 % 3, &format!("{n}")).await;
+        match n {
+            50 => with(&cluster, |c| c.kill(0).unwrap()).await,
+            150 => with(&cluster, |c| c.restart(0).unwrap()).await,
+            200 => with(&cluster, |c| c.kill(1).unwrap()).await,
+            _ => {}
+        }
+    }
+    routing.await.unwrap();
+    let landed: BTreeSet<String> = everything(&*log, Topic::Leads).await.iter().map(text).collect();
+    assert_eq!(landed.len(), count, "what was acknowledged is there");
+    each_record_once(&*log).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_no_broker_answers_calls_fail_in_time_and_bounded_and_then_it_heals() {
+    let cluster = cluster(1).await;
+    let options = KafkaOptions {
+        request_timeout_ms: 2_000,
+        session_timeout_ms: 3_000,
+        transaction_timeout_ms: 5_000,
+        max_waiting_bytes: 1 << 20,
+        ..kafka_options(&cluster.bootstrap())
+    };
+    let log = open(&options).await;
+    append(&*log, 0, "before").await;
+    let routing = tokio::spawn({
+        let log = log.clone();
+        async move { route(&*log, 5).await }
+    });
+    eventually("the first is routed", async || everything(&*log, Topic::Appointments).await.len() == 1).await;
+
+    with(&cluster, |c| c.pause_all().unwrap()).await;
+    // More than may wait: the rest is refused at once, and nothing of it is kept.
+    let large = "x".repeat(100 << 10);
+    let calls = (0..40).map(|_| log.append(vec![record(Topic::Quarantine, "k", large.clone())]));
+    let errors: Vec<LogError> = join_all(calls).await.into_iter().map(Result::unwrap_err).collect();
+    let refused = errors.iter().filter(|e| matches!(e, LogError::Unavailable(_))).count();
+    let unknown = errors.iter().filter(|e| e.may_have_landed()).count();
+    assert!(refused >= 25 && unknown >= 5 && refused + unknown == 40, "{refused} refused, {unknown} unknown");
+    let error = log.end(Topic::Quarantine, leadway_domain::Partition(0)).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    with(&cluster, |c| c.resume_all().unwrap()).await;
+
+    let healing = async {
+        for n in 0..4 {
+            append(&*log, n % 3, &format!("after {n}")).await;
+        }
+        routing.await.unwrap();
+    };
+    within("it heals", healing).await;
+    each_record_once(&*log).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_was_dead_for_a_while_is_found_again() {
+    let cluster = cluster(1).await;
+    let options = KafkaOptions { request_timeout_ms: 2_000, ..kafka_options(&cluster.bootstrap()) };
+    let log = open(&options).await;
+    append(&*log, 0, "before").await;
+    let routing = tokio::spawn({
+        let log = log.clone();
+        async move { route(&*log, 3).await }
+    });
+    with(&cluster, |c| c.kill_all().unwrap()).await;
+    assert!(log.append(vec![lead(0, "lost")]).await.is_err());
+    with(&cluster, |c| c.restart_all().unwrap()).await;
+    let healing = async {
+        append(&*log, 1, "after").await;
+        append(&*log, 2, "after that").await;
+        routing.await.unwrap();
+    };
+    within("it heals", healing).await;
+    each_record_once(&*log).await;
+}

@@ -1,0 +1,226 @@
+//! Leads that flow, and the books that must balance in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::e2e::{Client, answer, around_today, http_client, sample_lead};
+use crate::process::KEY;
+
+/// How long the system may take to heal before a test gives up on it.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The operator's calls, to one portal.
+pub(crate) struct Operator {
+    http: reqwest::Client,
+    base: String,
+    key: &'static str,
+}
+
+impl Operator {
+    /// Of a node of this test.
+    pub(crate) fn of(base: &str) -> Self {
+        Self::with_key(base, KEY)
+    }
+
+    pub(crate) fn with_key(base: &str, key: &'static str) -> Self {
+        Self { http: http_client(Duration::from_secs(30)), base: base.to_owned(), key }
+    }
+
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let mut request = self.http.request(method.parse().unwrap(), format!("{}{path}", self.base)).bearer_auth(self.key);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let (status, body) = answer(request).await;
+        (status.as_u16(), body)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.call("GET", path, None).await;
+        assert_eq!(status, 200, "GET {path}: {body}");
+        body
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
+        let (status, answer) = self.call("POST", path, Some(body)).await;
+        assert!((200..300).contains(&status), "POST {path}: {status} {answer}");
+        answer
+    }
+
+    /// Every item of a list that comes in pages.
+    pub(crate) async fn all(&self, path: &str) -> Vec<Value> {
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("{path}{cursor}")).await;
+            items.extend(page["items"].as_array().unwrap().iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return items,
+            }
+        }
+    }
+
+    /// Provider `a`, workspace `w` that `client` receives for, and a rule for California; returns the provider's key.
+    pub(crate) async fn furnish(&self, client: &Client, rate_limit: Option<Value>) -> String {
+        let provider = self.post("/api/providers", json!({"id": "a", "name": "A", "cost_per_lead": 75})).await;
+        let workspace = json!({
+            "id": "w", "name": "W", "outbound_webhook_url": client.url(), "webhook_active": true, "payment_rate": 150,
+            "rate_limit": rate_limit,
+        });
+        let workspace = self.post("/api/workspaces", workspace).await;
+        client.trust(workspace["signing_secret"].as_str().unwrap());
+        let rule = json!({
+            "workspace_id": "w", "product_types": ["Solar"], "zip_codes": ["CA"], "priority": 1, "is_active": true,
+        });
+        self.post("/api/routing-rules", rule).await;
+        provider["key"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Posters that post leads one after the other, each again until it is acknowledged, to any of the ingest nodes.
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    posters: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    /// The ingest nodes there are.
+    bases: RwLock<Vec<String>>,
+    /// Lead id by number, of every lead that was answered 200 or 202.
+    acknowledged: Mutex<BTreeMap<u32, u64>>,
+    provider_key: String,
+    pause: Duration,
+    stop: CancellationToken,
+}
+
+impl Load {
+    /// `posters` tasks that each wait `pause` between two leads.
+    pub(crate) fn start(bases: Vec<String>, provider_key: &str, posters: u32, pause: Duration) -> Self {
+        let shared = Arc::new(Shared {
+            bases: RwLock::new(bases),
+            acknowledged: Mutex::default(),
+            provider_key: provider_key.to_owned(),
+            pause,
+            stop: CancellationToken::new(),
+        });
+        let posters = (0..posters).map(|n| tokio::spawn(post(shared.clone(), n, posters))).collect();
+        Self { shared, posters }
+    }
+
+    pub(crate) fn set_bases(&self, bases: Vec<String>) {
+        *self.shared.bases.write() = bases;
+    }
+
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.shared.acknowledged.lock().len()
+    }
+
+    /// Waits until so many more leads are acknowledged: whatever was broken, leads flow.
+    pub(crate) async fn flows(&self, more: usize) {
+        let before = self.acknowledged();
+        eventually("leads to flow", async || {
+            let now = self.acknowledged() - before;
+            if now >= more { Ok(()) } else { Err(format!("{now} of {more}")) }
+        })
+        .await;
+    }
+
+    /// Ends the load; returns the lead id of every lead by its number.
+    pub(crate) async fn end(self) -> BTreeMap<u32, u64> {
+        self.shared.stop.cancel();
+        for poster in self.posters {
+            poster.await.unwrap();
+        }
+        std::mem::take(&mut *self.shared.acknowledged.lock())
+    }
+}
+
+async fn post(shared: Arc<Shared>, first: u32, step: u32) {
+    let http = http_client(Duration::from_secs(5));
+    let (mut n, mut turn) = (first, first as usize);
+    while !shared.stop.is_cancelled() {
+        turn += 1;
+        let base = {
+            let bases = shared.bases.read();
+            bases[turn % bases.len()].clone()
+        };
+        let url = format!("{base}/webhook/provider-a");
+        let posted = http.post(url).header("x-api-key", &shared.provider_key).json(&sample_lead(n)).send().await;
+        let body: Option<Value> = match posted {
+            Ok(answer) if answer.status().is_success() => answer.json().await.ok(),
+            Ok(answer) => {
+                let (status, told) = (answer.status().as_u16(), answer.headers().contains_key("retry-after"));
+                assert!(status == 503 && told, "a node that cannot take a lead says when to come back: {status}");
+                None
+            }
+            Err(_) => None,
+        };
+        match body.and_then(|b| b["lead_id"].as_u64()) {
+            Some(id) => {
+                shared.acknowledged.lock().insert(n, id);
+                n += step;
+                tokio::time::sleep(shared.pause).await;
+            }
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// Every lead that was acknowledged is decided once, delivered and billed once, and nothing else is.
+pub(crate) async fn balances(operator: &Operator, client: &Client, acknowledged: &BTreeMap<u32, u64>) {
+    let leads = eventually("every lead to be in the tables", async || {
+        let leads = operator.all("/api/leads?limit=500").await;
+        let there: BTreeSet<u64> = leads.iter().filter_map(|l| l["lead_id"].as_u64()).collect();
+        let missing = acknowledged.values().filter(|id| !there.contains(id)).count();
+        if missing == 0 { Ok(leads) } else { Err(format!("{missing} leads missing")) }
+    })
+    .await;
+    // A lead posted to two nodes at the same moment has two ids; one of them is the other's duplicate.
+    let firsts: BTreeSet<u64> =
+        leads.iter().filter(|l| l["duplicate_of"].is_null()).map(|l| l["lead_id"].as_u64().unwrap()).collect();
+    let external = |l: &Value| l["external_id"].as_str().unwrap().to_owned();
+    let submissions: BTreeSet<String> = leads.iter().map(external).collect();
+    let counted = leads.iter().filter(|l| l["duplicate_of"].is_null()).count();
+    assert_eq!(submissions.len(), counted, "each submission is one lead");
+
+    let path = format!("/api/billing/events?workspace_id=w&limit=500&{}", around_today());
+    let billed = eventually("every lead to be billed", async || {
+        let billed: Vec<u64> =
+            operator.all(&path).await.iter().map(|b| b["appointment_id"].as_u64().unwrap()).collect();
+        let missing = firsts.iter().filter(|id| !billed.contains(id)).count();
+        if missing == 0 { Ok(billed) } else { Err(format!("{missing} of {} not billed", firsts.len())) }
+    })
+    .await;
+    assert_eq!(billed.len(), firsts.len(), "one billing event for each appointment");
+    assert_eq!(billed.iter().copied().collect::<BTreeSet<_>>(), firsts, "what is billed is what came");
+
+    let received = client.received();
+    assert!(received.iter().all(|r| r.verified), "every webhook is signed");
+    let delivered: BTreeSet<u64> = received.iter().filter_map(|r| r.body["appointment_id"].as_u64()).collect();
+    assert_eq!(firsts, delivered, "what is billed was received");
+    for id in firsts.iter().step_by(firsts.len() / 50 + 1) {
+        let events = operator.get(&format!("/api/appointments/{id}/events")).await;
+        let count = |kind: &str| events["items"].as_array().unwrap().iter().filter(|e| e["event_type"] == kind).count();
+        assert_eq!((count("appointment.routed"), count("delivery.delivered")), (1, 1), "{events}");
+    }
+    let reconciliation = operator.get(&format!("/api/billing/reconciliation?{}", around_today())).await;
+    assert_eq!(reconciliation["differences"], json!([]), "{reconciliation}");
+}
+
+/// Asks again and again until the answer is `Ok`; panics with the last `Err`.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Ok(value) => return value,
+            Err(last) if tokio::time::Instant::now() > deadline => panic!("{what}: still {last}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    }
+}

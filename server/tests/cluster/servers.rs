@@ -1,0 +1,48 @@
+//! Three brokers and a database, and what a node must be told to use them.
+
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use leadway_servers::{Cassandra, KafkaCluster};
+
+/// The servers of this test binary. Tests kill and pause them, so one test at a time has them.
+pub(crate) struct Servers {
+    pub(crate) kafka: KafkaCluster,
+    pub(crate) cassandra: Cassandra,
+}
+
+/// Takes the servers; starts them for the first that asks.
+pub(crate) async fn servers() -> MutexGuard<'static, Servers> {
+    static SERVERS: OnceLock<Mutex<Servers>> = OnceLock::new();
+    let start = || {
+        let cassandra = std::thread::spawn(Cassandra::start);
+        let kafka = KafkaCluster::start(3).unwrap_or_else(|e| panic!("{e}"));
+        let cassandra = cassandra.join().unwrap().unwrap_or_else(|e| panic!("{e}"));
+        Mutex::new(Servers { kafka, cassandra })
+    };
+    let take = move || {
+        let servers = SERVERS.get_or_init(start);
+        // A test that failed may have left them in any state; the next one still says more than a poisoned lock.
+        servers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    };
+    tokio::task::block_in_place(take)
+}
+
+impl Servers {
+    /// What stands in the environment of a node. Each test has topics, groups and a keyspace of its own, named `name`.
+    pub(crate) fn environment(&self, name: &str) -> Vec<(String, String)> {
+        let settings = [
+            ("LOG", "kafka".to_owned()),
+            ("TABLES", "scylla".to_owned()),
+            ("KAFKA__BROKERS", self.kafka.bootstrap()),
+            ("KAFKA__TOPIC_PREFIX", format!("{name}.")),
+            ("KAFKA__GROUP_PREFIX", format!("{name}-")),
+            ("KAFKA__PARTITIONS", "6".to_owned()),
+            ("KAFKA__REPLICATION", "3".to_owned()),
+            ("KAFKA__MIN_INSYNC", "2".to_owned()),
+            ("SCYLLA__NODES", self.cassandra.contact_point()),
+            ("SCYLLA__KEYSPACE", name.to_owned()),
+            ("SCYLLA__REPLICATION", "1".to_owned()),
+        ];
+        settings.into_iter().map(|(key, value)| (format!("LEADWAY_{key}"), value)).collect()
+    }
+}
