@@ -14,12 +14,14 @@ need java "install Java 17 or newer, on which Kafka and Cassandra run (Debian: a
 need mvn "install Maven, which fetches Kafka and Cassandra (Debian: apt-get install maven)"
 JAVA_MAJOR=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
 [ "${JAVA_MAJOR:-0}" -ge 17 ] || { echo "test.sh needs Java 17 or newer, not ${JAVA_MAJOR:-an unknown version}" >&2; exit 1; }
-if ! command -v promtool >/dev/null 2>&1 && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    echo "installing Debian's package prometheus (once)"
-    { apt-get -q update && apt-get -q install -y --no-install-recommends prometheus; } >/dev/null 2>&1 || true
+if ! { command -v promtool && command -v prometheus-node-exporter; } >/dev/null 2>&1 && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "installing Debian's packages prometheus and prometheus-node-exporter (once)"
+    { apt-get -q update && apt-get -q install -y --no-install-recommends prometheus prometheus-node-exporter; } \
+        >/dev/null 2>&1 || true
 fi
-need promtool "install Prometheus (Debian: apt-get install prometheus)"
-need prometheus "install Prometheus (Debian: apt-get install prometheus)"
+for tool in promtool prometheus prometheus-node-exporter; do
+    need $tool "install Prometheus (Debian: apt-get install prometheus prometheus-node-exporter)"
+done
 cargo fmt --version >/dev/null 2>&1 || { echo "test.sh needs rustfmt: rustup component add rustfmt" >&2; exit 1; }
 cargo clippy --version >/dev/null 2>&1 || { echo "test.sh needs clippy: rustup component add clippy" >&2; exit 1; }
 

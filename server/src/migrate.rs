@@ -27,11 +27,14 @@ const AT_ONCE: usize = 8;
 /// goes on where it stopped. Fails when somebody else has written there.
 pub async fn run(data: &Path, mut config: Config) -> anyhow::Result<()> {
     ensure!(data.join("log").is_dir(), "--from {}: there is no log of leadway", data.display());
+    // Their number is fixed in the folder, whatever the settings say.
+    let partitions = leadway_eventlog::open_read_only(&data.join("log")).await?.partitions(Topic::Leads);
+    config.embedded.log.partitions = partitions;
     let source = leadway_eventlog::open(storage::embedded_log(&config, data))
         .await
         .context("a node that runs on this folder must be stopped first")?;
     (config.log, config.tables) = (LogKind::Kafka, TablesKind::Scylla);
-    config.kafka.partitions = source.partitions(Topic::Leads);
+    config.kafka.partitions = partitions;
     let (target, tables) = storage::open(&config).await?;
     check_partitions(&*source, &*target)?;
 

@@ -30,7 +30,7 @@ async fn a_data_folder_moves_to_kafka_and_scylla_with_its_ids_settings_and_open_
         acknowledged.insert(n, id);
         match n >= 30 {
             false => drop(node.delivered(id).await),
-            true => drop(node.appointment(id, |a| a["forward_attempts"].as_i64() >= Some(1)).await),
+            true => drop(node.appointment(id, |a| !a["next_attempt_at"].is_null()).await),
         }
     }
     let before = node.get("/api/leads?limit=500").await;
