@@ -192,7 +192,9 @@ fn check(config: &Config, source: &Source) -> Result<(), ConfigError> {
     };
     let pair = match config.log {
         LogKind::Embedded => (TablesKind::Embedded, "must be \"embedded\" when log is: they share the data folder"),
-        LogKind::Kafka => (TablesKind::Scylla, "must be \"scylla\" when log is \"kafka\": every node has to reach them"),
+        LogKind::Kafka => {
+            (TablesKind::Scylla, "must be \"scylla\" when log is \"kafka\": every node has to reach them")
+        }
     };
     rule(config.tables == pair.0, "tables", pair.1)?;
     rule(!config.stages.is_empty(), "stages", "must name at least one stage")?;

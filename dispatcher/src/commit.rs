@@ -90,7 +90,8 @@ impl Running {
             outputs.push(record);
         }
         let mut current = Vec::with_capacity(outputs.len());
-        for (next, output) in self.outbox.drain(..taken).zip(outputs) {
+        let taken: Vec<Settled> = self.outbox.drain(..taken).collect();
+        for (next, output) in taken.into_iter().zip(outputs) {
             match self.partitions.get_mut(&next.source.partition) {
                 Some(owned) if owned.assignment == next.source.assignment => {
                     if let Place::Log(offset) = next.source.place {
@@ -99,11 +100,24 @@ impl Running {
                     settled.push(next);
                     current.push(output);
                 }
-                // The partition is another's by now: it makes the attempt again.
-                _ => self.lanes.left(next.record.appointment_id, next.source.assignment),
+                // The partition was another's meanwhile: whoever has it now makes the attempt again.
+                _ => self.let_go(&next),
             }
         }
         (settled, current)
+    }
+
+    /// Drops an outcome that is not this member's to tell. If the partition has come back to it, its scans may have passed
+    /// over the row while the attempt was under way.
+    fn let_go(&mut self, settled: &Settled) {
+        let id = &settled.record.workspace_id;
+        self.lanes.left(settled.record.appointment_id, settled.source.assignment);
+        if self.partitions.contains_key(&settled.source.partition)
+            && let Some(lane) = self.lanes.get(id)
+        {
+            lane.rows.begin_again();
+            self.scans.at(id, self.clock.now());
+        }
     }
 
     /// The positions that differ from those committed last, and those of the partitions that have outcomes.

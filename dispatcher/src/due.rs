@@ -57,8 +57,8 @@ impl Running {
             lane.rows.parked = true;
             return None; // until jobs of it have gone
         }
-        let after = lane.rows.start();
-        Some(Query { workspace: id.clone(), partition, assignment, after, now, limit: room.min(most) })
+        let (after, floor) = lane.rows.start(now);
+        Some(Query { workspace: id.clone(), partition, assignment, after, floor, now, limit: room.min(most) })
     }
 
     pub(crate) fn found(&mut self, found: Result<(Query, Result<Found, TablesError>), JoinError>) {
@@ -129,6 +129,7 @@ mod tests {
     use leadway_tables::{Applied, Json, MemoryTables, TableRow, Tables};
     use rustc_hash::FxHashSet;
     use std::sync::Arc;
+    use tokio_util::sync::CancellationToken;
 
     struct Nobody;
 
@@ -192,6 +193,29 @@ mod tests {
         let applied = Applied { topic: Topic::Deliveries, partition: Partition(0), from: Offset(0), next };
         tables.write(Vec::new(), &[applied]).await.unwrap();
         scan(&mut running).await;
+        scan(&mut running).await;
+        assert_eq!(running.lanes.queued(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_under_way_while_a_partition_went_and_came_back_is_found_again() {
+        let mut running = running(&MemoryTables::default()).await;
+        scan(&mut running).await;
+        running.dispatch(running.clock.now());
+        running.partitions.get_mut(&Partition(0)).unwrap().assignment = 2;
+        running.scans.at(&w(), running.clock.now());
+        scan(&mut running).await;
+        assert_eq!(running.lanes.queued(), 0, "the earlier attempt has not ended");
+        let ended = running.attempts.join_next_with_id().await.unwrap();
+        running.attempt_ended(ended);
+        let log = running.log.clone();
+        let mut stage = log.stage("dispatcher", Topic::Appointments, &[Topic::Deliveries]).await.unwrap();
+        running.commit(&mut *stage, &CancellationToken::new()).await.unwrap();
+        assert_eq!(
+            log.end(Topic::Deliveries, Partition(0)).await.unwrap(),
+            Offset(0),
+            "its outcome is not ours to tell"
+        );
         scan(&mut running).await;
         assert_eq!(running.lanes.queued(), 1);
     }

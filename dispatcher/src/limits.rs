@@ -37,7 +37,8 @@ impl Pace {
         let at_least_one = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
         let rate = at_least_one(limit.per_second);
         let burst = limit.burst.map_or(rate, at_least_one);
-        let limiter = RateLimiter::direct_with_clock(Quota::per_second(rate).allow_burst(burst), Injected(clock.clone()));
+        let limiter =
+            RateLimiter::direct_with_clock(Quota::per_second(rate).allow_burst(burst), Injected(clock.clone()));
         // A whole burst always fits a limiter that was not used.
         let _ = limiter.check_n(burst);
         Self { limit, limiter, clock: clock.clone() }

@@ -21,6 +21,11 @@ pub(crate) type RowKey = (Timestamp, LeadId);
 pub(crate) struct Rows {
     /// Where the present pass goes on; `None` when a new pass begins.
     after: Option<RowKey>,
+    /// When the present pass began.
+    begun: Timestamp,
+    /// No row stands before this but those not seen yet. A pass begins here: where rows have gone the table may remember
+    /// them for hours, and reading over many of them is slow.
+    floor: Option<Timestamp>,
     /// How far scoring had come when the present pass began.
     since: Offset,
     /// Rows that this member caused and scoring may not have written yet: the earliest due time, and the offset in
@@ -46,12 +51,16 @@ impl Rows {
         self.again = true;
     }
 
-    /// Where the scan that starts now begins.
-    pub(crate) fn start(&mut self) -> Option<RowKey> {
+    /// Where the scan that starts now begins: behind a row, or at a time.
+    pub(crate) fn start(&mut self, now: Timestamp) -> (Option<RowKey>, Option<Timestamp>) {
         if std::mem::take(&mut self.again) {
-            self.after = None;
+            (self.after, self.floor) = (None, None);
         }
-        self.after
+        if self.after.is_none() {
+            self.begun = now;
+        }
+        let unseen = self.unseen.map_or(Timestamp::MAX, |(due_at, _)| due_at);
+        (self.after, self.floor.map(|floor| floor.min(unseen)))
     }
 
     /// A scan from `from` has read the rows before `upto` (all that are due when `None`); scoring had applied everything
@@ -77,6 +86,7 @@ impl Rows {
             Behind::Unread => return Some(later(now, pause)),
         };
         self.after = None;
+        self.floor = Some(self.begun);
         if self.unseen.is_some_and(|(_, last)| last < self.since) {
             self.unseen = None;
         }
@@ -118,6 +128,8 @@ pub(crate) struct Query {
     /// The assignment under which it is asked.
     pub(crate) assignment: u64,
     pub(crate) after: Option<RowKey>,
+    /// Without a row to go on behind: only rows due at this time or later.
+    pub(crate) floor: Option<Timestamp>,
     /// Rows due by then are taken.
     pub(crate) now: Timestamp,
     /// At most so many; 0 only asks how far scoring has come.
@@ -159,8 +171,10 @@ pub(crate) async fn find(tables: Arc<dyn Tables>, query: &Query) -> Result<Found
         return Ok(Found { applied, due: Vec::new(), behind: Behind::Unread });
     }
     let mut range = Range::first(query.limit + 1);
-    if let Some((due_at, appointment)) = query.after {
-        range = range.from(key![due_at, LeadId(appointment.0 + 1)]);
+    match (query.after, query.floor) {
+        (Some((due_at, appointment)), _) => range = range.from(key![due_at, LeadId(appointment.0 + 1)]),
+        (None, Some(floor)) => range = range.from(key![floor]),
+        (None, None) => {}
     }
     let rows = tables.scan(OpenDeliveryRow::TABLE, &[query.workspace.to_value()], range).await?;
     let full = rows.len() > query.limit;
@@ -244,7 +258,7 @@ mod tests {
 
     fn query(after: Option<RowKey>, limit: usize) -> Query {
         let workspace = WorkspaceId::new("w").unwrap();
-        Query { workspace, partition: Partition(0), assignment: 1, after, now: at(100), limit }
+        Query { workspace, partition: Partition(0), assignment: 1, after, floor: None, now: at(100), limit }
     }
 
     #[tokio::test]
@@ -281,9 +295,9 @@ mod tests {
         assert_eq!(read(&mut rows, None, 7, Behind::Nothing), Some(at(101)), "offset 7 may be missing");
         // The pass began before scoring had come so far: it may have missed the row though it ended after.
         assert_eq!(read(&mut rows, None, 7, Behind::More(key)), Some(at(100)));
-        assert_eq!(rows.start(), Some(key));
+        assert_eq!(rows.start(at(100)).0, Some(key));
         assert_eq!(read(&mut rows, Some(key), 8, Behind::Nothing), Some(at(101)));
-        assert_eq!(rows.start(), None);
+        assert_eq!(rows.start(at(100)).0, None);
         assert_eq!(read(&mut rows, None, 8, Behind::DueAt(at(130))), Some(at(130)));
         assert_eq!(read(&mut rows, None, 8, Behind::Nothing), None);
     }
@@ -297,7 +311,31 @@ mod tests {
             rows.read(Some((at(10), LeadId(1))), Offset(0), Behind::Nothing, at(100), Duration::ZERO),
             Some(at(100))
         );
-        assert_eq!(rows.start(), None);
+        assert_eq!(rows.start(at(100)).0, None);
         assert_eq!(rows.read(None, Offset(0), Behind::Nothing, at(100), Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a_pass_begins_where_the_last_whole_one_did_or_at_an_earlier_row_that_it_missed() {
+        let pause = Duration::from_secs(1);
+        let mut rows = Rows::default();
+        assert_eq!(rows.start(at(50)), (None, None), "the first pass sees everything");
+        rows.expect(at(40), Offset(7));
+        rows.read(None, Offset(5), Behind::More((at(10), LeadId(1))), at(50), pause);
+        rows.start(at(60));
+        rows.read(Some((at(10), LeadId(1))), Offset(9), Behind::DueAt(at(200)), at(60), pause);
+        assert_eq!(rows.start(at(70)), (None, Some(at(40))), "offset 7 was not applied when the pass began");
+        rows.read(None, Offset(9), Behind::DueAt(at(200)), at(70), pause);
+        assert_eq!(rows.start(at(80)), (None, Some(at(70))));
+        rows.begin_again();
+        assert_eq!(rows.start(at(90)), (None, None), "what was dropped from memory may stand anywhere");
+    }
+
+    #[tokio::test]
+    async fn rows_before_the_floor_are_not_read() {
+        let tables = table(&[(10, 1), (20, 2)]).await;
+        let query = Query { floor: Some(at(20)), ..query(None, 9) };
+        let found = find(tables, &query).await.unwrap();
+        assert_eq!(found.due.iter().map(|row| row.key.1.0).collect::<Vec<_>>(), [2]);
     }
 }

@@ -20,7 +20,7 @@ use leadway_domain::{Offset, Partition};
 
 pub use embedded::Options as EmbeddedOptions;
 pub use error::LogError;
-pub use kafka::{Compression, Options as KafkaOptions, SaslMechanism, Secret, Security};
+pub use kafka::{Compression, Options as KafkaOptions, SaslMechanism, Security};
 pub use memory::{Fault, MemoryLog};
 pub use record::{Address, NewRecord, Record, source_of};
 pub use settings::SettingsHandle;

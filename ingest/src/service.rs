@@ -25,6 +25,9 @@ use crate::limits::Limits;
 use crate::refusal::Refusal;
 use crate::{Error, Options, body, parse};
 
+/// After so many microseconds without a refusal of the log the next one is told of again.
+const QUIET_US: i64 = 5_000_000;
+
 /// The HTTP front for lead providers. Clones are the same front.
 #[derive(Clone)]
 pub struct Ingest {
@@ -113,10 +116,7 @@ impl Ingest {
         let response = match inner.respond(&head, body).await {
             Ok(response) => response,
             Err(refusal) => {
-                log_refusal(&head, &refusal);
-                if matches!(&refusal, Refusal::Log(error) if !matches!(error, LogError::TooLarge { .. })) {
-                    inner.refused_at.store(inner.clock.now().as_microsecond(), Ordering::Release);
-                }
+                inner.note_refusal(&head, &refusal);
                 refusal.into_response(head.version, inner.options.retry_after_seconds)
             }
         };
@@ -129,6 +129,21 @@ impl Ingest {
 }
 
 impl Inner {
+    /// A log that takes nothing refuses every request: it is told of once, until it has been quiet for a while.
+    fn note_refusal(&self, head: &Parts, refusal: &Refusal) {
+        let path = head.uri.path();
+        match refusal {
+            Refusal::Log(error) if !matches!(error, LogError::TooLarge { .. }) => {
+                let now = self.clock.now().as_microsecond();
+                let before = self.refused_at.swap(now, Ordering::AcqRel);
+                if now.saturating_sub(before) > QUIET_US {
+                    tracing::error!(path, %error, "leads cannot be recorded; providers are told to come back");
+                }
+            }
+            refusal => tracing::debug!(path, problem = refusal.problem(0).kind, "request refused"),
+        }
+    }
+
     pub(crate) fn set_ready(&self) {
         self.is_ready.store(true, Ordering::Release);
     }
@@ -222,15 +237,6 @@ fn count_leads(provider: &Provider, result: &'static str, leads: usize) {
 }
 
 /// The path without the query, which may hold a key.
-fn log_refusal(head: &Parts, refusal: &Refusal) {
-    let path = head.uri.path();
-    match refusal {
-        Refusal::Log(error) if !error.is_transient() => tracing::error!(path, %error, "leads were not recorded"),
-        Refusal::Log(error) => tracing::debug!(path, %error, "leads were not recorded"),
-        refusal => tracing::debug!(path, problem = refusal.problem(0).kind, "request refused"),
-    }
-}
-
 /// Labels are static: nothing is allocated for them.
 fn status_label(status: StatusCode) -> &'static str {
     match status.as_u16() {

@@ -107,7 +107,11 @@ impl Turn<'_> {
         let addresses = self.writer.log.append(vec![NewRecord::of(&record, self.now)]).await?;
         if let Some(address) = addresses.first() {
             if !record.counts_at(address.offset) {
-                return Err(Problem::unavailable("The settings were changed at the same moment; nothing was changed.", 1).into());
+                return Err(Problem::unavailable(
+                    "The settings were changed at the same moment; nothing was changed.",
+                    1,
+                )
+                .into());
             }
             self.writer.in_force(address.offset).await;
         }

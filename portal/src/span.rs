@@ -66,7 +66,9 @@ impl SpanRequest {
     /// The span; without `to` it ends now, without `from` it is `default_days` long.
     pub(crate) fn resolve(&self, now: Timestamp, default_days: i64) -> Result<Span, Problem> {
         let wrong = |message: &str| Problem::validation(vec![FieldError::new("from", "invalid", message)]);
-        let to = self.to.map_or_else(|| cut(now) + MILLISECOND, |to| to.checked_add(MILLISECOND - NANOSECOND).map_or(to, cut));
+        let to = self
+            .to
+            .map_or_else(|| cut(now) + MILLISECOND, |to| to.checked_add(MILLISECOND - NANOSECOND).map_or(to, cut));
         let from = match self.from {
             Some(from) => cut(from),
             None => to.checked_sub(SignedDuration::from_hours(24 * default_days)).unwrap_or(Timestamp::MIN),
@@ -110,7 +112,6 @@ fn moment(text: &str, end: bool) -> Result<Timestamp, String> {
     let date = if end { date.checked_add(1.day()).map_err(|_| rule())? } else { date };
     date.to_zoned(TimeZone::UTC).map(|z| z.timestamp()).map_err(|_| rule())
 }
-
 
 #[cfg(test)]
 mod tests {

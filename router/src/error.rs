@@ -1,3 +1,4 @@
+use leadway_domain::Partition;
 use leadway_eventlog::LogError;
 use leadway_tables::TablesError;
 
@@ -7,6 +8,18 @@ pub enum Error {
     /// The log refused, or another member took the stage over.
     #[error("router: {0}")]
     Log(#[from] LogError),
+    /// Leads would be decided a second time.
+    #[error(
+        "router: the log says that no lead of leads/{} was decided, and the tables have decisions. Kafka has dropped the \
+         group's offsets, because no router ran for offsets.retention.minutes: set the group's offsets to the time at which \
+         the last router was stopped (kafka-consumer-groups.sh --group leadway-router --topic leadway.leads --reset-offsets \
+         --to-datetime …), and raise that setting of the brokers",
+        partition.0
+    )]
+    Forgotten {
+        /// Of which partition.
+        partition: Partition,
+    },
     /// The tables cannot be read.
     #[error("router: {0}")]
     Tables(#[from] TablesError),
@@ -17,6 +30,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Log(e) => e.is_transient(),
+            Self::Forgotten { .. } => false,
             Self::Tables(e) => e.is_transient(),
         }
     }

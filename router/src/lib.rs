@@ -10,6 +10,7 @@ mod coverage;
 pub mod decide;
 mod error;
 mod explain;
+mod forgotten;
 mod history;
 mod http;
 mod index;

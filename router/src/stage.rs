@@ -14,6 +14,7 @@ use crate::backoff::{Backoff, patiently};
 use crate::batch::{Batch, Item, commanded, read_items};
 use crate::decide::{NeedsSlots, Scene};
 use crate::error::Error;
+use crate::forgotten::check_progress;
 use crate::matcher::{Matcher, Routing};
 use crate::refill::Source;
 use crate::slots::{Occupancy, read_taken};
@@ -129,6 +130,12 @@ impl Router {
         for assignment in assignments {
             let partition = assignment.partition;
             let position = assignment.progress.iter().find(|p| p.topic == Topic::Leads).map_or(Offset(0), |p| p.next);
+            if position == Offset(0) {
+                let check = || check_progress(self.sources(), partition);
+                if patiently(stop, "looking for earlier decisions", check).await?.is_none() {
+                    return Ok(Flow::Stop);
+                }
+            }
             let source = Source { log: &*self.deps.log, addressing: self.deps.addressing, partition };
             let (window, entries) = (self.options.dedupe_window_seconds, self.options.dedupe_entries);
             let refill = || source.refill(position, window, entries);
@@ -210,8 +217,11 @@ impl Router {
         if ids.is_empty() {
             return Ok(Some(Subjects::default()));
         }
-        let sources = Sources { log: &*self.deps.log, tables: &*self.deps.tables, addressing: self.deps.addressing };
-        patiently(stop, "reading the leads of commands", || sources.read(&ids)).await
+        patiently(stop, "reading the leads of commands", || self.sources().read(&ids)).await
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        Sources { log: &*self.deps.log, tables: &*self.deps.tables, addressing: self.deps.addressing }
     }
 
     async fn decide_one(

@@ -59,7 +59,8 @@ impl Sources<'_> {
         Ok(Some(Subject { lead: Arc::new(*lead), standing: self.standing(id).await? }))
     }
 
-    async fn standing(self, id: LeadId) -> Result<Standing, Error> {
+    /// What the tables say of a lead.
+    pub(crate) async fn standing(self, id: LeadId) -> Result<Standing, Error> {
         let Some(bucket) = bucket(self.addressing, id) else { return Ok(Standing::Waiting) };
         let key = key![bucket, id];
         if let Some(row) = get::<AppointmentRow>(self.tables, &key).await? {

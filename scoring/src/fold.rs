@@ -53,7 +53,7 @@ impl From<TablesError> for FoldError {
 
 /// What a record says.
 pub(crate) enum Payload {
-    Settings(SettingsChange),
+    Settings(Box<SettingsChange>),
     Leads(LeadRecord),
     Appointments(AppointmentRecord),
     Deliveries(DeliveryRecord),
@@ -62,7 +62,7 @@ pub(crate) enum Payload {
 
 pub(crate) fn decode(record: &Record) -> Result<Payload, UnreadableRecord> {
     Ok(match record.address.topic {
-        Topic::Settings => Payload::Settings(record.decode()?),
+        Topic::Settings => Payload::Settings(Box::new(record.decode()?)),
         Topic::Leads => Payload::Leads(record.decode()?),
         Topic::Appointments => Payload::Appointments(record.decode()?),
         Topic::Deliveries => Payload::Deliveries(record.decode()?),
@@ -77,7 +77,7 @@ pub(crate) async fn fold(
     context: &Context,
 ) -> Result<(), FoldError> {
     match payload {
-        Payload::Settings(change) => settings::fold(record, change, batch),
+        Payload::Settings(change) => settings::fold(record, *change, batch),
         Payload::Leads(lead) => leads::fold(record, lead, batch, context).await?,
         Payload::Appointments(decided) => appointments::fold(record, decided, batch, context).await?,
         Payload::Deliveries(delivery) => deliveries::fold(record, delivery, batch, context).await?,

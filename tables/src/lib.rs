@@ -32,7 +32,7 @@ pub use declare::{Json, TableRow, get, scan};
 pub use embedded::Options as EmbeddedOptions;
 pub use error::TablesError;
 pub use memory::MemoryTables;
-pub use scylla::{Consistency as ScyllaConsistency, Options as ScyllaOptions, Secret};
+pub use scylla::{Consistency as ScyllaConsistency, Options as ScyllaOptions};
 pub use value::{Cell, Column, ColumnKind, Table, Value};
 
 /// Opens the embedded tables in a folder, making them if they are not there.

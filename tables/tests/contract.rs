@@ -74,6 +74,7 @@ contract! {
     clear_removes_rows_and_positions,
     a_dump_has_every_row_by_table_and_key,
     a_large_cell_is_kept,
+    what_is_told_to_be_applied_is_found_whole,
     of_writers_that_race_one_applies_each_position,
     of_two_versions_the_higher_stays_whichever_comes_first,
     a_delete_removes_the_versions_up_to_its_own,

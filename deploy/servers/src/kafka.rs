@@ -299,6 +299,7 @@ auto.create.topics.enable=false
 default.replication.factor={replicas}
 min.insync.replicas={in_sync}
 offsets.topic.replication.factor={replicas}
+offsets.retention.minutes=2147483647
 offsets.topic.num.partitions=8
 transaction.state.log.replication.factor={replicas}
 transaction.state.log.min.isr={in_sync}

@@ -26,8 +26,13 @@ impl Complaints {
         use RDKafkaErrorCode::{Authentication, SSL, SaslAuthenticationFailed, UnsupportedSASLMechanism};
         let last = self.0.lock();
         let (code, reason) = last.as_ref()?;
-        matches!(code, Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | SSL)
-            .then(|| reason.clone())
+        let hopeless = match code {
+            Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism => true,
+            // A broker that stops in the middle of a handshake is an error of TLS too.
+            SSL => reason.contains("certificate"),
+            _ => false,
+        };
+        hopeless.then(|| reason.clone())
     }
 
     fn note(&self, code: RDKafkaErrorCode, reason: &str) {

@@ -16,7 +16,6 @@ mod group;
 mod lanes;
 mod membership;
 mod options;
-mod secret;
 mod stage;
 mod topics;
 mod view;
@@ -41,7 +40,6 @@ use crate::record::placed_partition;
 use crate::{Address, EventLog, LogError, Membership, NewRecord, Position, ReadLimit, Record, Stage};
 
 pub use options::{Compression, Options, SaslMechanism, Security};
-pub use secret::Secret;
 
 /// How often whoever waits shows that it still does: what nobody waits for is not followed for long.
 const STILL_WAITING: Duration = Duration::from_secs(10);

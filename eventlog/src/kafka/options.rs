@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use leadway_domain::Addressing;
+use leadway_domain::secret::Secret;
 
-use super::secret::Secret;
 use crate::LogError;
 
 /// Bytes that a record may take beside its data: key, headers and Kafka's own framing.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use leadway_domain::Addressing;
 use leadway_domain::record::Topic;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -16,6 +16,8 @@ use super::client::{Clients, Context};
 use super::options::{Options, RECORD_OVERHEAD};
 use crate::LogError;
 
+/// A year, in minutes.
+const SAFE_RETENTION: u64 = 365 * 24 * 60;
 /// Pause between two looks at brokers that are not ready.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -24,6 +26,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Topics {
     names: BTreeMap<Topic, String>,
     partitions: u32,
+    /// One of the brokers.
+    broker: i32,
 }
 
 impl Topics {
@@ -70,7 +74,10 @@ pub(crate) async fn open(clients: &Clients) -> Result<Topics, LogError> {
     let deadline = Instant::now() + Duration::from_millis(options.start_timeout_ms);
     loop {
         let reason = match prepare(&asker, &admin, options, &names).await {
-            Ok(topics) => return Ok(topics),
+            Ok(topics) => {
+                check_retention(&admin, &topics).await;
+                return Ok(topics);
+            }
             Err(NotYet::Never(error)) => return Err(error),
             Err(NotYet::Wait(reason)) => reason,
         };
@@ -92,7 +99,7 @@ async fn prepare(
     options: &Options,
     names: &BTreeMap<Topic, String>,
 ) -> Result<Topics, NotYet> {
-    let found = find(asker, names).await?;
+    let (broker, found) = find(asker, names).await?;
     let missing: Vec<Topic> = names.keys().copied().filter(|topic| !found.contains_key(topic)).collect();
     if !missing.is_empty() {
         create(admin, options, names, &missing).await?;
@@ -102,14 +109,14 @@ async fn prepare(
         let name = names.get(topic).map_or("", String::as_str);
         return Err(NotYet::Wait(format!("topic {name} has a partition without a leader: too few brokers are up")));
     }
-    check(options, names, &found).map_err(NotYet::Never)
+    check(options, names, &found, broker).map_err(NotYet::Never)
 }
 
-/// The topics that exist. All topics are asked for, because asking for one by name may make it.
+/// One of the brokers, and the topics that exist. All topics are asked for, because asking for one by name may make it.
 async fn find(
     asker: &Arc<BaseConsumer<Context>>,
     names: &BTreeMap<Topic, String>,
-) -> Result<BTreeMap<Topic, Found>, NotYet> {
+) -> Result<(i32, BTreeMap<Topic, Found>), NotYet> {
     let asked = {
         let asker = asker.clone();
         tokio::task::spawn_blocking(move || {
@@ -140,7 +147,7 @@ async fn find(
             },
         );
     }
-    Ok(found)
+    Ok((metadata.brokers().first().map_or(-1, |broker| broker.id()), found))
 }
 
 async fn create(
@@ -199,11 +206,33 @@ fn not_created(name: &str, code: RDKafkaErrorCode, options: &Options) -> NotYet 
     }
 }
 
+/// Brokers forget where a group stands when it has had no member for so long: a stage that is stopped for longer would do
+/// everything again.
+async fn check_retention(admin: &AdminClient<Context>, topics: &Topics) {
+    const SETTING: &str = "offsets.retention.minutes";
+    let timeout = Some(Duration::from_secs(5));
+    let options = AdminOptions::new().request_timeout(timeout);
+    let broker = [ResourceSpecifier::Broker(topics.broker)];
+    // Who may not ask for the brokers' settings is not told.
+    let Ok(answers) = admin.describe_configs(&broker, &options).await else { return };
+    let value =
+        |config: ConfigResource| config.get(SETTING).and_then(|entry| entry.value.as_deref()?.parse::<u64>().ok());
+    let minutes = answers.into_iter().filter_map(Result::ok).find_map(value);
+    if let Some(minutes) = minutes.filter(|minutes| *minutes < SAFE_RETENTION) {
+        tracing::warn!(
+            minutes,
+            "the brokers' offsets.retention.minutes is short: stages that nobody runs for longer would begin anew, and decide \
+             every lead again. Set it to 2147483647"
+        );
+    }
+}
+
 /// Whether the topics that are there can be used together.
 fn check(
     options: &Options,
     names: &BTreeMap<Topic, String>,
     found: &BTreeMap<Topic, Found>,
+    broker: i32,
 ) -> Result<Topics, LogError> {
     let name = |topic: &Topic| names.get(topic).map_or("", String::as_str);
     let unusable = |message: String| Err(LogError::Unusable(message));
@@ -238,7 +267,7 @@ fn check(
         let (topic, replicas, asked) = (name(topic), found.replicas, options.replication);
         tracing::warn!(topic, replicas, asked, "a topic has fewer replicas than kafka.replication asks for");
     }
-    Ok(Topics { names: names.clone(), partitions })
+    Ok(Topics { names: names.clone(), partitions, broker })
 }
 
 #[cfg(test)]
@@ -249,7 +278,7 @@ mod tests {
         let names = Topic::ALL.into_iter().map(|t| (t, t.name().to_owned())).collect();
         let found = |partitions| Found { partitions, replicas: 3, led: true };
         let found = Topic::ALL.into_iter().zip(counts).map(|(t, count)| (t, found(count))).collect();
-        check(&Options::default(), &names, &found)
+        check(&Options::default(), &names, &found, 0)
     }
 
     #[test]

@@ -4,12 +4,15 @@ mod access;
 mod members;
 mod outages;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leadway_domain::record::Topic;
 use leadway_domain::{Offset, Partition};
-use leadway_eventlog::{EventLog, KafkaOptions, LogError, Position, ReadLimit, Record, Stage, StageEvent, open_kafka};
+use leadway_eventlog::{
+    Address, EventLog, KafkaOptions, LogError, NewRecord, Position, ReadLimit, Record, Stage, StageEvent, open_kafka,
+};
 
 use crate::provider::kafka_options;
 
@@ -45,7 +48,9 @@ async fn everything(log: &dyn EventLog, topic: Topic) -> Vec<Record> {
         let end = log.end(topic, partition).await.unwrap();
         let mut next = Offset(0);
         while next < end {
-            let records = log.read(topic, partition, next, ReadLimit::default()).await.unwrap();
+            let mut records = log.read(topic, partition, next, ReadLimit::default()).await.unwrap();
+            // More may have come since.
+            records.retain(|record| record.address.offset < end);
             assert!(!records.is_empty(), "there is more before the end");
             next = records.last().unwrap().next();
             found.extend(records);
@@ -65,8 +70,38 @@ async fn next(stage: &mut dyn Stage) -> Result<StageEvent, LogError> {
     within("the stage is told something", next).await
 }
 
-/// The positions behind the records.
+/// The positions behind the records, by partition.
 fn behind(records: &[Record]) -> Vec<Position> {
-    let last = records.last().unwrap();
-    vec![Position { topic: last.address.topic, partition: last.address.partition, next: last.next() }]
+    let mut positions: BTreeMap<Partition, Position> = BTreeMap::new();
+    for record in records {
+        let Address { topic, partition, .. } = record.address;
+        positions.insert(partition, Position { topic, partition, next: record.next() });
+    }
+    positions.into_values().collect()
+}
+
+/// Writes an output for every record, with the progress past them, until it has landed; leaves out the partitions that
+/// are lost meanwhile. Returns the records that have one; of what else happens `told` is told.
+async fn route_all(
+    stage: &mut dyn Stage,
+    mut records: Vec<Record>,
+    output: impl Fn(&Record) -> NewRecord,
+    mut told: impl FnMut(StageEvent),
+) -> Vec<Record> {
+    while !records.is_empty() {
+        match stage.commit(records.iter().map(&output).collect(), &behind(&records)).await {
+            Ok(_) => break,
+            Err(LogError::Revoked { .. }) => {
+                let event = next(stage).await.unwrap();
+                let StageEvent::Revoked(lost) = &event else { panic!("not revoked but {event:?}") };
+                records.retain(|record| !lost.contains(&record.address.partition));
+                told(event);
+            }
+            Err(error) => {
+                assert!(error.is_transient(), "{error}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+    records
 }

@@ -5,6 +5,7 @@
 
 mod kafka;
 mod provider;
+mod steps;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,10 +13,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::join_all;
 use leadway_domain::record::Topic;
-use leadway_domain::{Offset, Partition, Timestamp};
-use leadway_eventlog::{Address, EventLog, LogError, NewRecord, Position, ReadLimit, Record, Stage, StageEvent};
+use leadway_domain::{Offset, Partition};
+use leadway_eventlog::{Address, LogError, NewRecord, ReadLimit, Stage, StageEvent};
 use provider::{PARTITIONS, Provider};
-use uuid::Uuid;
+use steps::{all, assigned, at, data, gathered, lead, nothing_landed, progress, record, records};
 
 macro_rules! contract {
     ($group:ident, [$($provider:ident),*], $tests:tt) => {
@@ -41,7 +42,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 contract!(
     everywhere,
-    [memory, embedded, embedded_on_files, kafka],
+    [memory, memory_shared, embedded, embedded_on_files, kafka],
     [
         what_was_answered_is_there_after_reopening,
         a_record_reads_back_as_it_was_appended,
@@ -76,80 +77,6 @@ contract!(
     [memory, embedded, embedded_on_files],
     [who_was_taken_over_is_fenced_off, a_commit_under_way_when_a_stage_is_taken_over_counts_or_is_refused]
 );
-
-fn record(topic: Topic, key: &str, data: impl Into<String>) -> NewRecord {
-    NewRecord {
-        topic,
-        partition: None,
-        key: key.into(),
-        kind: "test.kind".into(),
-        id: Uuid::from_u128(7),
-        time: Timestamp::from_microsecond(1_700_000_000_123_456).unwrap(),
-        data: data.into().into(),
-    }
-}
-
-fn lead(partition: u32, data: impl Into<String>) -> NewRecord {
-    record(Topic::Leads, "k", data).in_partition(Partition(partition))
-}
-
-fn at(topic: Topic, partition: u32, next: u64) -> Position {
-    Position { topic, partition: Partition(partition), next: Offset(next) }
-}
-
-fn data(records: &[Record]) -> Vec<String> {
-    records.iter().map(|r| String::from_utf8(r.data.to_vec()).unwrap()).collect()
-}
-
-async fn all(log: &dyn EventLog, topic: Topic, partition: u32) -> Vec<Record> {
-    let mut found: Vec<Record> = Vec::new();
-    loop {
-        let from = found.last().map_or(Offset(0), Record::next);
-        let records = log.read(topic, Partition(partition), from, ReadLimit::default()).await.unwrap();
-        if records.is_empty() {
-            assert_eq!(log.end(topic, Partition(partition)).await.unwrap(), from);
-            return found;
-        }
-        found.extend(records);
-    }
-}
-
-async fn nothing_landed(log: &dyn EventLog) {
-    for topic in Topic::ALL {
-        for partition in 0..log.partitions(topic) {
-            assert!(all(log, topic, partition).await.is_empty(), "{topic:?} {partition}");
-        }
-    }
-}
-
-/// Where the stage stands in each partition of `topics`; takes the stage over.
-async fn progress(log: &dyn EventLog, name: &'static str, tracked: &[Topic]) -> Vec<Position> {
-    let mut stage = log.stage(name, Topic::Leads, tracked).await.unwrap();
-    assigned(&mut *stage).await
-}
-
-async fn assigned(stage: &mut dyn Stage) -> Vec<Position> {
-    match stage.next(ReadLimit::default()).await.unwrap() {
-        StageEvent::Assigned(assignments) => assignments.into_iter().flat_map(|a| a.progress).collect(),
-        other => panic!("not assigned but {other:?}"),
-    }
-}
-
-async fn records(stage: &mut dyn Stage) -> Vec<Record> {
-    match stage.next(ReadLimit::default()).await.unwrap() {
-        StageEvent::Records(records) => records,
-        other => panic!("no records but {other:?}"),
-    }
-}
-
-/// So many records of the stage, and no others.
-async fn gathered(stage: &mut dyn Stage, count: usize) -> Vec<Record> {
-    let mut found = Vec::new();
-    while found.len() < count {
-        found.extend(records(stage).await);
-    }
-    found
-}
 
 async fn what_was_answered_is_there_after_reopening(provider: Provider) {
     let mut expected = Vec::new();

@@ -20,6 +20,10 @@ impl Provider {
         Self::Memory(MemoryLog::new(PARTITIONS))
     }
 
+    pub(crate) fn memory_shared() -> Self {
+        Self::Memory(MemoryLog::shared(PARTITIONS))
+    }
+
     pub(crate) fn embedded() -> Self {
         Self::embedded_with(EmbeddedOptions::default())
     }

@@ -113,7 +113,8 @@ impl World {
             let from = self.tables.applied(Topic::Appointments, partition).await.unwrap();
             for record in self.log.read(Topic::Appointments, partition, from, ReadLimit::default()).await.unwrap() {
                 let write = self.row_of(record.decode().unwrap()).await;
-                let position = Applied { topic: Topic::Appointments, partition, from: record.address.offset, next: record.next() };
+                let position =
+                    Applied { topic: Topic::Appointments, partition, from: record.address.offset, next: record.next() };
                 self.tables.write(write, &[position]).await.unwrap();
             }
         }
@@ -489,4 +490,25 @@ async fn it_stops_while_it_waits_for_the_tables_and_decides_the_command_next_tim
     let router = world.start().await;
     assert_eq!(outcomes(&world.decisions_of(2).await)[&id], ["routed west"]);
     router.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_has_forgotten_the_routers_progress_is_not_decided_anew() {
+    let world = World::new(1).await;
+    let router = world.start().await;
+    world.receive(Lead { appointment_date: None, ..nth(1) }).await;
+    world.receive(nth(2)).await;
+    world.decisions_of(1).await;
+    world.score().await;
+    router.stop().await;
+    // The same leads and decisions, without anybody's progress.
+    let forgetful = World { log: MemoryLog::new(1), ..world.clone() };
+    forgetful.change(put_products()).await;
+    for topic in [Topic::Leads, Topic::Appointments] {
+        let records = world.log.read(topic, Partition(0), Offset(0), ReadLimit::default()).await.unwrap();
+        forgetful.append(records.into_iter().map(NewRecord::copy_of).collect()).await;
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(60), forgetful.start().await.task);
+    let error = ended.await.expect("it must not go on").unwrap().unwrap_err();
+    assert!(matches!(error, Error::Forgotten { partition: Partition(0) }), "{error}");
 }

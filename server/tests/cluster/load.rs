@@ -33,7 +33,8 @@ impl Operator {
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-        let mut request = self.http.request(method.parse().unwrap(), format!("{}{path}", self.base)).bearer_auth(self.key);
+        let mut request =
+            self.http.request(method.parse().unwrap(), format!("{}{path}", self.base)).bearer_auth(self.key);
         if let Some(body) = body {
             request = request.json(&body);
         }

@@ -55,7 +55,11 @@ async fn a_data_folder_moves_to_kafka_and_scylla_with_its_ids_settings_and_open_
 
     let nodes = Nodes::start(environment.clone()).await;
     let operator = Operator::of(&nodes.portal.base);
-    assert_eq!(operator.get("/api/leads?limit=500").await["items"], before["items"], "every lead has its id and its facts");
+    assert_eq!(
+        operator.get("/api/leads?limit=500").await["items"],
+        before["items"],
+        "every lead has its id and its facts"
+    );
     let waiting = operator.get(&format!("/api/appointments/{}", acknowledged[&39])).await;
     assert_eq!(waiting["forward_status"], json!("pending"), "{waiting}");
 

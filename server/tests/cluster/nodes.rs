@@ -25,7 +25,8 @@ pub(crate) struct Nodes {
 impl Nodes {
     pub(crate) async fn start(environment: Vec<(String, String)>) -> Self {
         let portal = Process::start("portal", &environment).await;
-        let two = async |stages| vec![Process::start(stages, &environment).await, Process::start(stages, &environment).await];
+        let two =
+            async |stages| vec![Process::start(stages, &environment).await, Process::start(stages, &environment).await];
         let (ingest, routers, dispatchers) = tokio::join!(two("ingest"), two("router,scoring"), two("dispatcher"));
         Self { portal, ingest, routers, dispatchers, environment }
     }
@@ -143,7 +144,8 @@ async fn what_is_changed_on_one_portal_holds_on_every_node_and_is_read_back_at_o
     let mut slowest = Duration::ZERO;
     for round in 0..10 {
         let name = format!("provider {round}");
-        let changed = operator.call("PATCH", "/api/providers/a", Some(json!({"name": name, "is_active": round % 2 == 1}))).await;
+        let changed =
+            operator.call("PATCH", "/api/providers/a", Some(json!({"name": name, "is_active": round % 2 == 1}))).await;
         assert_eq!(changed.0, 200, "{}", changed.1);
         let started = Instant::now();
         assert_eq!(operator.get("/api/providers/a").await["name"], json!(name), "a caller reads its own writes");

@@ -43,7 +43,8 @@ async fn trace_and_explain_read_beside_a_running_node() {
     assert!(at("lead.received") < at("appointment.routed") && at("appointment.routed") < at("delivery.delivered"));
     let unknown = leadway(&["trace", "--config", &settings, "409600000"], &[]);
     assert!(!unknown.status.success() && text(&unknown.stderr).contains("409600000"), "{}", text(&unknown.stderr));
-    let explained = leadway(&["explain", "--config", &settings, "--product-type", "solar panels", "--zip-code", "90210"], &[]);
+    let explained =
+        leadway(&["explain", "--config", &settings, "--product-type", "solar panels", "--zip-code", "90210"], &[]);
     assert!(text(&explained.stdout).contains("\"w\""), "{} {}", text(&explained.stdout), text(&explained.stderr));
 }
 

@@ -13,7 +13,8 @@ const CLIENTS: [(&str, &str); 3] = [("good", "Solar"), ("flaky", "HVAC"), ("dead
 
 /// The change that opens it. `limits` are the clients' rate limits, in the order good, flaky, dead.
 pub(crate) fn opening(now: Timestamp, limits: [Option<RateLimit>; 3]) -> SettingsChange {
-    let product = |name: &str, auto_schedule| Entity::Product(Product { name: name.into(), synonyms: vec![], auto_schedule });
+    let product =
+        |name: &str, auto_schedule| Entity::Product(Product { name: name.into(), synonyms: vec![], auto_schedule });
     let mut entities = vec![product("Solar", false), product("HVAC", true), product("Kitchen", false)];
     entities.push(Entity::Provider(Provider {
         id: ProviderId::new("a").unwrap(),

@@ -86,7 +86,6 @@ impl Transport for Line {
         let appointment = body["appointment_id"].as_u64().unwrap();
         let (at, node, webhook_id) = (self.clients.began.elapsed(), self.node, request.id);
         let attempt = Attempt { at, node, workspace: workspace.clone(), appointment, webhook_id };
-        if std::env::var("DBG").is_ok() { println!("{at:?} node {node} sends {workspace} {appointment}"); }
         self.clients.attempts.lock().push(attempt);
         self.ice.run(self.clients.answer(&workspace, appointment)).await
     }

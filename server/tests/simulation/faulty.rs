@@ -20,7 +20,6 @@ use crate::ice::Ice;
 /// When things fail; shared by everything of one world.
 #[derive(Clone)]
 pub(crate) struct Trouble {
-    pub(crate) began: tokio::time::Instant,
     random: Arc<Mutex<fastrand::Rng>>,
     on: Arc<AtomicBool>,
     pub(crate) refused: Arc<AtomicU64>,
@@ -30,7 +29,6 @@ pub(crate) struct Trouble {
 impl Trouble {
     pub(crate) fn new(random: fastrand::Rng) -> Self {
         Self {
-            began: tokio::time::Instant::now(),
             random: Arc::new(Mutex::new(random)),
             on: Arc::new(AtomicBool::new(true)),
             refused: Arc::default(),
@@ -69,7 +67,6 @@ impl Trouble {
 #[derive(Clone)]
 pub(crate) struct FaultyLog {
     pub(crate) inner: MemoryLog,
-    pub(crate) node: u32,
     pub(crate) trouble: Trouble,
     pub(crate) ice: Ice,
 }
@@ -123,12 +120,11 @@ impl EventLog for FaultyLog {
     }
 
     async fn stage(&self, name: &'static str, input: Topic, tracked: &[Topic]) -> Result<Box<dyn Stage>, LogError> {
-        Ok(Box::new(FaultyStage { name, inner: self.inner.stage(name, input, tracked).await?, log: self.clone() }))
+        Ok(Box::new(FaultyStage { inner: self.inner.stage(name, input, tracked).await?, log: self.clone() }))
     }
 }
 
 struct FaultyStage {
-    name: &'static str,
     inner: Box<dyn Stage>,
     log: FaultyLog,
 }
@@ -136,15 +132,7 @@ struct FaultyStage {
 #[async_trait]
 impl Stage for FaultyStage {
     async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError> {
-        let event = self.inner.next(limit).await;
-        if std::env::var("DBG").is_ok() {
-            match &event {
-                Ok(StageEvent::Assigned(a)) => println!("{:?} {} node {} assigned {:?}", self.log.trouble.began.elapsed(), self.name, self.log.node, a.iter().map(|a| a.partition.0).collect::<Vec<_>>()),
-                Ok(StageEvent::Revoked(a)) => println!("{:?} {} node {} revoked {:?}", self.log.trouble.began.elapsed(), self.name, self.log.node, a),
-                _ => {}
-            }
-        }
-        event
+        self.inner.next(limit).await
     }
 
     fn lag(&self) -> u64 {

@@ -12,6 +12,7 @@ use leadway_eventlog::Record;
 use leadway_tables::schema::{BillingEventRow, UnroutedRow};
 use leadway_tables::{MemoryTables, TableRow, Tables};
 
+use crate::clients::Attempt;
 use crate::world::World;
 
 /// What happened, over all histories.
@@ -100,7 +101,10 @@ async fn accepted_leads(world: &World) -> BTreeMap<LeadId, bool> {
     for (n, ids) in world.acknowledged.lock().iter() {
         let found =
             by_external.get(&format!("x-{n}")).unwrap_or_else(|| panic!("lead {n} was acknowledged and is lost"));
-        assert!(ids.iter().all(|id| found.contains(id)), "lead {n} was acknowledged as {ids:?} and stands as {found:?}");
+        assert!(
+            ids.iter().all(|id| found.contains(id)),
+            "lead {n} was acknowledged as {ids:?} and stands as {found:?}"
+        );
     }
     leads
 }
@@ -237,11 +241,20 @@ fn rate_limits(world: &World) {
                 let span = to.at - from.at;
                 let rated = (span + HEARING).as_secs_f64() * f64::from(limit.per_second);
                 let most = f64::from(limit.burst.unwrap_or(limit.per_second)) + rated;
-                let within = &sent[n..n + count as usize];
-                assert!(f64::from(count) <= most, "{count} in {span:?}, {limit:?}: {within:#?}");
+                assert!(
+                    f64::from(count) <= most,
+                    "{count} in {span:?}, {limit:?}: {}",
+                    told(&sent[n..][..count as usize])
+                );
             }
         }
     }
+}
+
+/// Who sent what when.
+fn told(attempts: &[&Attempt]) -> String {
+    let lines = attempts.iter().map(|a| format!("\n{:?} node {} appointment {}", a.at, a.node, a.appointment));
+    lines.collect()
 }
 
 /// 4: the log alone gives the same tables, byte for byte.

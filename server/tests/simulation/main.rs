@@ -78,7 +78,10 @@ fn whatever_fails_the_invariants_hold() {
     println!("{totals:?}");
     // Histories in which nothing happens would prove nothing.
     if totals.histories > 100 {
-        assert!(totals.shared > totals.histories / 2 && totals.left > 0 && totals.frozen > totals.histories, "{totals:?}");
+        assert!(
+            totals.shared > totals.histories / 2 && totals.left > 0 && totals.frozen > totals.histories,
+            "{totals:?}"
+        );
         assert!(totals.expelled > totals.histories / 2 && totals.lost_answers > totals.histories, "{totals:?}");
         assert!(totals.duplicates > 0 && totals.attempts > totals.delivered + totals.retries, "{totals:?}");
         assert!(totals.crashes > totals.histories && totals.refused_writes > totals.histories, "{totals:?}");

@@ -67,7 +67,7 @@ impl Node {
         let (ice, trouble) = (Ice::default(), site.trouble.clone());
         let own = site.log.of_node(number);
         let log: Arc<dyn EventLog> =
-            Arc::new(FaultyLog { node: number, inner: own.clone(), trouble: trouble.clone(), ice: ice.clone() });
+            Arc::new(FaultyLog { inner: own.clone(), trouble: trouble.clone(), ice: ice.clone() });
         let tables = Arc::new(FaultyTables { shared: site.tables.clone(), trouble, ice: ice.clone() });
         let transport = Arc::new(Line { clients: site.clients.clone(), ice: ice.clone(), node: number });
         let settings = SettingsHandle::follow(log.clone()).await.unwrap();

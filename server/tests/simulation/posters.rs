@@ -22,7 +22,7 @@ pub(crate) type Acknowledged = Arc<Mutex<BTreeMap<u32, BTreeSet<LeadId>>>>;
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The lead of this number: of every kind there is.
-pub(crate) fn lead(n: u32) -> Value {
+fn lead(n: u32) -> Value {
     let product = ["Solar", "HVAC", "Kitchen"][n as usize % 3];
     let zip = if n % 7 == 6 { "10001" } else { "90210" };
     let mut lead = json!({

@@ -19,7 +19,7 @@ use crate::business;
 use crate::clients::Clients;
 use crate::faulty::Trouble;
 use crate::node::{Front, Node, SESSION, Site};
-use crate::posters::{Acknowledged, Poster, lead};
+use crate::posters::{Acknowledged, Poster};
 
 /// What happened to the nodes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,7 +118,6 @@ impl World {
     async fn incident(&mut self) {
         let dice = if self.most == 1 { 0 } else { self.random.u32(0..10) };
         let victim = self.random.usize(0..self.nodes.len());
-        if std::env::var("DBG").is_ok() && !(6..10).contains(&dice) { println!("{:?} dice {dice} node {}", self.began.1.elapsed(), self.nodes[victim].front.number); }
         match dice {
             0..2 => {
                 self.fates.crashes += 1;
@@ -169,29 +168,37 @@ impl World {
 
     /// Waits until nothing is left to be done.
     pub(crate) async fn settle(&mut self) {
+        let mut left = None;
         for _ in 0..2_000 {
             tokio::time::sleep(Duration::from_secs(30)).await;
-            if self.is_settled().await {
+            left = self.left_to_do().await;
+            if left.is_none() {
                 return;
             }
         }
-        panic!("the history does not come to rest");
+        panic!("the history does not come to rest: {left:?}");
     }
 
-    async fn is_settled(&self) -> bool {
+    /// What is still to be done, if anything.
+    async fn left_to_do(&self) -> Option<String> {
         let (log, tables) = (&self.site.log, &self.site.tables.inner);
-        let mut applied = true;
         for topic in Topic::ALL {
             for partition in (0..log.partitions(topic)).map(Partition) {
                 let end = log.end(topic, partition).await.unwrap();
-                applied &= tables.applied(topic, partition).await.unwrap() >= end;
+                let applied = tables.applied(topic, partition).await.unwrap();
+                if applied < end {
+                    return Some(format!("scoring: {} {partition:?} from {applied:?} to {end:?}", topic.name()));
+                }
             }
         }
         let rows = tables.dump().await.unwrap();
         let rows = |name: &str| rows.iter().filter(|(table, _)| table == name).count();
-        let decided = rows("appointments") >= self.acknowledged.lock().len();
         let commands = self.records(Topic::Leads).await.iter().filter(|r| r.kind != "lead.received").count();
-        applied && decided && rows("commands") >= commands && rows(OpenDeliveryRow::TABLE.name) == 0
+        let open = rows(OpenDeliveryRow::TABLE.name);
+        let undecided = self.acknowledged.lock().len().saturating_sub(rows("appointments"));
+        let unanswered = commands.saturating_sub(rows("commands"));
+        let left = open + undecided + unanswered;
+        (left > 0).then(|| format!("{open} open deliveries, {undecided} leads, {unanswered} commands"))
     }
 
     /// Every record of a topic, partition by partition.
@@ -226,11 +233,18 @@ impl World {
         }
     }
 
-    /// Gives every lead without a date one, twice: the second must be refused.
+    /// Gives every lead without a date one, twice: the second must be refused. Also those whose acknowledgement was lost:
+    /// what the provider was told later may be the id of a duplicate of them.
     async fn command_all(&mut self) {
-        for (n, lead_id) in self.known().into_iter().filter(|(n, _)| lead(*n).get("appointment_date").is_none()) {
-            for _ in 0..2 {
-                self.ask(n, lead_id, LeadAction::Schedule { appointment_date: Some(self.now()) }).await;
+        for record in self.records(Topic::Leads).await {
+            if let LeadRecord::Received(received) = record.decode().unwrap()
+                && received.appointment_date.is_none()
+            {
+                let n = received.external_id.unwrap().trim_start_matches("x-").parse().unwrap();
+                let lead_id = self.site.addressing.id(record.address.partition, record.address.offset);
+                for _ in 0..2 {
+                    self.ask(n, lead_id, LeadAction::Schedule { appointment_date: Some(self.now()) }).await;
+                }
             }
         }
     }

@@ -14,7 +14,6 @@ mod positions;
 mod redo;
 mod rows;
 mod schema;
-mod secret;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -38,7 +37,6 @@ use client::{Cells, Client};
 pub use options::{Consistency, Options};
 use positions::PositionsCql;
 use rows::RowChange;
-pub use secret::Secret;
 use statements::Statements;
 use wait::Progress;
 use write::Writer;

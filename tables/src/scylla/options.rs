@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::secret::Secret;
+use leadway_domain::secret::Secret;
+
 use crate::TablesError;
 
 /// How many replicas take part in a read or a write.

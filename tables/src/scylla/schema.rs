@@ -28,6 +28,11 @@ pub(super) struct ExistingColumn {
 /// The tables of a keyspace, by name.
 pub(super) type Schema = BTreeMap<String, Existing>;
 
+/// How long what marks a removed row is kept, in seconds: as long as nodes keep hints for one that is away. Deliveries that
+/// wait are removed and written anew at each attempt, and a scan passes all these marks; ten days of them, which is the
+/// database's default, would be more than it reads. A node that was away for longer is to be repaired before it serves.
+const GC_GRACE_SECONDS: u32 = 10_800;
+
 /// What comments of tables begin with; the versioned columns' names follow.
 const COMMENT: &str = "leadway; versioned:";
 
@@ -93,7 +98,8 @@ fn own_tables(keyspace: &str) -> [(&'static str, String); 3] {
             make(
                 "log_batches",
                 "batch_id uuid, chunk int, chunks int, data blob, PRIMARY KEY (batch_id, chunk)) \
-                 WITH comment = 'leadway: batches under way' AND default_time_to_live = 86400 AND gc_grace_seconds = 10800"
+                 WITH comment = 'leadway: batches under way' AND default_time_to_live = 86400 \
+                 AND gc_grace_seconds = 3600"
                     .to_owned(),
             ),
         ),
@@ -109,7 +115,8 @@ fn create(keyspace: &str, table: &Table) -> String {
     let clustering = rest.get(..table.clustering_key).unwrap_or_default();
     let clustering: String = clustering.iter().map(|c| format!(", \"{}\"", c.name)).collect();
     format!(
-        "CREATE TABLE IF NOT EXISTS \"{keyspace}\".\"{}\" ({}, PRIMARY KEY (({}){clustering})) WITH comment = '{}'",
+        "CREATE TABLE IF NOT EXISTS \"{keyspace}\".\"{}\" ({}, PRIMARY KEY (({}){clustering})) WITH comment = '{}' \
+         AND gc_grace_seconds = {GC_GRACE_SECONDS}",
         table.name,
         columns.join(", "),
         names(partition),

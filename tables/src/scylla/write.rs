@@ -94,7 +94,7 @@ impl Writer {
     }
 
     pub(super) fn batch(&self, changes: Vec<RowChange>, positions: &[Applied], before: &Claims) -> Batch {
-        let timestamp = self.stamps.after(before.len() as i64 * 0);
+        let timestamp = self.stamps.after(before.values().map(|claim| claim.timestamp).max().unwrap_or(0));
         Batch { id: self.stamps.id(timestamp), timestamp, positions: positions.to_vec(), changes }
     }
 

@@ -450,3 +450,25 @@ pub(crate) async fn every_kind_of_cell_comes_back_as_it_was(tables: &dyn Tables)
     let rows: Vec<MomentRow> = scan(tables, &[Value::Int(1)], Range::first(9)).await.unwrap();
     assert_eq!(rows, [row]);
 }
+
+pub(crate) async fn what_is_told_to_be_applied_is_found_whole(tables: &dyn Tables) {
+    const BATCHES: u64 = 12;
+    let row = |number: i64, count| counted(&format!("owner {}", number % 40), "t", number, count);
+    let write = async {
+        for n in 0..BATCHES {
+            let rows = (0..80).map(|number| row(number, n as i64).upsert()).collect();
+            tables.write(rows, &[at(Topic::Leads, 0, n, n + 1)]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let read = async {
+        for n in 0..BATCHES {
+            tables.wait_applied(Topic::Leads, Partition(0), Offset(n + 1)).await.unwrap();
+            let keys = (0..80).map(|n| (NoteRow::TABLE, key![format!("owner {}", n % 40), "t".to_owned(), n as i64]));
+            let rows = tables.get_all(keys.collect()).await.unwrap();
+            let whole = rows.iter().all(|row| row.as_ref().is_some_and(|row| row[4] >= Some(Value::Int(n as i64))));
+            assert!(whole, "batch {n} is told and not all there");
+        }
+    };
+    tokio::join!(write, read);
+}

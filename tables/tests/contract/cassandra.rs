@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use leadway_domain::record::Topic;
+use leadway_domain::secret::Secret;
 use leadway_domain::{Clock, LeadId, Money, Partition, ProviderId, Timestamp, WorkspaceId};
 use leadway_servers::{Cassandra, CassandraOptions, shared_cassandra};
 use leadway_tables::schema::{AppointmentByWorkspaceRow, DailyRow};
 use leadway_tables::{
-    Column, ColumnKind, Day, Json, ScyllaOptions, Secret, Table, TableRow, Tables, TablesError, get, key,
-    open_declared_scylla, open_scylla,
+    Column, ColumnKind, Day, Json, ScyllaOptions, Table, TableRow, Tables, TablesError, get, key, open_declared_scylla,
+    open_scylla,
 };
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;

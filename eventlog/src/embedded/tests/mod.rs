@@ -30,7 +30,7 @@ fn record(topic: Topic, key: &str, data: impl Into<String>) -> NewRecord {
 }
 
 fn options(folder: &Path) -> Options {
-    Options { folder: folder.into(), segment_bytes: 4 << 10, tail_bytes: 2 << 10, ..Options::default() }
+    Options { folder: folder.into(), partitions: 1, segment_bytes: 4 << 10, tail_bytes: 2 << 10, ..Options::default() }
 }
 
 async fn open(folder: &Path) -> Result<Journal, LogError> {

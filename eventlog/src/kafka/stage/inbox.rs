@@ -27,7 +27,7 @@ struct State {
     events: VecDeque<Event>,
     queues: BTreeMap<Partition, VecDeque<Record>>,
     bytes: usize,
-    /// The partition that was served last.
+    /// The partition that was served first the last time.
     turn: Partition,
     /// The partitions that the stage knows to be its own.
     told: BTreeSet<Partition>,
@@ -204,26 +204,41 @@ impl State {
             Some(Event::Revoked(partitions)) => return Some(Ok(StageEvent::Revoked(partitions))),
             None => {}
         }
-        let later = self.queues.range(Partition(self.turn.0 + 1)..).next();
-        let partition = *later.or_else(|| self.queues.iter().next())?.0;
-        self.turn = partition;
-        let queue = self.queues.get_mut(&partition)?;
+        let records = self.gather(limit);
+        (!records.is_empty()).then_some(Ok(StageEvent::Records(records)))
+    }
+
+    /// What waits, of one partition after the other, beginning behind the one that was served first the last time.
+    fn gather(&mut self, limit: ReadLimit) -> Vec<Record> {
+        let behind = Partition(self.turn.0 + 1);
+        let order: Vec<Partition> =
+            self.queues.range(behind..).chain(self.queues.range(..behind)).map(|(partition, _)| *partition).collect();
+        self.turn = order.first().copied().unwrap_or(self.turn);
         let (mut records, mut size) = (Vec::new(), 0);
-        while let Some(record) = queue.front() {
-            size += record.data.len().max(1);
-            if !records.is_empty() && (records.len() >= limit.records || size > limit.bytes) {
+        for partition in order {
+            let Some(queue) = self.queues.get_mut(&partition) else { continue };
+            let mut last = None;
+            while let Some(record) = queue.front() {
+                size += record.data.len().max(1);
+                if !records.is_empty() && (records.len() >= limit.records || size > limit.bytes) {
+                    break;
+                }
+                last = Some(record.next());
+                records.extend(queue.pop_front());
+            }
+            let full = !queue.is_empty();
+            if !full {
+                self.queues.remove(&partition);
+            }
+            if let (Some(distance), Some(last)) = (self.distances.get_mut(&partition), last) {
+                distance.given = distance.given.max(last);
+            }
+            if full {
                 break;
             }
-            records.extend(queue.pop_front());
-        }
-        if let (Some(distance), Some(last)) = (self.distances.get_mut(&partition), records.last()) {
-            distance.given = distance.given.max(last.next());
-        }
-        if queue.is_empty() {
-            self.queues.remove(&partition);
         }
         self.bytes -= records.iter().map(bytes).sum::<usize>();
-        Some(Ok(StageEvent::Records(records)))
+        records
     }
 }
 
@@ -255,8 +270,9 @@ mod tests {
             StageEvent::Assigned(a) => format!("assigned {:?}", a.iter().map(|a| a.partition.0).collect::<Vec<_>>()),
             StageEvent::Revoked(p) => format!("revoked {:?}", p.iter().map(|p| p.0).collect::<Vec<_>>()),
             StageEvent::Records(r) => {
-                let offsets: Vec<u64> = r.iter().map(|r| r.address.offset.0).collect();
-                format!("{} {offsets:?}", r[0].address.partition.0)
+                let at: Vec<String> =
+                    r.iter().map(|r| format!("{}@{}", r.address.partition.0, r.address.offset.0)).collect();
+                at.join(" ")
             }
         })
     }
@@ -267,7 +283,7 @@ mod tests {
         inbox.records((0..3).map(|n| record(1, n)).chain([record(0, 0)]).collect());
         inbox.assigned(vec![assignment(0), assignment(1)]);
         let told: Vec<String> = std::iter::from_fn(|| next(&inbox)).collect();
-        assert_eq!(told, ["assigned [0, 1]", "1 [0, 1]", "0 [0]", "1 [2]"]);
+        assert_eq!(told, ["assigned [0, 1]", "1@0 1@1", "0@0 1@2"]);
         assert!(inbox.wants(true));
     }
 
@@ -284,7 +300,7 @@ mod tests {
         inbox.assigned(vec![assignment(0)]);
         assert!(!inbox.owns(&both) && inbox.owns(&BTreeSet::from([Partition(1)])));
         let told: Vec<String> = std::iter::from_fn(|| next(&inbox)).collect();
-        assert_eq!(told, ["revoked [0]", "assigned [0]", "1 [0]"], "records of a lost partition are not delivered");
+        assert_eq!(told, ["revoked [0]", "assigned [0]", "1@0"], "records of a lost partition are not delivered");
         assert!(inbox.owns(&both));
     }
 
@@ -295,7 +311,7 @@ mod tests {
         inbox.records(vec![record(0, 0), record(0, 2), record(0, 4)]);
         inbox.measured(Partition(0), Offset(6), Offset(6));
         assert_eq!(inbox.lag(), 6);
-        assert_eq!([next(&inbox).unwrap(), next(&inbox).unwrap()], ["assigned [0]", "0 [0, 2]"]);
+        assert_eq!([next(&inbox).unwrap(), next(&inbox).unwrap()], ["assigned [0]", "0@0 0@2"]);
         assert_eq!(inbox.lag(), 3);
         next(&inbox);
         assert_eq!(inbox.lag(), 1);

@@ -3,9 +3,15 @@
 use std::time::{Duration, Instant};
 
 use leadway_domain::record::Topic;
+use leadway_domain::secret::Secret;
 use leadway_domain::{Offset, Partition};
-use leadway_eventlog::{KafkaOptions, LogError, SaslMechanism, Secret, Security, open_kafka};
+use leadway_eventlog::{KafkaOptions, LogError, SaslMechanism, Security, open_kafka};
 use leadway_servers::KafkaCluster;
+
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::{open, shared};
 use crate::provider::kafka_options;
@@ -95,4 +101,47 @@ async fn tls_and_passwords_let_in_whom_they_should() {
     let stranger = KafkaOptions { ca_file: None, ..good };
     let error = refusal(stranger).await;
     assert!(!error.is_transient() && error.to_string().contains("kafka.ca_file"), "{error}");
+}
+
+/// Other consumers of the same Kafka read our records, and others may write beside us.
+#[tokio::test]
+async fn others_read_our_records_as_cloud_events_and_theirs_do_no_harm() {
+    let options = shared();
+    let log = open(&options).await;
+    let topic = format!("{}leads", options.topic_prefix);
+    let mut client = rdkafka::ClientConfig::new();
+    client.set("bootstrap.servers", &options.brokers).set("group.id", "others").set("auto.offset.reset", "earliest");
+
+    let producer: FutureProducer = client.create().unwrap();
+    let foreign =
+        FutureRecord::<(), _>::to(&topic).partition(0).payload(&b"\xff no JSON"[..]).timestamp(1_700_000_000_123);
+    producer.send(foreign, Duration::from_secs(10)).await.unwrap();
+    let ours = log.append(vec![lead(0, "{}")]).await.unwrap();
+    assert_eq!(ours[0].offset, Offset(1));
+    let read = log.read(Topic::Leads, Partition(0), Offset(0), Default::default()).await.unwrap();
+    assert_eq!(read.len(), 2);
+    assert_eq!((&*read[0].kind, &*read[0].key, read[0].time.as_millisecond()), ("", "", 1_700_000_000_123));
+    assert_eq!((&*read[1].kind, &*read[1].key), ("test.kind", "k"));
+
+    let consumer: StreamConsumer = client.create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&topic, 0, rdkafka::Offset::Offset(1)).unwrap();
+    consumer.assign(&list).unwrap();
+    let message = tokio::time::timeout(Duration::from_secs(20), consumer.recv()).await.unwrap().unwrap();
+    let headers: Vec<(&str, String)> = message
+        .headers()
+        .unwrap()
+        .iter()
+        .map(|h| (h.key, String::from_utf8(h.value.unwrap().to_vec()).unwrap()))
+        .collect();
+    let expected = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", "00000000-0000-0000-0000-000000000007"),
+        ("ce_source", "leadway/portal"),
+        ("ce_type", "test.kind"),
+        ("ce_time", "2023-11-14T22:13:20.123456Z"),
+        ("content-type", "application/json"),
+    ];
+    assert_eq!(headers, expected.map(|(key, value)| (key, value.to_owned())));
+    assert_eq!((message.key(), message.payload()), (Some(&b"k"[..]), Some(&b"{}"[..])));
 }

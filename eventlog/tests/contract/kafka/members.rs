@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use leadway_domain::record::Topic;
 use leadway_domain::{Offset, Partition};
-use leadway_eventlog::{EventLog, KafkaOptions, LogError, Position, Stage, StageEvent};
+use leadway_eventlog::{Compression, EventLog, KafkaOptions, LogError, Position, Record, Stage, StageEvent};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{behind, eventually, everything, next, open, shared, text};
+use super::{eventually, everything, next, open, route_all, shared, text};
 use crate::{at, lead, record};
 
 const NAME: &str = "router";
@@ -62,14 +62,9 @@ async fn route(log: &dyn EventLog, told: watch::Sender<usize>) {
             told.send_replace(own.len());
             continue;
         };
-        let outputs: Vec<_> = records.iter().map(|r| record(Topic::Appointments, &r.key, text(r))).collect();
-        loop {
-            match stage.commit(outputs.clone(), &behind(&records)).await {
-                Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_millis(5)).await,
-                Ok(_) | Err(LogError::Revoked { .. }) => break,
-                Err(error) => panic!("{error}"),
-            }
-        }
+        let output = |r: &Record| record(Topic::Appointments, &r.key, text(r));
+        route_all(&mut *stage, records, output, |event| note(event, &mut own)).await;
+        told.send_replace(own.len());
     }
 }
 
@@ -170,14 +165,14 @@ async fn what_a_member_commits_that_the_group_has_dropped_is_refused_and_never_s
     let mut zombies = BTreeSet::new();
     own(&mut *zombie, &mut zombies, 2).await;
     // From here on it asks for nothing: its thread leaves the client alone, and the client leaves the group.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
     let heir = Router::start(&there);
     heir.wait_for(2).await;
     eventually("the heir has decided", async || outputs(&*there).await == 2).await;
-    for partition in 0..2 {
-        let outputs = vec![record(Topic::Appointments, "k", "from the dead")];
-        let refused = zombie.commit(outputs, &[at(Topic::Leads, partition, 1)]).await;
-        assert!(matches!(refused, Err(LogError::Revoked { .. })), "{refused:?}");
-    }
+    // It does not know yet: only the brokers can refuse it.
+    let outputs = vec![record(Topic::Appointments, "k", "from the dead")];
+    let refused = zombie.commit(outputs, &[at(Topic::Leads, 0, 1), at(Topic::Leads, 1, 1)]).await;
+    assert!(matches!(refused, Err(LogError::Revoked { .. })), "{refused:?}");
     own(&mut *zombie, &mut zombies, 0).await;
     // It lives on as a member like any other.
     own(&mut *zombie, &mut zombies, 1).await;
@@ -249,6 +244,30 @@ async fn marks_of_transactions_are_stepped_over_everywhere() {
         let waited = tokio::time::timeout(Duration::from_millis(300), log.wait(&beyond)).await;
         assert!(waited.is_err(), "a mark is nothing to read");
     }
+}
+
+/// The brokers refuse one of its records, when another has been written already.
+#[tokio::test]
+async fn what_a_commit_wrote_before_it_failed_is_never_seen() {
+    let options = KafkaOptions { max_record_bytes: 1 << 20, compression: Compression::None, ..shared() };
+    drop(open(&options).await);
+    let log = open(&KafkaOptions { max_record_bytes: 4 << 20, ..options }).await;
+    let mut stage = log.stage(NAME, Topic::Leads, &[]).await.unwrap();
+    own(&mut *stage, &mut BTreeSet::new(), 3).await;
+    let to = |partition, data: &str| record(Topic::Appointments, "k", data).in_partition(Partition(partition));
+    let progress = [at(Topic::Leads, 0, 1)];
+    let outputs = vec![to(0, "small"), to(1, &"x".repeat(3 << 20))];
+    let error = stage.commit(outputs, &progress).await.unwrap_err();
+    assert!(!error.is_transient() && !error.may_have_landed(), "{error}");
+    for partition in 0..2 {
+        assert_eq!(log.end(Topic::Appointments, Partition(partition)).await.unwrap(), Offset(0));
+        let read = log.read(Topic::Appointments, Partition(partition), Offset(0), Default::default()).await.unwrap();
+        assert!(read.is_empty());
+    }
+    let landed = stage.commit(vec![to(0, "again")], &progress).await.unwrap();
+    assert!(landed[0].offset > Offset(0), "the first one was written, and does not count");
+    let seen: Vec<String> = everything(&*log, Topic::Appointments).await.iter().map(text).collect();
+    assert_eq!(seen, ["again"]);
 }
 
 #[tokio::test]

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use leadway_domain::record::Topic;
-use leadway_eventlog::{EventLog, KafkaOptions, LogError, StageEvent};
+use leadway_eventlog::{EventLog, KafkaOptions, LogError, Record, StageEvent};
 use leadway_servers::KafkaCluster;
 
-use super::{behind, eventually, everything, next, open, text};
+use super::{eventually, everything, next, open, route_all, text, within};
 use crate::provider::kafka_options;
 use crate::{lead, record};
 
@@ -40,18 +40,8 @@ async fn route(log: &dyn EventLog, count: usize) {
     let mut seen = BTreeSet::new();
     while seen.len() < count {
         let StageEvent::Records(records) = next(&mut *stage).await.unwrap() else { continue };
-        let outputs: Vec<_> = records.iter().map(|r| record(Topic::Appointments, "w", text(r))).collect();
-        loop {
-            match stage.commit(outputs.clone(), &behind(&records)).await {
-                Ok(_) => {
-                    seen.extend(records.iter().map(text));
-                    break;
-                }
-                Err(LogError::Revoked { .. }) => break,
-                Err(error) => assert!(error.is_transient(), "{error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let output = |r: &Record| record(Topic::Appointments, "w", text(r));
+        seen.extend(route_all(&mut *stage, records, output, |_| {}).await.iter().map(text));
     }
 }
 

@@ -141,3 +141,26 @@ async fn a_batch_larger_than_a_chunk_is_completed_whole() {
     let rows = second.dump().await.unwrap();
     assert_eq!(rows, (0..10).map(|n| ("steps".to_owned(), large(n).to_row())).collect::<Vec<_>>());
 }
+
+/// Dropping the future is a death at that moment: what was sent may still arrive, even later than what others write.
+#[tokio::test]
+async fn writes_that_are_given_up_at_any_moment_count_once_or_not_at_all() {
+    let options = options().await;
+    let nodes = [node(&options).await, node(&options).await];
+    let mut given_up = 0;
+    for round in 0..60 {
+        let (first, second) = (&nodes[round % 2], &nodes[(round + 1) % 2]);
+        let n = applied(first).await;
+        let writes = folded(first, n, "first").await.unwrap();
+        let moment = std::time::Duration::from_micros(300 * round as u64);
+        match tokio::time::timeout(moment, first.write(writes, &positions(n))).await {
+            Ok(written) => assert!(matches!(written, Ok(()) | Err(TablesError::Stale(_))), "{written:?}"),
+            Err(_) => given_up += 1,
+        }
+        apply_next(second, "second").await;
+        let total = applied(second).await;
+        assert!((n + 1..=n + 2).contains(&total), "{n} became {total}");
+        assert_eq!(found(second).await, expected(total), "given up after {moment:?}");
+    }
+    assert!(given_up > 20, "too few were given up to show anything: {given_up}");
+}
