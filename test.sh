@@ -5,23 +5,27 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-need() { command -v "$1" >/dev/null 2>&1 || { echo "test.sh needs $1: $2" >&2; exit 1; }; }
+MISSING=""
+need() { command -v "$1" >/dev/null 2>&1 || MISSING="$MISSING
+  $1: $2"; }
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 &&
+    ! { command -v promtool && command -v prometheus-node-exporter; } >/dev/null 2>&1; then
+    echo "installing Debian's packages prometheus and prometheus-node-exporter (once)"
+    { apt-get -q update && apt-get -q install -y --no-install-recommends prometheus prometheus-node-exporter; } >/dev/null ||
+        echo "they could not be installed" >&2
+fi
 need cargo "install Rust from https://rustup.rs"
 need cc "install a C compiler (Debian: apt-get install build-essential)"
 need make "install make (Debian: apt-get install build-essential)"
 need perl "install Perl, with which OpenSSL is built (Debian: apt-get install perl)"
 need java "install Java 17 or newer, on which Kafka and Cassandra run (Debian: apt-get install openjdk-17-jre-headless)"
 need mvn "install Maven, which fetches Kafka and Cassandra (Debian: apt-get install maven)"
-JAVA_MAJOR=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
-[ "${JAVA_MAJOR:-0}" -ge 17 ] || { echo "test.sh needs Java 17 or newer, not ${JAVA_MAJOR:-an unknown version}" >&2; exit 1; }
-if ! { command -v promtool && command -v prometheus-node-exporter; } >/dev/null 2>&1 && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    echo "installing Debian's packages prometheus and prometheus-node-exporter (once)"
-    { apt-get -q update && apt-get -q install -y --no-install-recommends prometheus prometheus-node-exporter; } \
-        >/dev/null 2>&1 || true
-fi
 for tool in promtool prometheus prometheus-node-exporter; do
     need $tool "install Prometheus (Debian: apt-get install prometheus prometheus-node-exporter)"
 done
+[ -z "$MISSING" ] || { echo "test.sh needs$MISSING" >&2; exit 1; }
+JAVA_MAJOR=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
+[ "${JAVA_MAJOR:-0}" -ge 17 ] || { echo "test.sh needs Java 17 or newer, not ${JAVA_MAJOR:-an unknown version}" >&2; exit 1; }
 cargo fmt --version >/dev/null 2>&1 || { echo "test.sh needs rustfmt: rustup component add rustfmt" >&2; exit 1; }
 cargo clippy --version >/dev/null 2>&1 || { echo "test.sh needs clippy: rustup component add clippy" >&2; exit 1; }
 

@@ -1,5 +1,7 @@
 //! Bringing back what is due on disk.
 
+use std::time::Duration;
+
 use leadway_domain::{Timestamp, WorkspaceId};
 use leadway_tables::TablesError;
 use tokio::task::JoinError;
@@ -15,6 +17,9 @@ use crate::stage::{PAUSE, Running};
 const PAGE: usize = 256;
 /// How many ended deliveries are remembered per partition while scoring is behind; then rows wait until it has caught up.
 const MAX_ENDED: usize = 100_000;
+
+/// Pause after a scan that failed: one workspace's rows that cannot be read must not keep the others' from being read.
+const FAILED: Duration = Duration::from_secs(3);
 
 impl Running {
     /// Starts the next scan, if one is due and none is under way.
@@ -68,7 +73,7 @@ impl Running {
             Ok((query, Ok(found))) => self.bring_back(&query, found, now),
             Ok((query, Err(error))) => {
                 tracing::warn!(%error, workspace = %query.workspace, "open deliveries cannot be read; trying again");
-                self.scans.at(&query.workspace, later(now, PAUSE));
+                self.scans.at(&query.workspace, later(now, FAILED));
             }
             Err(error) => {
                 tracing::error!(%error, workspace = ?scanned, "reading open deliveries broke off; trying again");

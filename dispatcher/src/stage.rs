@@ -234,15 +234,28 @@ impl Running {
         let deadline = Instant::now() + self.options.drain();
         while let Ok(Some(ended)) = timeout_at(deadline, self.attempts.join_next_with_id()).await {
             self.attempt_ended(ended);
-            self.commit(stage, stop).await?;
+            self.last_commit(stage, stop).await?;
         }
         let cut_off = self.attempts.len();
         if cut_off > 0 {
             tracing::warn!(attempts = cut_off, "attempts were cut off; they are made again after the start");
         }
         self.progress_due = true;
-        // What was lost to another member is made again there.
-        self.commit(stage, stop).await.map(drop)
+        self.last_commit(stage, stop).await
+    }
+
+    /// Commits while nothing is taken any more. What was lost to another member is made again there.
+    async fn last_commit(&mut self, stage: &mut dyn Stage, stop: &CancellationToken) -> Result<(), Error> {
+        while self.commit(stage, stop).await? == Landing::Revoked {
+            // The stage tells before anything else which partitions these were.
+            let Ok(event) = tokio::time::timeout(PAUSE, stage.next(READ)).await else { return Ok(()) };
+            match event? {
+                StageEvent::Revoked(partitions) => partitions.into_iter().for_each(|p| self.forget(p)),
+                StageEvent::Assigned(assignments) => assignments.iter().for_each(|a| self.forget(a.partition)),
+                StageEvent::Records(_) => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
     /// Takes over partitions.

@@ -63,6 +63,7 @@ metrics! {
     STAGE_LAG = "leadway_stage_lag_records", Gauge, ["stage", "topic"], "Records that a stage has yet to process.";
     STAGE_FAILURES = "leadway_stage_failures_total", Counter, ["stage"], "Times that a stage failed and was started again.";
     TABLES_BATCH_SECONDS = "leadway_tables_batch_seconds", Histogram, [], "Time of one batch written to the tables.";
+    TABLES_FAILURES = "leadway_tables_failures_total", Counter, [], "Times that records could not be read or brought into the tables; it is tried again.";
     TABLES_ROWS = "leadway_tables_rows_total", Counter, [], "Rows written to the tables.";
     LEAD_COST_CENTS = "leadway_lead_cost_cents_total", Counter, ["provider"], "Cents that leads received cost, by provider.";
     LEAD_COST_RETURNED_CENTS = "leadway_lead_cost_returned_cents_total", Counter, ["provider"], "Cents counted back for leads that turned out to be duplicates, by provider.";

@@ -110,7 +110,11 @@ async fn submit(portal: &Portal, lead: &LeadRow, actor: &str, action: LeadAction
     let mut pause = PAUSES.0;
     loop {
         let row = match get::<CommandRow>(&*portal.tables, &key![command_id]).await {
-            Ok(Some(row)) => return decided(portal, lead, row).await,
+            Ok(Some(row)) => {
+                // The decision's other rows may follow this one; an answer that misses them is still an answer.
+                let _late = portal.catch_up(&[Topic::Appointments]).await;
+                return decided(portal, lead, row).await;
+            }
             Ok(None) => None,
             Err(error) => Some(error),
         };

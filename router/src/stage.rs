@@ -169,12 +169,21 @@ impl Router {
                 decided => return decided,
             }
             let Some(event) = stop.run_until_cancelled(stage.next(self.limit())).await else { return Ok(Flow::Stop) };
-            let StageEvent::Revoked(lost) = event? else {
-                let told = "a stage that lost partitions did not tell which";
-                return Err(LogError::Unusable(told.to_owned()).into());
-            };
-            self.revoked(&lost);
-            records.retain(|record| !lost.contains(&record.address.partition));
+            match event? {
+                StageEvent::Revoked(lost) => {
+                    self.revoked(&lost);
+                    records.retain(|record| !lost.contains(&record.address.partition));
+                }
+                StageEvent::Assigned(assignments) => {
+                    if self.assigned(assignments, stop).await? == Flow::Stop {
+                        return Ok(Flow::Stop);
+                    }
+                }
+                StageEvent::Records(_) => {
+                    let told = "a stage that lost partitions went on without telling which";
+                    return Err(LogError::Unusable(told.to_owned()).into());
+                }
+            }
         }
         Ok(Flow::Continue)
     }

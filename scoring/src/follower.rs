@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use leadway_domain::Addressing;
-use leadway_domain::record::{Topic, UnreadableRecord};
-use leadway_domain::telemetry::{STAGE_LAG, UNREADABLE_RECORDS};
+use leadway_domain::record::UnreadableRecord;
+use leadway_domain::telemetry::UNREADABLE_RECORDS;
 use leadway_eventlog::{Address, EventLog, Record};
 use leadway_tables::{Tables, TablesError, Write};
 
@@ -14,9 +14,6 @@ use crate::error::ScoringError;
 use crate::fold::{Context, FoldError, decode, fold};
 use crate::options::Options;
 use crate::sources::Sources;
-
-/// The log's name for this stage in metrics.
-const STAGE: &str = "scoring";
 
 /// A batch is folded without pause otherwise, and other tasks of the thread wait for it.
 const RECORDS_BETWEEN_YIELDS: usize = 64;
@@ -63,10 +60,6 @@ impl Follower {
         // Only now: a step that fails comes again and would count them again.
         folded.set_aside.iter().for_each(report);
         folded.cents.into_iter().for_each(|((till, of), cents)| till.add(of, cents));
-        for topic in Topic::ALL {
-            let lag = self.sources.lag(topic, &gathered);
-            metrics::gauge!(STAGE_LAG, "stage" => STAGE, "topic" => topic.name()).set(lag as f64);
-        }
         Ok(Step { records: gathered.records.len(), unreadable: folded.set_aside.len() })
     }
 }

@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use leadway_domain::Partition;
 use leadway_domain::record::Topic;
+use leadway_domain::telemetry::STAGE_LAG;
 use leadway_eventlog::{EventLog, LogError, Position, ReadLimit, Record};
 use leadway_tables::{Applied, Tables, TablesError};
+
+/// The name of this stage in metrics.
+const STAGE: &str = "scoring";
 
 /// The log's partitions and how far each has been applied.
 pub(crate) struct Sources {
@@ -21,8 +25,6 @@ pub(crate) struct Gathered {
     pub(crate) records: Vec<Record>,
     /// Where the partitions stand when these records are applied.
     pub(crate) applied: Vec<Applied>,
-    /// Where the partitions ended when they were read, as far as this node knew.
-    seen: Vec<Position>,
 }
 
 impl Sources {
@@ -105,7 +107,7 @@ impl Sources {
             left.bytes = left.bytes.saturating_sub(part.iter().map(|r| r.data.len()).sum());
             records.extend(part);
         }
-        Ok(Gathered { records, applied, seen })
+        Ok(Gathered { records, applied })
     }
 
     /// Goes on behind what was applied.
@@ -116,9 +118,12 @@ impl Sources {
         }
     }
 
-    /// How many records of the topic are known and not yet applied.
-    pub(crate) fn lag(&self, topic: Topic, gathered: &Gathered) -> u64 {
-        let pairs = self.positions.iter().zip(&gathered.seen).filter(|(p, _)| p.topic == topic);
-        pairs.map(|(position, end)| end.next.0.saturating_sub(position.next.0)).sum()
+    /// Tells how many records are known and not yet applied.
+    pub(crate) fn report_lag(&self) {
+        for topic in Topic::ALL {
+            let own = self.positions.iter().filter(|p| p.topic == topic);
+            let lag: u64 = own.map(|p| self.log.seen(topic, p.partition).0.saturating_sub(p.next.0)).sum();
+            metrics::gauge!(STAGE_LAG, "stage" => STAGE, "topic" => topic.name()).set(lag as f64);
+        }
     }
 }

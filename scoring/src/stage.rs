@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use leadway_domain::Addressing;
 use leadway_domain::record::Topic;
+use leadway_domain::telemetry::TABLES_FAILURES;
 use leadway_eventlog::{EventLog, Membership};
 use leadway_tables::{Tables, TablesError};
 use tokio_util::sync::CancellationToken;
@@ -43,7 +44,9 @@ impl Scoring {
         let mut pause = FIRST_PAUSE;
         let mut seek = false;
         while !stop.is_cancelled() {
-            match next(&mut follower, &mut *share, &mut seek, &stop).await {
+            let done = next(&mut follower, &mut *share, &mut seek, &stop).await;
+            follower.sources.report_lag();
+            match done {
                 Ok(step) => {
                     pause = FIRST_PAUSE;
                     if (FAST..full).contains(&step.records) {
@@ -57,6 +60,9 @@ impl Scoring {
                         return Err(error);
                     }
                     seek |= stale;
+                    if !stale {
+                        metrics::counter!(TABLES_FAILURES).increment(1);
+                    }
                     tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "scoring tries again");
                     stop.run_until_cancelled(tokio::time::sleep(pause)).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);

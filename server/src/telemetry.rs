@@ -10,7 +10,7 @@ use leadway_domain::settings::Settings;
 use leadway_domain::telemetry::{
     BILLED_CENTS, BUILD_INFO, DELIVERED_COST_CENTS, DELIVERY_OUTCOMES, DISK_AVAILABLE_BYTES, DISK_SIZE_BYTES,
     INGEST_LEADS, LEAD_COST_CENTS, LEAD_COST_RETURNED_CENTS, LOG_FAILURES, METRICS, MetricKind, ROUTER_DECISIONS,
-    UNREADABLE_RECORDS,
+    TABLES_FAILURES, UNREADABLE_RECORDS,
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -68,6 +68,9 @@ impl Births {
             for result in ["routed", "unrouted", "duplicate", "refused"] {
                 metrics::counter!(ROUTER_DECISIONS, "result" => result).increment(0);
             }
+        }
+        if stages.contains(&StageName::Scoring) {
+            metrics::counter!(TABLES_FAILURES).increment(0);
         }
         Self { stages, providers: HashSet::new(), workspaces: HashSet::new() }
     }

@@ -118,7 +118,8 @@ replication = {replication}
 min_insync = {min_insync}
 
 [scylla]
-nodes = [\"{contact_point}\"]
+nodes = \"{contact_point}\"
+replication = 1
 "
     )
 }

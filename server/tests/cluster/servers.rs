@@ -1,8 +1,9 @@
 //! Three brokers and a database, and what a node must be told to use them.
 
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::OnceLock;
 
 use leadway_servers::{Cassandra, KafkaCluster};
+use tokio::sync::{Mutex, MutexGuard};
 
 /// The servers of this test binary. Tests kill and pause them, so one test at a time has them.
 pub(crate) struct Servers {
@@ -19,12 +20,7 @@ pub(crate) async fn servers() -> MutexGuard<'static, Servers> {
         let cassandra = cassandra.join().unwrap().unwrap_or_else(|e| panic!("{e}"));
         Mutex::new(Servers { kafka, cassandra })
     };
-    let take = move || {
-        let servers = SERVERS.get_or_init(start);
-        // A test that failed may have left them in any state; the next one still says more than a poisoned lock.
-        servers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    };
-    tokio::task::block_in_place(take)
+    tokio::task::block_in_place(|| SERVERS.get_or_init(start)).lock().await
 }
 
 impl Servers {
