@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use axum::Json;
 use axum::extract::State;
 use leadway_domain::lead::InterestLevel;
+use leadway_domain::problem::Problem;
 use leadway_domain::record::Topic;
 use leadway_domain::{ContactId, LeadId, Money, Phone, ProviderId, Timestamp, Zip};
 use leadway_tables::schema::{AppointmentRow, LeadRow, bucket};
@@ -247,9 +248,12 @@ pub(crate) async fn lead_row(portal: &Portal, id: LeadId) -> Answer<LeadRow> {
         return Err(missing());
     }
     let applied = portal.tables.wait_applied(Topic::Leads, partition, offset.next());
-    if let Ok(result) = tokio::time::timeout(portal.catch_up_timeout(), applied).await {
-        result?;
-    }
+    let Ok(result) = tokio::time::timeout(portal.catch_up_timeout(), applied).await else {
+        let late =
+            "The log has something under this id, and the tables do not show it yet. Nothing was changed; try again.";
+        return Err(Problem::unavailable(late, 1).into());
+    };
+    result?;
     get(&*portal.tables, &key![bucket, id]).await?.ok_or_else(missing)
 }
 

@@ -34,7 +34,7 @@ impl Default for Options {
             allow_private_targets: false,
             retry_unrouted_on_rule_change: false,
             command_timeout_ms: 10_000,
-            catch_up_timeout_ms: 1_000,
+            catch_up_timeout_ms: 3_000,
             body_limit_bytes: 2 << 20,
             import_limit_bytes: 32 << 20,
             max_rules: 200_000,

@@ -11,9 +11,8 @@ pub enum Error {
     /// Leads would be decided a second time.
     #[error(
         "router: the log says that no lead of leads/{} was decided, and the tables have decisions. Kafka has dropped the \
-         group's offsets, because no router ran for offsets.retention.minutes: set the group's offsets to the time at which \
-         the last router was stopped (kafka-consumer-groups.sh --group leadway-router --topic leadway.leads --reset-offsets \
-         --to-datetime …), and raise that setting of the brokers",
+         group's offsets, because no router ran for offsets.retention.minutes. Nothing is decided before they are set again: \
+         docs/operations.md, \"When Kafka has forgotten how far a stage had come\", tells how to find and set them",
         partition.0
     )]
     Forgotten {

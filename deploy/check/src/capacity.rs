@@ -54,6 +54,13 @@ impl Figures {
         let cores = peak * self.get(cpu_us)? / 1e6 / self.get("utilisation")?;
         Ok((cores / self.get("node_cores")?).ceil().max(2.0))
     }
+
+    /// Dispatchers: what they compute, or what waits for clients at one moment, whichever needs more of them.
+    fn dispatchers(&self, peak: f64) -> anyhow::Result<f64> {
+        let waiting = peak * self.get("answer_seconds")?;
+        let by_answers = waiting / self.get("max_in_flight")? / self.get("utilisation")?;
+        Ok(self.nodes(peak, "dispatcher_cpu_us")?.max(by_answers.ceil()))
+    }
 }
 
 fn one_node(figures: &Figures) -> anyhow::Result<String> {
@@ -95,7 +102,7 @@ fn many_nodes(figures: &Figures) -> anyhow::Result<String> {
             rate(peak),
             figures.nodes(peak, "ingest_cpu_us")?,
             figures.nodes(peak, "router_cpu_us")?,
-            figures.nodes(peak, "dispatcher_cpu_us")?,
+            figures.dispatchers(peak)?,
             cores("kafka_cpu_us")?,
             year("kafka_bytes")?,
             cores("scylla_cpu_us")?,
@@ -145,5 +152,18 @@ mod tests {
         assert!((figures.nodes(1.0, "cpu").unwrap() - 2.0).abs() < 1e-9);
         assert!((figures.nodes(8_001.0, "cpu").unwrap() - 5.0).abs() < 1e-9);
         assert!(figures.get("other").is_err());
+    }
+
+    #[test]
+    fn slow_clients_need_dispatchers_that_wait_and_not_compute() {
+        let dispatchers = |answer: &str, cpu: &str| {
+            let page = format!(
+                "| `answer_seconds` | {answer} |\n| `dispatcher_cpu_us` | {cpu} |\n| `max_in_flight` | 500 |\n\
+                 | `utilisation` | 0.5 |\n| `node_cores` | 4 |\n"
+            );
+            Figures::read(&page).unwrap().dispatchers(10_000.0).unwrap().to_string()
+        };
+        let found = [("0.01", "100"), ("0.2", "100"), ("0.2", "2,000")].map(|(answer, cpu)| dispatchers(answer, cpu));
+        assert_eq!(found, ["2", "8", "10"], "by availability, by answers, by CPU");
     }
 }

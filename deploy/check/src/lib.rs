@@ -7,6 +7,7 @@ mod process;
 mod prometheus;
 mod queries;
 mod stack;
+mod yaml;
 
 pub use capacity::recomputed;
 pub use expression::operands;
@@ -14,3 +15,4 @@ pub use process::{Program, leadway, repository};
 pub use prometheus::{Alert, Answer, Prometheus};
 pub use queries::{Query, Source, dashboards};
 pub use stack::Stack;
+pub use yaml::documents;

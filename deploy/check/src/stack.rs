@@ -1,16 +1,21 @@
 //! `leadway demo`, the exporter of the machine's metrics, and a Prometheus that scrapes both with the rules of `deploy/`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::process::{Program, Running, free_port, leadway, repository};
+use crate::process::{PAUSE, Program, Running, leadway, repository};
 use crate::prometheus::Prometheus;
 
 /// How long each program may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Each program gets a port from the system, and says which.
+const ANY_PORT: &str = "127.0.0.1:0";
+/// What stands before an address in the logs of Prometheus and its exporters.
+const LISTENING: &str = " address=";
 
 /// All three, running; they end when this is dropped.
 pub struct Stack {
@@ -31,26 +36,28 @@ impl Stack {
         let folder = tempfile::Builder::new().prefix("leadway-deploy-check-").tempdir()?;
         let output = |name: &str| folder.path().join(name);
 
-        let (node, machine, server) = (free_port()?, free_port()?, free_port()?);
-        let demo = ["demo", "--rate", "20", "--listen", &format!("127.0.0.1:{node}")].map(str::to_owned);
-        let demo = Running::start(&leadway()?, &demo, output("demo.out"))?;
-        let exporter = [format!("--web.listen-address=127.0.0.1:{machine}")];
-        let exporter = Running::start(&Program::NodeExporter.find()?, &exporter, output("exporter.out"))?;
+        let demo = ["demo", "--rate", "20", "--listen", ANY_PORT].map(str::to_owned);
+        let mut demo = Running::start(&leadway()?, &demo, output("demo.out"))?;
+        let exporter = [format!("--web.listen-address={ANY_PORT}")];
+        let mut exporter = Running::start(&Program::NodeExporter.find()?, &exporter, output("exporter.out"))?;
+        let node = demo.address("API, browsable   http://", deadline()).await.context("leadway demo")?;
+        let machine = exporter.address(LISTENING, deadline()).await.context("node_exporter")?;
 
         let configuration = folder.path().join("prometheus.yml");
         std::fs::write(&configuration, configured(node, machine))?;
         let arguments = [
             format!("--config.file={}", configuration.display()),
             format!("--storage.tsdb.path={}", folder.path().join("data").display()),
-            format!("--web.listen-address=127.0.0.1:{server}"),
+            format!("--web.listen-address={ANY_PORT}"),
         ];
-        let scraper = Running::start(&Program::Prometheus.find()?, &arguments, output("prometheus.out"))?;
+        let mut scraper = Running::start(&Program::Prometheus.find()?, &arguments, output("prometheus.out"))?;
+        let server = scraper.address(LISTENING, deadline()).await.context("Prometheus")?;
 
-        until_answered(&http, &format!("http://127.0.0.1:{node}/readyz"), &demo).await?;
-        until_answered(&http, &format!("http://127.0.0.1:{machine}/metrics"), &exporter).await?;
-        until_answered(&http, &format!("http://127.0.0.1:{server}/-/ready"), &scraper).await?;
-        let prometheus = Prometheus::new(format!("http://127.0.0.1:{server}"), http.clone());
-        let node = format!("http://127.0.0.1:{node}");
+        until_answered(&http, &format!("http://{node}/readyz"), &mut demo).await?;
+        until_answered(&http, &format!("http://{machine}/metrics"), &mut exporter).await?;
+        until_answered(&http, &format!("http://{server}/-/ready"), &mut scraper).await?;
+        let prometheus = Prometheus::new(format!("http://{server}"), http.clone());
+        let node = format!("http://{node}");
         Ok(Self { prometheus, node, http, _running: vec![demo, exporter, scraper], _folder: folder })
     }
 
@@ -64,25 +71,30 @@ impl Stack {
 }
 
 /// The jobs that rules and dashboards select, at a pace for tests.
-fn configured(node: u16, machine: u16) -> String {
+fn configured(node: SocketAddr, machine: SocketAddr) -> String {
     let rules = repository().join("deploy/prometheus/alerts.yml");
     format!(
         "global: {{ scrape_interval: 1s, evaluation_interval: 1s, external_labels: {{ runbooks: docs/runbooks }} }}\n\
          rule_files: ['{}']\n\
          scrape_configs:\n\
-         - {{ job_name: leadway, static_configs: [{{ targets: ['127.0.0.1:{node}'] }}] }}\n\
-         - {{ job_name: stores, static_configs: [{{ targets: ['127.0.0.1:{machine}'] }}] }}\n",
+         - {{ job_name: leadway, static_configs: [{{ targets: ['{node}'] }}] }}\n\
+         - {{ job_name: stores, static_configs: [{{ targets: ['{machine}'] }}] }}\n",
         rules.display()
     )
 }
 
-async fn until_answered(http: &reqwest::Client, url: &str, program: &Running) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+fn deadline() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+async fn until_answered(http: &reqwest::Client, url: &str, program: &mut Running) -> anyhow::Result<()> {
+    let deadline = deadline();
     while Instant::now() < deadline {
         if http.get(url).send().await.is_ok_and(|answer| answer.status().is_success()) {
             return Ok(());
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        program.still_runs()?;
+        tokio::time::sleep(PAUSE).await;
     }
     bail!("{url} does not answer; its program said:\n{}", program.last_words())
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use leadway_deploy_check::{
-    Answer, Program, Prometheus, Query, Source, Stack, dashboards, leadway, operands, recomputed, repository,
+    Answer, Program, Prometheus, Query, Source, Stack, dashboards, documents, leadway, operands, recomputed, repository,
 };
 use leadway_domain::telemetry::METRICS;
 use tokio::time::Instant;
@@ -21,11 +21,63 @@ fn read(path: &str) -> String {
 }
 
 fn promtool(arguments: &[&str]) {
-    let promtool = Program::Promtool.find().unwrap();
-    let folder = repository().join("deploy/prometheus");
-    let output = Command::new(promtool).args(arguments).current_dir(folder).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "promtool {arguments:?}:\n{}", String::from_utf8_lossy(&said));
+    run(Command::new(Program::Promtool.find().unwrap()).current_dir(repository().join("deploy/prometheus")), arguments);
+}
+
+/// What it wrote to its standard output. The test fails when the program does.
+fn run(command: &mut Command, arguments: &[&str]) -> String {
+    let output = command.args(arguments).output().unwrap();
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}:\n{said}{complained}");
+    said.into_owned()
+}
+
+/// Templates of the chart are YAML only once they are rendered: `the_chart_renders` reads that.
+#[test]
+fn every_yaml_file_can_be_read() {
+    let yaml = |file: &String| [".yml", ".yaml"].iter().any(|end| file.ends_with(end));
+    let files: Vec<String> = files_of(&["deploy"]).into_iter().filter(yaml).collect();
+    let read_through = files.iter().filter(|file| !file.starts_with("deploy/helm/leadway/templates/"));
+    let mut unreadable = BTreeMap::new();
+    for file in read_through {
+        if let Err(error) = documents(&read(file)) {
+            unreadable.insert(file, format!("{error:#}"));
+        }
+    }
+    assert!(files.iter().any(|file| file == "deploy/compose.yaml"), "{files:?}");
+    assert!(unreadable.is_empty(), "{unreadable:#?}");
+}
+
+#[test]
+fn the_chart_renders() {
+    let Some(helm) = Program::Helm.installed() else {
+        eprintln!("not checked: `helm` is not installed here, and templates are no YAML before it has rendered them");
+        return;
+    };
+    let chart = repository().join("deploy/helm/leadway");
+    let everything = "autoscaling.enabled=true,monitoring.enabled=true,ingress.providers=a.example,ingress.api=b.example,\
+                      ingress.tlsSecretName=tls,tlsSecretName=tls";
+    for set in ["networkPolicy.enabled=false", everything] {
+        run(Command::new(&helm).current_dir(&chart), &["lint", ".", "--set", set]);
+        let rendered = run(Command::new(&helm).current_dir(&chart), &["template", "leadway", ".", "--set", set]);
+        let objects = documents(&rendered).unwrap_or_else(|e| panic!("rendered with {set}: {e:#}"));
+        let deployments = objects.iter().filter(|o| o["kind"] == "Deployment").count();
+        assert_eq!(deployments, 4, "rendered with {set}");
+    }
+}
+
+#[test]
+fn docker_compose_accepts_its_file() {
+    let docker = Program::Docker.installed().filter(|docker| {
+        Command::new(docker).args(["compose", "version"]).output().is_ok_and(|output| output.status.success())
+    });
+    let Some(docker) = docker else {
+        eprintln!("not checked: `docker compose` is not installed here; that the file is YAML is checked all the same");
+        return;
+    };
+    let mut compose = Command::new(docker);
+    compose.current_dir(repository().join("deploy")).envs([("LEADWAY_ADMIN_KEY", "key"), ("GRAFANA_PASSWORD", "word")]);
+    run(&mut compose, &["compose", "--file", "compose.yaml", "config", "--quiet"]);
 }
 
 #[test]

@@ -177,20 +177,21 @@ async fn post(shared: Arc<Shared>, first: u32, step: u32) {
 
 /// Every lead that was acknowledged is decided once, delivered and billed once, and nothing else is.
 pub(crate) async fn balances(operator: &Operator, client: &Client, acknowledged: &BTreeMap<u32, u64>) {
-    let leads = eventually("every lead to be in the tables", async || {
-        let leads = operator.all("/api/leads?limit=500").await;
-        let there: BTreeSet<u64> = leads.iter().filter_map(|l| l["lead_id"].as_u64()).collect();
-        let missing = acknowledged.values().filter(|id| !there.contains(id)).count();
-        if missing == 0 { Ok(leads) } else { Err(format!("{missing} leads missing")) }
-    })
-    .await;
-    // A lead posted to two nodes at the same moment has two ids; one of them is the other's duplicate.
+    // A lead posted to two nodes at the same moment has two ids; one of them turns out to be the other's duplicate.
     let firsts: BTreeSet<u64> =
-        leads.iter().filter(|l| l["duplicate_of"].is_null()).map(|l| l["lead_id"].as_u64().unwrap()).collect();
-    let external = |l: &Value| l["external_id"].as_str().unwrap().to_owned();
-    let submissions: BTreeSet<String> = leads.iter().map(external).collect();
-    let counted = leads.iter().filter(|l| l["duplicate_of"].is_null()).count();
-    assert_eq!(submissions.len(), counted, "each submission is one lead");
+        eventually("every lead to be in the tables, and each submission to be one lead", async || {
+            let leads = operator.all("/api/leads?limit=500").await;
+            let id = |lead: &Value| lead["lead_id"].as_u64().unwrap();
+            let there: BTreeSet<u64> = leads.iter().map(id).collect();
+            let missing = acknowledged.values().filter(|id| !there.contains(id)).count();
+            let submissions: BTreeSet<&str> = leads.iter().map(|l| l["external_id"].as_str().unwrap()).collect();
+            let firsts: BTreeSet<u64> = leads.iter().filter(|l| l["duplicate_of"].is_null()).map(id).collect();
+            match missing == 0 && submissions.len() == firsts.len() {
+                true => Ok(firsts),
+                false => Err(format!("{missing} missing, {} leads of {} submissions", firsts.len(), submissions.len())),
+            }
+        })
+        .await;
 
     let path = format!("/api/billing/events?workspace_id=w&limit=500&{}", around_today());
     let billed = eventually("every lead to be billed", async || {

@@ -171,7 +171,17 @@ async fn what_is_changed_on_one_portal_holds_on_every_node_and_is_read_back_at_o
         let answer = http.post(url).header("x-api-key", &key).json(&lead).send().await.unwrap();
         let id = answer.json::<serde_json::Value>().await.unwrap()["lead_id"].as_u64().unwrap();
         let date = json!({"appointment_date": "2030-06-03T17:00:00Z"});
-        operator.post(&format!("/api/leads/{id}/schedule"), date).await;
+        eventually("the lead to be in the tables, or to be answered otherwise", async || {
+            let path = format!("/api/leads/{id}/schedule");
+            match operator.call("POST", &path, Some(date.clone())).await {
+                (503, body) => Err(body.to_string()),
+                (status, body) => {
+                    assert_eq!(status, 200, "{body}");
+                    Ok(())
+                }
+            }
+        })
+        .await;
         let appointment = operator.get(&format!("/api/appointments/{id}")).await;
         assert_eq!(appointment["routing_status"], "routed", "{appointment}");
     }
