@@ -118,7 +118,7 @@ impl Clients {
             .set("request.timeout.ms", options.request_timeout_ms.to_string())
             .set("message.max.bytes", largest.to_string())
             // The bound that callers meet is counted before records come here: see `Appender`.
-            .set("queue.buffering.max.kbytes", (options.max_waiting_bytes / 256).max(1 << 12).to_string())
+            .set("queue.buffering.max.kbytes", queue_kbytes(options).to_string())
             .set("queue.buffering.max.messages", "10000000")
             .set("retry.backoff.ms", "20")
             .set("retry.backoff.max.ms", "500");
@@ -170,6 +170,12 @@ impl Clients {
             .set("max.poll.interval.ms", (options.max_busy_ms / 2).max(options.session_timeout_ms).to_string());
         config
     }
+}
+
+/// The library's own queue, in KiB: larger than what may wait for its acknowledgement, and than any record.
+fn queue_kbytes(options: &Options) -> usize {
+    let largest = (options.max_record_bytes + RECORD_OVERHEAD).div_ceil(1 << 10);
+    (options.max_waiting_bytes / 256).max(1 << 12).max(largest)
 }
 
 fn base(options: &Options) -> Result<BTreeMap<&'static str, String>, LogError> {
@@ -232,7 +238,7 @@ fn readable(setting: &str, file: &std::path::Path) -> Result<String, LogError> {
         .map_err(|e| LogError::Unusable(format!("{setting} names {}, which cannot be read: {e}", file.display())))
 }
 
-/// What an error of a request means for the caller: whether trying again can help.
+/// What an error of a request means for the caller, with the way out where waiting is none: whether trying again can help.
 pub(crate) fn refused(doing: &str, error: &KafkaError) -> LogError {
     use RDKafkaErrorCode as Code;
     let code = error.rdkafka_error_code();
@@ -245,6 +251,10 @@ pub(crate) fn refused(doing: &str, error: &KafkaError) -> LogError {
             "the user may not use the transactional id: grant DESCRIBE and WRITE on it"
         }
         Some(Code::ClusterAuthorizationFailed) => "the user may not do this in the cluster: grant IDEMPOTENT_WRITE",
+        Some(Code::InvalidSessionTimeout) => {
+            "set kafka.session_timeout_ms to what the brokers allow: not less than their group.min.session.timeout.ms \
+             (6000 where it is not set) and not more than group.max.session.timeout.ms"
+        }
         Some(Code::SaslAuthenticationFailed | Code::Authentication) => {
             "the brokers refused the user or the password: check kafka.user and kafka.password"
         }
@@ -263,6 +273,23 @@ mod tests {
         assert!(!missing.is_transient() && missing.to_string().contains("grant DESCRIBE, READ"), "{missing}");
         let away = refused("reading", &KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure));
         assert!(away.is_transient() && !away.may_have_landed(), "{away}");
+    }
+
+    #[test]
+    fn a_session_timeout_that_the_brokers_refuse_is_named() {
+        let error = refused("joining", &KafkaError::MessageConsumption(RDKafkaErrorCode::InvalidSessionTimeout));
+        assert!(!error.is_transient(), "{error}");
+        assert!(error.to_string().contains("set kafka.session_timeout_ms"), "{error}");
+    }
+
+    #[test]
+    fn the_queue_takes_every_record_that_may_be() {
+        let sizes = [(1 << 20, 1 << 10), (1 << 20, 64 << 20), (1 << 30, 4 << 20)];
+        for (max_waiting_bytes, max_record_bytes) in sizes {
+            let options = Options { max_waiting_bytes, max_record_bytes, ..Options::default() };
+            assert!(queue_kbytes(&options) << 10 >= max_record_bytes + RECORD_OVERHEAD, "{max_record_bytes}");
+            assert!(queue_kbytes(&options) << 10 >= max_waiting_bytes, "{max_waiting_bytes}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext};
 use tokio::sync::oneshot;
 
@@ -62,6 +62,11 @@ impl Flight {
     /// Whether some of the records are not settled yet.
     pub(crate) fn under_way(&self) -> bool {
         self.0.lock().waiting > 0
+    }
+
+    /// What the first record met that failed.
+    pub(crate) fn error(&self) -> Option<RDKafkaErrorCode> {
+        self.0.lock().error
     }
 
     /// One of the records has landed at this offset, or failed.
@@ -121,21 +126,34 @@ impl ProducerContext for Arrivals {
     }
 }
 
+/// A record on its way into the library.
+pub(crate) type Message<'r> = BaseRecord<'r, str, [u8], Box<Passenger>>;
+
+/// The records as the library takes them, in their order.
+pub(crate) fn messages<'r>(
+    flight: &Arc<Flight>,
+    topics: &'r Topics,
+    records: &'r [(NewRecord, Partition)],
+) -> impl Iterator<Item = Message<'r>> {
+    records.iter().enumerate().map(|(number, (record, partition))| {
+        let passenger = Box::new(Passenger { flight: flight.clone(), number });
+        BaseRecord::with_opaque_to(topics.name(record.topic), passenger)
+            .partition(i32::try_from(partition.0).unwrap_or(i32::MAX))
+            .key(record.key.as_str())
+            .payload(&record.data[..])
+            .timestamp(record.time.as_millisecond())
+            .headers(codec::headers(record))
+    })
+}
+
 /// Hands the records to `send`, one after the other. What `send` refuses is settled as failed.
 pub(crate) fn board(
     flight: &Arc<Flight>,
     topics: &Topics,
     records: &[(NewRecord, Partition)],
-    mut send: impl FnMut(BaseRecord<'_, str, [u8], Box<Passenger>>) -> Result<(), KafkaError>,
+    mut send: impl FnMut(Message<'_>) -> Result<(), KafkaError>,
 ) {
-    for (number, (record, partition)) in records.iter().enumerate() {
-        let passenger = Box::new(Passenger { flight: flight.clone(), number });
-        let message = BaseRecord::with_opaque_to(topics.name(record.topic), passenger)
-            .partition(i32::try_from(partition.0).unwrap_or(i32::MAX))
-            .key(record.key.as_str())
-            .payload(&record.data[..])
-            .timestamp(record.time.as_millisecond())
-            .headers(codec::headers(record));
+    for (number, message) in messages(flight, topics, records).enumerate() {
         if let Err(error) = send(message) {
             flight.settle(number, Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)));
         }

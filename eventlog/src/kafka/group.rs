@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leadway_domain::{Offset, Partition};
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use rdkafka::types::RDKafkaRespErr;
 use super::bell::Bell;
 use super::client::{Clients, Context};
 use super::lanes::{add, ours};
+use super::silence::Silence;
 
 /// What the group decided about this member's partitions. It waits until it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,7 @@ pub(crate) struct Group {
     topic: String,
     /// A decision that was taken up and is not answered yet.
     open: Option<Rebalance>,
+    silence: Silence,
 }
 
 impl Group {
@@ -78,7 +80,7 @@ impl Group {
         let wake = bell.clone();
         consumer.set_nonempty_callback(move || wake.ring());
         consumer.subscribe(&[topic])?;
-        Ok(Self { consumer, topic: topic.to_owned(), open: None })
+        Ok(Self { consumer, topic: topic.to_owned(), open: None, silence: Silence::begin(Instant::now()) })
     }
 
     /// The next message or error, waiting so long at most. It must be called again and again, or the group drops this member.
@@ -90,9 +92,26 @@ impl Group {
     pub(crate) fn decision(&mut self) -> Option<Rebalance> {
         if self.open.is_none() {
             self.open = self.consumer.context().waiting.lock().pop_front();
+            match &self.open {
+                Some(Rebalance::Assigned(_)) => self.silence.end(),
+                // The member asks again at once.
+                Some(Rebalance::Revoked(_)) => self.silence = Silence::begin(Instant::now()),
+                None => self.complain(),
+            }
             return self.open.clone();
         }
         None
+    }
+
+    /// A member that waits for ever looks like one that has nothing to do.
+    fn complain(&mut self) {
+        let Some(waited) = self.silence.overdue(Instant::now()) else { return };
+        tracing::warn!(
+            topic = self.topic,
+            seconds = waited.as_secs(),
+            last = self.consumer.context().client.complaints.last(),
+            "Kafka's group does not tell this member which partitions are its own; it does no work of that topic meanwhile"
+        );
     }
 
     /// Begins to read the partitions that were assigned from these offsets on.

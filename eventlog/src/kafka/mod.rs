@@ -16,7 +16,9 @@ mod group;
 mod lanes;
 mod membership;
 mod options;
+mod silence;
 mod stage;
+mod topic_settings;
 mod topics;
 mod view;
 

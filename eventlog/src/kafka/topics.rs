@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use leadway_domain::Addressing;
 use leadway_domain::record::Topic;
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::time::Instant;
 
 use super::client::{Clients, Context};
-use super::options::{Options, RECORD_OVERHEAD};
+use super::options::Options;
+use super::topic_settings::{check_beginning, check_offsets_retention, check_settings, settings};
 use crate::LogError;
 
-/// A year, in minutes.
-const SAFE_RETENTION: u64 = 365 * 24 * 60;
 /// Pause between two looks at brokers that are not ready.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -54,7 +53,7 @@ struct Found {
 }
 
 /// Why the topics are not ready.
-enum NotYet {
+pub(super) enum NotYet {
     /// It may be better in a moment.
     Wait(String),
     Never(LogError),
@@ -75,7 +74,7 @@ pub(crate) async fn open(clients: &Clients) -> Result<Topics, LogError> {
     loop {
         let reason = match prepare(&asker, &admin, options, &names).await {
             Ok(topics) => {
-                check_retention(&admin, &topics).await;
+                check_offsets_retention(&admin, topics.broker).await;
                 return Ok(topics);
             }
             Err(NotYet::Never(error)) => return Err(error),
@@ -109,7 +108,10 @@ async fn prepare(
         let name = names.get(topic).map_or("", String::as_str);
         return Err(NotYet::Wait(format!("topic {name} has a partition without a leader: too few brokers are up")));
     }
-    check(options, names, &found, broker).map_err(NotYet::Never)
+    let topics = check(options, names, &found, broker).map_err(NotYet::Never)?;
+    check_settings(admin, options, &topics).await?;
+    check_beginning(asker, &topics).await?;
+    Ok(topics)
 }
 
 /// One of the brokers, and the topics that exist. All topics are asked for, because asking for one by name may make it.
@@ -156,18 +158,13 @@ async fn create(
     names: &BTreeMap<Topic, String>,
     missing: &[Topic],
 ) -> Result<(), NotYet> {
-    let (min_insync, largest) =
-        (options.min_insync.to_string(), (options.max_record_bytes + RECORD_OVERHEAD).to_string());
+    let settings = settings(options);
     let of = |topic: &Topic| {
         let partitions = if *topic == Topic::Settings { 1 } else { options.partitions };
         let replication = TopicReplication::Fixed(i32::from(options.replication));
         let name = names.get(topic).map_or("", String::as_str);
-        NewTopic::new(name, i32::try_from(partitions).unwrap_or(i32::MAX), replication)
-            .set("min.insync.replicas", &min_insync)
-            .set("max.message.bytes", &largest)
-            .set("cleanup.policy", "delete")
-            .set("retention.ms", "-1")
-            .set("retention.bytes", "-1")
+        let new = NewTopic::new(name, i32::try_from(partitions).unwrap_or(i32::MAX), replication);
+        settings.iter().fold(new, |new, (setting, value)| new.set(setting, value))
     };
     let new: Vec<NewTopic<'_>> = missing.iter().map(of).collect();
     let timeout = Some(Duration::from_secs(5));
@@ -186,7 +183,13 @@ async fn create(
 fn not_created(name: &str, code: RDKafkaErrorCode, options: &Options) -> NotYet {
     use RDKafkaErrorCode as Code;
     let never = |help: &str| {
-        let made = format!("{} partitions, {} replicas", options.partitions, options.replication);
+        let settings: Vec<String> = settings(options).iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let made = format!(
+            "{} partitions, the topic settings 1; {} replicas; {}",
+            options.partitions,
+            options.replication,
+            settings.join(", ")
+        );
         NotYet::Never(LogError::Unusable(format!(
             "topic {name} does not exist and cannot be made: {code}; {help} ({made})"
         )))
@@ -203,27 +206,6 @@ fn not_created(name: &str, code: RDKafkaErrorCode, options: &Options) -> NotYet 
             options.replication
         )),
         code => NotYet::Wait(format!("topic {name} cannot be made: {code}")),
-    }
-}
-
-/// Brokers forget where a group stands when it has had no member for so long: a stage that is stopped for longer would do
-/// everything again.
-async fn check_retention(admin: &AdminClient<Context>, topics: &Topics) {
-    const SETTING: &str = "offsets.retention.minutes";
-    let timeout = Some(Duration::from_secs(5));
-    let options = AdminOptions::new().request_timeout(timeout);
-    let broker = [ResourceSpecifier::Broker(topics.broker)];
-    // Who may not ask for the brokers' settings is not told.
-    let Ok(answers) = admin.describe_configs(&broker, &options).await else { return };
-    let value =
-        |config: ConfigResource| config.get(SETTING).and_then(|entry| entry.value.as_deref()?.parse::<u64>().ok());
-    let minutes = answers.into_iter().filter_map(Result::ok).find_map(value);
-    if let Some(minutes) = minutes.filter(|minutes| *minutes < SAFE_RETENTION) {
-        tracing::warn!(
-            minutes,
-            "the brokers' offsets.retention.minutes is short: stages that nobody runs for longer would begin anew, and decide \
-             every lead again. Set it to 2147483647"
-        );
     }
 }
 
@@ -296,7 +278,14 @@ mod tests {
     fn missing_rights_are_final_and_missing_brokers_are_not() {
         let options = Options::default();
         let never = not_created("t", RDKafkaErrorCode::TopicAuthorizationFailed, &options);
-        assert!(matches!(never, NotYet::Never(e) if e.to_string().contains("grant the user CREATE")));
+        let NotYet::Never(error) = never else { panic!("waiting does not help") };
+        let text = error.to_string();
+        let parts =
+            ["grant the user CREATE", "12 partitions", "3 replicas", "min.insync.replicas=2", "retention.ms=-1"];
+        let others = ["retention.bytes=-1", "cleanup.policy=delete", "max.message.bytes=4198400"];
+        for part in parts.into_iter().chain(others) {
+            assert!(text.contains(part), "{part} is not in: {text}");
+        }
         assert!(matches!(not_created("t", RDKafkaErrorCode::InvalidReplicationFactor, &options), NotYet::Wait(_)));
     }
 }

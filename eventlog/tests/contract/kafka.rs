@@ -1,6 +1,7 @@
 //! What only Kafka does: members that share, transactions that fail, brokers that go away.
 
 mod access;
+mod commits;
 mod members;
 mod outages;
 

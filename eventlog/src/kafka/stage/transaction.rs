@@ -10,7 +10,8 @@ use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::super::client::{Clients, refused};
-use super::super::flight::{Arrivals, Flight, board};
+use super::super::codec;
+use super::super::flight::{Arrivals, Flight, Message, messages};
 use super::super::topics::Topics;
 use crate::LogError;
 use crate::record::{Address, NewRecord};
@@ -21,8 +22,17 @@ const TURN: Duration = Duration::from_secs(1);
 /// A transactional producer.
 pub(crate) struct Transactions {
     producer: BaseProducer<Arrivals>,
+    /// Bytes of a record that the producer takes at most.
+    largest: usize,
     /// A transaction failed and has to be aborted before the next.
     to_abort: bool,
+}
+
+/// Why the library did not take a record.
+enum Refused {
+    /// Not even when nothing else is on its way.
+    TooLarge,
+    Error(KafkaError),
 }
 
 /// Why a commit did not land. Nothing of it has.
@@ -38,6 +48,13 @@ pub(crate) enum Failed {
     Final(LogError),
 }
 
+impl Failed {
+    /// Whether something is wrong, and not only the group being arranged anew.
+    pub(crate) fn is_failure(&self) -> bool {
+        !matches!(self, Self::NotOfTheGroup)
+    }
+}
+
 /// What is to land together.
 pub(crate) struct Work<'w> {
     pub(crate) topics: &'w Topics,
@@ -51,7 +68,7 @@ impl Transactions {
     pub(crate) fn open(clients: &Clients, id: &str) -> KafkaResult<Self> {
         let context = Arrivals(clients.context());
         let producer = BaseProducer::from_config_and_context(&clients.transactional(id), context)?;
-        Ok(Self { producer, to_abort: false })
+        Ok(Self { producer, largest: clients.options.max_record_bytes, to_abort: false })
     }
 
     /// Fences off whoever used the id before and ends what it left open. Returns whether it is done: otherwise it goes on
@@ -86,12 +103,18 @@ impl Transactions {
         self.to_abort = true;
         let places = work.outputs.iter().map(|(record, partition)| (record.topic, *partition));
         let (flight, mut landed) = Flight::new(places, None);
-        board(&flight, work.topics, work.outputs, |message| self.producer.send(message).map_err(|(error, _)| error));
+        for (message, (record, _)) in messages(&flight, work.topics, work.outputs).zip(work.outputs) {
+            self.queue(message, &flight, &go_on).map_err(|refused| self.not_queued(refused, record))?;
+        }
         self.send_offsets(work, &go_on)?;
         // The library's own waiting for acknowledgements takes a tenth of a second at least. They come in any case: as
         // failures, when the brokers stay away.
         while flight.under_way() && go_on() {
             self.producer.poll(Duration::from_millis(1));
+        }
+        // The library commits what it has: it does not count what it refused.
+        if let Some(code) = flight.error() {
+            return Err(self.failed(&KafkaError::MessageProduction(code)));
         }
         // From here on it may land at any moment: nobody is told anything before it is decided.
         loop {
@@ -100,8 +123,7 @@ impl Transactions {
                 Err(KafkaError::Flush(_)) if go_on() => {}
                 Err(KafkaError::Transaction(error)) if error.is_retriable() && !error.is_fatal() && go_on() => {}
                 Err(error) => {
-                    let cause = landed.try_recv().ok().and_then(Result::err);
-                    return Err(self.failed(&cause.map_or(error, KafkaError::MessageProduction)));
+                    return Err(self.failed(&flight.error().map_or(error, KafkaError::MessageProduction)));
                 }
             }
         }
@@ -112,6 +134,40 @@ impl Transactions {
         match landed.try_recv() {
             Ok(Ok(addresses)) => Ok(addresses),
             _ => Err(Failed::Broken("a transaction was committed and its records were not acknowledged".into())),
+        }
+    }
+
+    /// Hands a record to the library. While its queue is full, the acknowledgements that come make room.
+    fn queue(&self, mut message: Message<'_>, flight: &Flight, go_on: impl Fn() -> bool) -> Result<(), Refused> {
+        loop {
+            let (error, back) = match self.producer.send(message) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::QueueFull) if self.producer.in_flight_count() == 0 => {
+                    return Err(Refused::TooLarge);
+                }
+                Some(RDKafkaErrorCode::QueueFull) if go_on() => {}
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) => return Err(Refused::TooLarge),
+                _ => return Err(Refused::Error(error)),
+            }
+            message = back;
+            self.producer.poll(Duration::from_millis(1));
+            if let Some(code) = flight.error() {
+                return Err(Refused::Error(KafkaError::MessageProduction(code)));
+            }
+        }
+    }
+
+    fn not_queued(&self, refused: Refused, record: &NewRecord) -> Failed {
+        match refused {
+            Refused::Error(error) => self.failed(&error),
+            Refused::TooLarge => Failed::Final(LogError::TooLarge {
+                topic: Some(record.topic),
+                bytes: codec::size(record),
+                limit: self.largest,
+            }),
         }
     }
 
@@ -148,5 +204,18 @@ impl Transactions {
                 error => Failed::Final(error),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_is_arranged_anew_is_no_failure() {
+        assert!(!Failed::NotOfTheGroup.is_failure());
+        let error = || LogError::Unavailable(String::new());
+        let failures = [Failed::Transient(error()), Failed::Final(error()), Failed::Broken(String::new())];
+        assert!(failures.iter().all(Failed::is_failure));
     }
 }

@@ -201,7 +201,9 @@ impl Worker {
                 Ok(())
             }
             Err(failed) => {
-                metrics::counter!(LOG_FAILURES).increment(1);
+                if failed.is_failure() {
+                    metrics::counter!(LOG_FAILURES).increment(1);
+                }
                 self.not_committed(member, commit, failed)
             }
         }

@@ -8,12 +8,14 @@ use leadway_domain::{Offset, Partition};
 use leadway_eventlog::{KafkaOptions, LogError, SaslMechanism, Security, open_kafka};
 use leadway_servers::KafkaCluster;
 
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::{open, shared};
+use super::{eventually, open, shared};
 use crate::provider::kafka_options;
 use crate::{lead, record};
 
@@ -48,6 +50,62 @@ async fn topics_that_exist_keep_their_number_of_partitions() {
     assert_eq!(open(&options).await.partitions(Topic::Leads), 3);
     let more = KafkaOptions { partitions: 7, ..options };
     assert_eq!(open(&more).await.partitions(Topic::Leads), 3);
+}
+
+fn admin(options: &KafkaOptions) -> AdminClient<DefaultClientContext> {
+    rdkafka::ClientConfig::new().set("bootstrap.servers", &options.brokers).create().unwrap()
+}
+
+/// Gives the topic these settings; what is not named is as the brokers have it.
+async fn set(admin: &AdminClient<DefaultClientContext>, topic: &str, settings: &[(&str, &str)]) {
+    let start = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    let change = settings.iter().fold(start, |change, (name, value)| change.set(name, value));
+    let answers = admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap();
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+}
+
+/// Topics that somebody else made, or changed.
+#[tokio::test]
+async fn topics_that_forget_records_are_refused_until_they_do_not() {
+    let options = KafkaOptions { start_timeout_ms: 10_000, ..shared() };
+    drop(open(&options).await);
+    let (admin, topic) = (admin(&options), format!("{}leads", options.topic_prefix));
+    let keeps = ("retention.ms", "-1");
+    let cases = [
+        (vec![("retention.ms", "86400000")], "retention.ms=86400000"),
+        (vec![keeps, ("retention.bytes", "1073741824")], "retention.bytes=1073741824"),
+        (vec![keeps, ("cleanup.policy", "compact")], "cleanup.policy=compact"),
+        // As a topic is that was made without a word about it.
+        (vec![], "retention.ms=604800000"),
+    ];
+    for (settings, wrong) in cases {
+        set(&admin, &topic, &settings).await;
+        let parts = [&format!("topic {topic} has {wrong}"), "kafka-configs.sh", &format!("--entity-name {topic}")];
+        // Brokers take a moment until they go by it.
+        eventually(wrong, async || match open_kafka(options.clone()).await {
+            Err(error) => !error.is_transient() && parts.iter().all(|part| error.to_string().contains(part)),
+            Ok(_) => false,
+        })
+        .await;
+    }
+    set(&admin, &topic, &[keeps]).await;
+    eventually("it keeps everything", async || open_kafka(options.clone()).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn settings_whose_beginning_was_deleted_are_refused() {
+    let options = KafkaOptions { start_timeout_ms: 10_000, ..shared() };
+    let log = open(&options).await;
+    for n in 0..3 {
+        log.append(vec![record(Topic::Settings, "", format!("{n}"))]).await.unwrap();
+    }
+    let topic = format!("{}settings", options.topic_prefix);
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&topic, 0, rdkafka::Offset::Offset(2)).unwrap();
+    admin(&options).delete_records(&before, &AdminOptions::new()).await.unwrap();
+    let error = refusal(options).await;
+    let text = error.to_string();
+    assert!(!error.is_transient() && text.starts_with(&format!("topic {topic} begins at offset 2")), "{text}");
 }
 
 #[tokio::test]

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use leadway_domain::record::Topic;
-use leadway_eventlog::{EventLog, KafkaOptions, LogError, Record, StageEvent};
+use leadway_eventlog::{EventLog, KafkaOptions, LogError, ReadLimit, Record, StageEvent};
 use leadway_servers::KafkaCluster;
+use tokio::task::JoinHandle;
 
-use super::{eventually, everything, next, open, route_all, text, within};
+use super::{eventually, everything, open, route_all, text, within};
 use crate::provider::kafka_options;
 use crate::{lead, record};
 
@@ -23,35 +24,41 @@ async fn with(cluster: &Arc<KafkaCluster>, act: impl FnOnce(&KafkaCluster) + Sen
     tokio::task::spawn_blocking(move || act(&cluster)).await.unwrap();
 }
 
-/// Appends what it is told until it is answered; tells how often it was not.
-async fn append(log: &dyn EventLog, partition: u32, data: &str) -> usize {
-    let mut failures = 0;
+/// Appends what it is told until it is answered.
+async fn append(log: &dyn EventLog, partition: u32, data: &str) {
+    let patience = Instant::now() + Duration::from_secs(120);
     while let Err(error) = log.append(vec![lead(partition, data)]).await {
         assert!(error.is_transient() || error.may_have_landed(), "{error}");
-        failures += 1;
+        assert!(Instant::now() < patience, "still not appended: {error}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    failures
 }
 
-/// Gives every lead one appointment until there are `count`.
-async fn route(log: &dyn EventLog, count: usize) {
-    let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
-    let mut seen = BTreeSet::new();
-    while seen.len() < count {
-        let StageEvent::Records(records) = next(&mut *stage).await.unwrap() else { continue };
-        let output = |r: &Record| record(Topic::Appointments, "w", text(r));
-        seen.extend(route_all(&mut *stage, records, output, |_| {}).await.iter().map(text));
-    }
+/// Gives every lead one appointment, until it is aborted.
+fn route(log: &Arc<dyn EventLog>) -> JoinHandle<()> {
+    let log = log.clone();
+    tokio::spawn(async move {
+        let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
+        loop {
+            let event = stage.next(ReadLimit { records: 7, ..ReadLimit::default() }).await.unwrap();
+            let StageEvent::Records(records) = event else { continue };
+            let output = |r: &Record| record(Topic::Appointments, "w", text(r));
+            route_all(&mut *stage, records, output, |_| {}).await;
+        }
+    })
 }
 
-/// Each record of `leads` has exactly one output (a lead may stand there twice, when its first append was not answered).
+/// Each record of `leads` gets exactly one output (a lead may stand there twice, when its first append was not answered).
 async fn each_record_once(log: &dyn EventLog) {
-    let mut leads: Vec<String> = everything(log, Topic::Leads).await.iter().map(text).collect();
-    let mut outputs: Vec<String> = everything(log, Topic::Appointments).await.iter().map(text).collect();
-    leads.sort();
-    outputs.sort();
-    assert_eq!(leads, outputs);
+    let sorted = async |topic| {
+        let mut texts: Vec<String> = everything(log, topic).await.iter().map(text).collect();
+        texts.sort();
+        texts
+    };
+    let leads = sorted(Topic::Leads).await;
+    eventually("every record has an output", async || everything(log, Topic::Appointments).await.len() >= leads.len())
+        .await;
+    assert_eq!(leads, sorted(Topic::Appointments).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,10 +67,7 @@ async fn a_broker_out_of_three_dies_while_appending_and_committing() {
     let options = KafkaOptions { replication: 3, min_insync: 2, ..kafka_options(&cluster.bootstrap()) };
     let log = open(&options).await;
     let count = 300;
-    let routing = tokio::spawn({
-        let log = log.clone();
-        async move { route(&*log, count).await }
-    });
+    let routing = route(&log);
     for n in 0..count {
         append(&*log, n as u32 % 3, &format!("{n}")).await;
         match n {
@@ -73,10 +77,10 @@ async fn a_broker_out_of_three_dies_while_appending_and_committing() {
             _ => {}
         }
     }
-    routing.await.unwrap();
     let landed: BTreeSet<String> = everything(&*log, Topic::Leads).await.iter().map(text).collect();
     assert_eq!(landed.len(), count, "what was acknowledged is there");
     each_record_once(&*log).await;
+    routing.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,10 +95,7 @@ async fn while_no_broker_answers_calls_fail_in_time_and_bounded_and_then_it_heal
     };
     let log = open(&options).await;
     append(&*log, 0, "before").await;
-    let routing = tokio::spawn({
-        let log = log.clone();
-        async move { route(&*log, 5).await }
-    });
+    let routing = route(&log);
     eventually("the first is routed", async || everything(&*log, Topic::Appointments).await.len() == 1).await;
 
     with(&cluster, |c| c.pause_all().unwrap()).await;
@@ -114,10 +115,10 @@ async fn while_no_broker_answers_calls_fail_in_time_and_bounded_and_then_it_heal
         for n in 0..4 {
             append(&*log, n % 3, &format!("after {n}")).await;
         }
-        routing.await.unwrap();
     };
     within("it heals", healing).await;
     each_record_once(&*log).await;
+    routing.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,18 +127,15 @@ async fn a_cluster_that_was_dead_for_a_while_is_found_again() {
     let options = KafkaOptions { request_timeout_ms: 2_000, ..kafka_options(&cluster.bootstrap()) };
     let log = open(&options).await;
     append(&*log, 0, "before").await;
-    let routing = tokio::spawn({
-        let log = log.clone();
-        async move { route(&*log, 3).await }
-    });
+    let routing = route(&log);
     with(&cluster, |c| c.kill_all().unwrap()).await;
     assert!(log.append(vec![lead(0, "lost")]).await.is_err());
     with(&cluster, |c| c.restart_all().unwrap()).await;
     let healing = async {
         append(&*log, 1, "after").await;
         append(&*log, 2, "after that").await;
-        routing.await.unwrap();
     };
     within("it heals", healing).await;
     each_record_once(&*log).await;
+    routing.abort();
 }
