@@ -63,4 +63,4 @@ step "Kafka and Cassandra"
 cargo run --quiet --locked -p leadway-servers -- fetch
 
 step "tests"
-cargo test --workspace --locked "$@"
+cargo test --workspace --locked --no-fail-fast "$@"

@@ -96,7 +96,8 @@ pub struct Options {
     pub max_record_bytes: usize,
     /// Bytes of the newest records kept in memory for those who follow the log. Older ones are read from the brokers.
     pub tail_bytes: usize,
-    /// How long a member of a stage may be silent, in milliseconds, before its partitions are given to others.
+    /// How long a member of a stage may be silent, in milliseconds, before its partitions are given to others. The brokers
+    /// refuse less than their `group.min.session.timeout.ms`, 6000 by default.
     pub session_timeout_ms: u64,
     /// How long a stage may be busy without asking for more, in milliseconds, before its partitions are given to others. Not
     /// less than two session timeouts.

@@ -105,7 +105,7 @@ async fn commands_with_wrong_fields_reach_no_log() {
     world.post(&format!("/api/leads/{id}/schedule"), json!({"appointment_date": "tomorrow"})).await.expect(422);
     world.post(&format!("/api/appointments/{id}/assign"), json!({"workspace_id": "nobody"})).await.expect(422);
     world.post(&format!("/api/appointments/{id}/assign"), json!({})).await.expect(422);
-    world.post(&format!("/api/leads/{}/schedule", id.0 + 1), json!({})).await.expect(404);
+    world.post(&format!("/api/leads/{}/schedule", world.lead_id(0, 4_000)), json!({})).await.expect(404);
     assert!(commands(&world).await.is_empty());
 }
 
