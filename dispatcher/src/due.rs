@@ -103,7 +103,8 @@ impl Running {
             let appointment = row.key.1;
             if !self.lanes.is_active(appointment) && !owned.ended.is_stale(appointment) {
                 if self.lanes.room(id) == 0 {
-                    behind = read_to.map_or(Behind::DueAt(now), Behind::More);
+                    // The pass is not over: the row was seen and not taken.
+                    behind = read_to.map_or(Behind::Unread, Behind::More);
                     break;
                 }
                 let source = source(Place::Row(row.key.0));
@@ -221,6 +222,28 @@ mod tests {
             Offset(0),
             "its outcome is not ours to tell"
         );
+        scan(&mut running).await;
+        assert_eq!(running.lanes.queued(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_row_for_which_there_was_no_room_any_more_is_found_again() {
+        let mut running = running(&MemoryTables::default()).await;
+        running.start_scan(running.clock.now());
+        // The lane fills while its rows are read.
+        let now = running.clock.now();
+        for n in 0..running.options.max_queued_per_workspace as u64 {
+            let source = Source { partition: Partition(0), assignment: 1, place: Place::Log(Offset(n)) };
+            running.lanes.push(Job { appointment: appointment(100 + n, "w").into(), attempts: 0, source, since: now });
+        }
+        let found = running.scan.join_next().await.unwrap();
+        running.found(found);
+        assert_eq!(running.lanes.queued(), running.options.max_queued_per_workspace, "there is no room for it");
+        for job in running.lanes.extract(&w(), |_| true) {
+            running.lanes.left(job.id(), 1);
+        }
+        running.clock.advance_to(later(now, PAUSE));
+        scan(&mut running).await;
         scan(&mut running).await;
         assert_eq!(running.lanes.queued(), 1);
     }

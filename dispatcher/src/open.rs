@@ -159,7 +159,7 @@ pub(crate) enum Behind {
     /// Nothing before this time.
     DueAt(Timestamp),
     Nothing,
-    /// Not known: no row was read.
+    /// Not known: no row was read, or the first one could not be taken.
     Unread,
 }
 
