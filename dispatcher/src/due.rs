@@ -229,6 +229,7 @@ mod tests {
     #[tokio::test]
     async fn a_row_for_which_there_was_no_room_any_more_is_found_again() {
         let mut running = running(&MemoryTables::default()).await;
+        running.clock.advance_to(later(running.clock.now(), Duration::from_secs(60)));
         running.start_scan(running.clock.now());
         // The lane fills while its rows are read.
         let now = running.clock.now();

@@ -205,7 +205,7 @@ async fn list(State(portal): State<Shared>, Params(filter): Params<LeadFilter>) 
             break;
         }
         let appointments = appointments_of(&portal, &leads).await?;
-        for lead in leads {
+        for lead in leads.into_iter().filter(is_whole) {
             let id = lead.lead_id;
             let view = LeadView::of(lead, appointments.get(&id));
             if filter.matches(&view, product.as_ref(), span.as_ref()) {
@@ -239,7 +239,7 @@ pub(crate) async fn lead_row(portal: &Portal, id: LeadId) -> Answer<LeadRow> {
     let missing = || not_found("lead", id);
     let (partition, offset) = portal.addressing.address(id).ok_or_else(missing)?;
     let bucket = bucket(portal.addressing, id).ok_or_else(missing)?;
-    if let Some(row) = get(&*portal.tables, &key![bucket, id]).await? {
+    if let Some(row) = get(&*portal.tables, &key![bucket, id]).await?.filter(is_whole) {
         return Ok(row);
     }
     let in_log =
@@ -254,7 +254,12 @@ pub(crate) async fn lead_row(portal: &Portal, id: LeadId) -> Answer<LeadRow> {
         return Err(Problem::unavailable(late, 1).into());
     };
     result?;
-    get(&*portal.tables, &key![bucket, id]).await?.ok_or_else(missing)
+    get(&*portal.tables, &key![bucket, id]).await?.filter(is_whole).ok_or_else(missing)
+}
+
+/// That a lead is a duplicate may be applied before the lead itself.
+fn is_whole(lead: &LeadRow) -> bool {
+    lead.received_at.is_some()
 }
 
 /// What was decided about a lead, if anything was.

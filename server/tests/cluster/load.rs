@@ -184,7 +184,7 @@ pub(crate) async fn balances(operator: &Operator, client: &Client, acknowledged:
             let id = |lead: &Value| lead["lead_id"].as_u64().unwrap();
             let there: BTreeSet<u64> = leads.iter().map(id).collect();
             let missing = acknowledged.values().filter(|id| !there.contains(id)).count();
-            let submissions: BTreeSet<&str> = leads.iter().map(|l| l["external_id"].as_str().unwrap()).collect();
+            let submissions: BTreeSet<&str> = leads.iter().filter_map(|l| l["external_id"].as_str()).collect();
             let firsts: BTreeSet<u64> = leads.iter().filter(|l| l["duplicate_of"].is_null()).map(id).collect();
             match missing == 0 && submissions.len() == firsts.len() {
                 true => Ok(firsts),
