@@ -38,6 +38,7 @@ impl Servers {
             ("SCYLLA__NODES", self.cassandra.contact_point()),
             ("SCYLLA__KEYSPACE", name.to_owned()),
             ("SCYLLA__REPLICATION", "1".to_owned()),
+            ("SCYLLA__START_TIMEOUT_MS", "180000".to_owned()),
         ];
         settings.into_iter().map(|(key, value)| (format!("LEADWAY_{key}"), value)).collect()
     }

@@ -46,6 +46,8 @@ impl Pairing {
         (kafka.brokers, kafka.topic_prefix, kafka.group_prefix) = (brokers, format!("{name}."), format!("{name}-"));
         (kafka.partitions, kafka.replication, kafka.min_insync) = (4, 1, 1);
         (config.scylla.nodes, config.scylla.keyspace, config.scylla.replication) = (nodes, name, 1);
+        // The first of many tests at once make their tables on a busy machine.
+        (config.kafka.start_timeout_ms, config.scylla.start_timeout_ms) = (180_000, 180_000);
     }
 }
 

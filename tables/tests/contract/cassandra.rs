@@ -42,6 +42,8 @@ fn of(server: &Cassandra) -> ScyllaOptions {
         nodes: server.contact_point(),
         keyspace: format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed)),
         replication: 1,
+        // Many keyspaces are made at once, on a machine that does other things too.
+        start_timeout_ms: 180_000,
         ..ScyllaOptions::default()
     }
 }
