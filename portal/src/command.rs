@@ -111,8 +111,9 @@ async fn submit(portal: &Portal, lead: &LeadRow, actor: &str, action: LeadAction
     loop {
         let row = match get::<CommandRow>(&*portal.tables, &key![command_id]).await {
             Ok(Some(row)) => {
-                // The decision's other rows may follow this one; an answer that misses them is still an answer.
-                let _late = portal.catch_up(&[Topic::Appointments]).await;
+                // The decision's other rows may follow this one. They are waited for as long as the command itself: an
+                // answer that misses them is still an answer.
+                let _late = tokio::time::timeout_at(deadline, portal.catch_up(&[Topic::Appointments])).await;
                 return decided(portal, lead, row).await;
             }
             Ok(None) => None,

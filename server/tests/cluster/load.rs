@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::e2e::{Client, answer, around_today, http_client, sample_lead};
+use crate::e2e::{Client, answer, around_today, ask_again, http_client, sample_lead};
 use crate::process::KEY;
 
 /// How long the system may take to heal before a test gives up on it.
@@ -217,14 +217,7 @@ pub(crate) async fn balances(operator: &Operator, client: &Client, acknowledged:
     assert_eq!(reconciliation["differences"], json!([]), "{reconciliation}");
 }
 
-/// Asks again and again until the answer is `Ok`; panics with the last `Err`.
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        match ask().await {
-            Ok(value) => return value,
-            Err(last) if tokio::time::Instant::now() > deadline => panic!("{what}: still {last}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-        }
-    }
+/// Asks again and again until the answer is `Ok`, as long as a system with broken parts may take to heal.
+pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    ask_again(what, PATIENCE, Duration::from_millis(200), ask).await
 }

@@ -219,13 +219,23 @@ pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Val
 }
 
 /// Asks again and again until the answer is `Ok`; panics with the last `Err`.
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    ask_again(what, PATIENCE, Duration::from_millis(10), ask).await
+}
+
+/// The same with a patience of its own, and a pause between two questions.
+pub(crate) async fn ask_again<T>(
+    what: &str,
+    patience: Duration,
+    pause: Duration,
+    mut ask: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
+    let deadline = tokio::time::Instant::now() + patience;
     loop {
         match ask().await {
             Ok(value) => return value,
             Err(last) if tokio::time::Instant::now() > deadline => panic!("{what}: still {last}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(_) => tokio::time::sleep(pause).await,
         }
     }
 }
