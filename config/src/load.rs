@@ -161,7 +161,7 @@ impl Source {
 }
 
 /// Numbers for which 0 has a meaning; every other number is at least 1.
-const MAY_BE_ZERO: [&str; 9] = [
+const MAY_BE_ZERO: [&str; 11] = [
     "drain_seconds",
     "dispatcher.circuit_failures",
     "dispatcher.drain_seconds",
@@ -169,6 +169,8 @@ const MAY_BE_ZERO: [&str; 9] = [
     "dispatcher.idle_connection_seconds",
     "dispatcher.max_retry_after_seconds",
     "ingest.follow_pause_ms",
+    "kafka.fetch_wait_ms",
+    "kafka.gather_ms",
     "kafka.linger_ms",
     "scoring.linger_ms",
 ];

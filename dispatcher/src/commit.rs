@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use leadway_domain::record::{DeliveryRecord, Outcome, Payload, Topic};
-use leadway_domain::telemetry::{DELIVERY_OUTCOMES, DELIVERY_SECONDS, END_TO_END_SECONDS};
+use leadway_domain::record::{DeliveryRecord, Outcome, Topic};
 use leadway_domain::{Offset, Timestamp};
 use leadway_eventlog::{Address, LogError, NewRecord, Position, Stage};
 use tokio::time::Instant;
@@ -18,6 +17,10 @@ use crate::stage::{PAUSE, Running};
 /// One commit holds at most so many outcomes, and stops growing at so many bytes.
 const MAX_RECORDS: usize = 256;
 const MAX_BYTES: usize = 1 << 20;
+/// Outcomes gather for so long before they are committed, unless so many have gathered: nothing waits for them but the
+/// books, and a commit costs as much for one as for many. After a crash, what was not committed is delivered again.
+const GATHER: Duration = Duration::from_millis(10);
+const ENOUGH: usize = 256;
 
 /// What became of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,15 +33,32 @@ pub(crate) enum Landing {
 }
 
 impl Running {
+    /// Whether outcomes have gathered long enough, or progress is to be committed.
+    pub(crate) fn commit_is_due(&self, now: Timestamp) -> bool {
+        let oldest = self.outbox.front().map(|settled| settled.record.at);
+        // A clock that was set back makes nothing wait.
+        let waited = oldest.is_some_and(|at| now < at || now >= later(at, GATHER));
+        waited || self.outbox.len() >= ENOUGH || self.progress_due
+    }
+
+    /// When outcomes have gathered long enough.
+    pub(crate) fn next_commit(&self) -> Option<Timestamp> {
+        self.outbox.front().map(|settled| later(settled.record.at, GATHER))
+    }
+
     /// Commits every outcome there is, and progress alone when it is time for that. While the log cannot take them it
-    /// tries again, and nothing new is taken meanwhile; attempts under way go on.
+    /// tries again, and nothing new is taken meanwhile. Attempts go on, and what ends is for the next commit.
     pub(crate) async fn commit(&mut self, stage: &mut dyn Stage, stop: &CancellationToken) -> Result<Landing, Error> {
-        while !self.outbox.is_empty() {
+        let mut left = self.outbox.len();
+        while left > 0 {
+            let waiting = self.outbox.len();
             let (settled, outputs) = self.batch();
+            left = left.saturating_sub(waiting - self.outbox.len());
             let positions = self.moved(&settled);
-            let addresses = match self.land(stage, outputs, &positions, stop).await {
+            let drain = self.options.drain();
+            let addresses = match self.while_sending(land(stage, &outputs, &positions, drain, stop)).await {
                 Err(Error::Log(LogError::Revoked { .. })) => {
-                    self.outbox.splice(..0, settled);
+                    settled.into_iter().rev().for_each(|settled| self.outbox.push_front(settled));
                     return Ok(self.revoked(&positions));
                 }
                 landed => landed?,
@@ -51,7 +71,8 @@ impl Running {
         if std::mem::take(&mut self.progress_due) {
             let positions = self.moved(&[]);
             if !positions.is_empty() {
-                match self.land(stage, Vec::new(), &positions, stop).await {
+                let drain = self.options.drain();
+                match self.while_sending(land(stage, &[], &positions, drain, stop)).await {
                     Err(Error::Log(LogError::Revoked { .. })) => return Ok(self.revoked(&positions)),
                     landed => landed.map(drop)?,
                 }
@@ -134,35 +155,6 @@ impl Running {
         moved
     }
 
-    async fn land(
-        &self,
-        stage: &mut dyn Stage,
-        outputs: Vec<NewRecord>,
-        positions: &[Position],
-        stop: &CancellationToken,
-    ) -> Result<Vec<Address>, Error> {
-        let backoff = ExponentialBuilder::new().with_min_delay(Duration::from_millis(20)).with_max_delay(PAUSE * 10);
-        let mut pauses = backoff.without_max_times().build();
-        let mut deadline = None;
-        let mut told = false;
-        loop {
-            let error = match stage.commit(outputs.clone(), positions).await {
-                Ok(addresses) => return Ok(addresses),
-                Err(error) if error.is_transient() => error,
-                Err(error) => return Err(error.into()),
-            };
-            if !told {
-                told = true;
-                tracing::warn!(%error, outcomes = outputs.len(), "outcomes cannot be committed; trying again");
-            }
-            // A node that stops does not wait for its log for ever: what has no outcome is delivered again.
-            if stop.is_cancelled() && *deadline.get_or_insert(Instant::now() + self.options.drain()) <= Instant::now() {
-                return Err(error.into());
-            }
-            tokio::time::sleep(pauses.next().unwrap_or(PAUSE)).await;
-        }
-    }
-
     /// An outcome is in the log.
     fn landed(&mut self, settled: Settled, offset: Offset) {
         let Settled { record, source } = settled;
@@ -180,7 +172,54 @@ impl Running {
             // Scoring has to see it first: a row that is due at once is looked for after a pause.
             self.scans.at(&record.workspace_id, due_at.max(later(record.at, PAUSE / 4)));
         }
-        count(&record);
+        self.count(&record);
+    }
+
+    /// Tests say nothing about how clients and the pipeline do.
+    fn count(&mut self, record: &DeliveryRecord) {
+        if record.test {
+            return;
+        }
+        if let Some(lane) = self.lanes.get(&record.workspace_id) {
+            lane.tally.count(&record.workspace_id, record);
+        }
+        match record.outcome {
+            Outcome::Delivered => self.meters.delivered(record),
+            Outcome::GivenUp => {
+                let (appointment, error) = (record.appointment_id.0, record.error.as_deref().unwrap_or_default());
+                tracing::warn!(workspace = %record.workspace_id, appointment, attempts = record.attempts, error, "given up");
+            }
+            Outcome::Retry { .. } | Outcome::Held { .. } => {}
+        }
+    }
+}
+
+async fn land(
+    stage: &mut dyn Stage,
+    outputs: &[NewRecord],
+    positions: &[Position],
+    drain: Duration,
+    stop: &CancellationToken,
+) -> Result<Vec<Address>, Error> {
+    let backoff = ExponentialBuilder::new().with_min_delay(Duration::from_millis(20)).with_max_delay(PAUSE * 10);
+    let mut pauses = backoff.without_max_times().build();
+    let mut deadline = None;
+    let mut told = false;
+    loop {
+        let error = match stage.commit(outputs, positions).await {
+            Ok(addresses) => return Ok(addresses),
+            Err(error) if error.is_transient() => error,
+            Err(error) => return Err(error.into()),
+        };
+        if !told {
+            told = true;
+            tracing::warn!(%error, outcomes = outputs.len(), "outcomes cannot be committed; trying again");
+        }
+        // A node that stops does not wait for its log for ever: what has no outcome is delivered again.
+        if stop.is_cancelled() && *deadline.get_or_insert(Instant::now() + drain) <= Instant::now() {
+            return Err(error.into());
+        }
+        tokio::time::sleep(pauses.next().unwrap_or(PAUSE)).await;
     }
 }
 
@@ -189,30 +228,4 @@ fn due_at(outcome: &Outcome) -> Option<Timestamp> {
         Outcome::Retry { due_at, .. } | Outcome::Held { due_at, .. } => Some(*due_at),
         Outcome::Delivered | Outcome::GivenUp => None,
     }
-}
-
-/// Tests say nothing about how clients and the pipeline do.
-fn count(record: &DeliveryRecord) {
-    if record.test {
-        return;
-    }
-    let kind = record.kind();
-    let result = kind.strip_prefix("delivery.").unwrap_or(kind);
-    metrics::counter!(DELIVERY_OUTCOMES, "workspace" => record.workspace_id.to_string(), "result" => result)
-        .increment(1);
-    match record.outcome {
-        Outcome::Delivered => {
-            metrics::histogram!(DELIVERY_SECONDS).record(seconds_between(record.matched_at, record.at));
-            metrics::histogram!(END_TO_END_SECONDS).record(seconds_between(record.received_at, record.at));
-        }
-        Outcome::GivenUp => {
-            let (appointment, error) = (record.appointment_id.0, record.error.as_deref().unwrap_or_default());
-            tracing::warn!(workspace = %record.workspace_id, appointment, attempts = record.attempts, error, "given up");
-        }
-        Outcome::Retry { .. } | Outcome::Held { .. } => {}
-    }
-}
-
-fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
-    Duration::from_micros(u64::try_from(to.as_microsecond() - from.as_microsecond()).unwrap_or(0)).as_secs_f64()
 }

@@ -1,22 +1,23 @@
 //! Sending what waits: which job goes out next, and what its attempt means.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use leadway_domain::record::HeldReason;
-use leadway_domain::settings::Workspace;
-use leadway_domain::telemetry::DELIVERY_ATTEMPT_SECONDS;
 use leadway_domain::{Timestamp, WorkspaceId};
-use tokio::task::{Id, JoinError};
-use tokio::time::Instant;
-use url::Url;
 
 use crate::circuit::Permit;
+use crate::client::Client;
+use crate::due::ROWS;
 use crate::endpoint::{Endpoint, endpoint, is_too_old};
+use crate::flights::Ended;
 use crate::lane::Slot;
 use crate::outcome::{Attempt, Job};
-use crate::stage::Running;
-use crate::{SendError, WebhookRequest, payload, sign};
+use crate::schedule::later;
+use crate::stage::{Running, STOOD_STILL};
+use crate::{Target, WebhookRequest, payload, sign};
 
 const TOO_OLD: &str = "the client kept failing until the appointment was too old (give_up_after_hours)";
 const NO_SECRET: &str = "the workspace has no usable signing secret: rotate it";
@@ -39,7 +40,7 @@ impl Running {
         if self.lanes.room(&job.appointment.workspace_id) > 0 {
             self.lanes.push(job);
         } else {
-            self.outbox.push(job.held(HeldReason::QueueFull, now, now));
+            self.outbox.push_back(job.held(HeldReason::QueueFull, now, now));
         }
     }
 
@@ -50,6 +51,29 @@ impl Running {
         let Ok(before) = Timestamp::from_microsecond(before) else { return };
         let spilled = self.lanes.extract_waiting_since(before).into_iter();
         self.outbox.extend(spilled.map(|job| job.held(HeldReason::QueueFull, now, now)));
+    }
+
+    /// Whether attempts may be started. Who stood still, or has waited long for the log, may have lost its partitions
+    /// without knowing.
+    pub(crate) fn may_send(&self, now: Timestamp) -> bool {
+        !self.stopping && !self.unproven && now <= later(self.last_turn, STOOD_STILL)
+    }
+
+    /// Waits for what the log does; meanwhile attempts end, and others take their places.
+    pub(crate) async fn while_sending<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.flights.ended() => {}
+            }
+            self.attempts_ended();
+            let now = self.clock.now();
+            if self.may_send(now) {
+                self.dispatch(now);
+            }
+        }
     }
 
     /// Gives every lane that may be able to send its turns, one job each time.
@@ -73,9 +97,9 @@ impl Running {
         let slot = self.lanes.slot(id);
         let Some(lane) = self.lanes.get(id) else { return Turn::Idle };
         let Some(job) = lane.queue.front() else { return Turn::Idle };
-        let workspace = lane.workspace.clone();
-        let url = match endpoint(&job.appointment, workspace.as_deref()) {
-            Endpoint::Post(url) => url,
+        let client = lane.client.clone();
+        let (target, client) = match endpoint(&job.appointment, client.as_deref()) {
+            Endpoint::Post(target, client) => (target, client),
             Endpoint::Inactive => return self.hold(id, now),
             Endpoint::Nowhere(why) => return self.give_up(id, why, now),
         };
@@ -83,7 +107,7 @@ impl Running {
         let test = job.appointment.test;
         let longest = Duration::from_secs(u64::from(self.options.give_up_after_hours) * 3_600);
         if !test && !lane.circuit.is_closed() {
-            if workspace.as_ref().is_some_and(|w| is_too_old(&job.appointment, w, now, longest)) {
+            if is_too_old(&job.appointment, &client.workspace, now, longest) {
                 return self.give_up(id, TOO_OLD, now);
             }
             match lane.circuit.permit(now) {
@@ -103,8 +127,8 @@ impl Running {
         if !test {
             lane.circuit.sent();
         }
-        if let (Some(job), Some(workspace)) = (self.pop(id, now), &workspace) {
-            self.send(job, workspace, url, now);
+        if let Some(job) = self.pop(id, now) {
+            self.send(job, client, target, now);
         }
         Turn::Moved
     }
@@ -112,7 +136,7 @@ impl Running {
     /// Takes the first job of a lane; rows that wait for room in memory may follow.
     fn pop(&mut self, id: &WorkspaceId, now: Timestamp) -> Option<Job> {
         let job = self.lanes.pop(id);
-        let half = self.options.max_queued_per_workspace / 2;
+        let half = ROWS.min(self.options.max_queued_per_workspace) / 2;
         if let Some(lane) = self.lanes.get(id)
             && lane.rows.parked
             && lane.queue.len() <= half
@@ -128,7 +152,7 @@ impl Running {
     fn hold(&mut self, id: &WorkspaceId, now: Timestamp) -> Turn {
         match self.pop(id, now) {
             Some(job) if job.is_on_disk() => self.lanes.left(job.id(), job.source.assignment),
-            Some(job) => self.outbox.push(job.held(HeldReason::WebhookInactive, now, now)),
+            Some(job) => self.outbox.push_back(job.held(HeldReason::WebhookInactive, now, now)),
             None => {}
         }
         Turn::Moved
@@ -136,7 +160,7 @@ impl Running {
 
     fn give_up(&mut self, id: &WorkspaceId, why: &str, now: Timestamp) -> Turn {
         if let Some(job) = self.pop(id, now) {
-            self.outbox.push(job.given_up(why, now));
+            self.outbox.push_back(job.given_up(why, now));
         }
         Turn::Moved
     }
@@ -147,7 +171,7 @@ impl Running {
             if job.is_on_disk() {
                 self.lanes.left(job.id(), job.source.assignment);
             } else {
-                self.outbox.push(job.held(HeldReason::CircuitOpen, until, now));
+                self.outbox.push_back(job.held(HeldReason::CircuitOpen, until, now));
             }
         }
         if let Some(lane) = self.lanes.get(id) {
@@ -158,36 +182,24 @@ impl Running {
         Turn::Moved
     }
 
-    fn send(&mut self, job: Job, workspace: &Workspace, url: &Url, now: Timestamp) {
-        self.lanes.attempt_started(&workspace.id);
-        let request = request(&job, workspace, url, now);
-        let transport = self.transport.clone();
-        let attempt = self.attempts.spawn(async move {
-            let started = Instant::now();
-            let attempt = match request {
-                Some(request) => match transport.send(request).await {
-                    Ok(answer) => Attempt::Answered(answer),
-                    Err(error) => Attempt::NotAnswered(error),
-                },
-                None => Attempt::Impossible(NO_SECRET),
-            };
-            (attempt, started.elapsed())
-        });
-        self.flying.insert(attempt.id(), job);
+    fn send(&mut self, job: Job, client: &Client, target: &Arc<Target>, now: Timestamp) {
+        self.lanes.attempt_started(&client.workspace.id);
+        match request(&job, client, target, now) {
+            Some(request) => self.flights.start(job, self.transport.clone(), request),
+            None => self.attempt_ended(Ended { job, attempt: Attempt::Impossible(NO_SECRET), took: Duration::ZERO }),
+        }
     }
 
-    pub(crate) fn attempt_ended(&mut self, ended: Result<(Id, (Attempt, Duration)), JoinError>) {
-        let (task, attempt, took) = match ended {
-            Ok((task, (attempt, took))) => (task, attempt, took),
-            Err(error) => {
-                tracing::error!(%error, "an attempt broke off");
-                let broken = SendError::Broken("the attempt broke off inside the dispatcher".into());
-                (error.id(), Attempt::NotAnswered(broken), Duration::ZERO)
-            }
-        };
-        let Some(job) = self.flying.remove(&task) else { return };
+    /// Takes in the attempts that have ended.
+    pub(crate) fn attempts_ended(&mut self) {
+        for ended in self.flights.take() {
+            self.attempt_ended(ended);
+        }
+    }
+
+    fn attempt_ended(&mut self, Ended { job, attempt, took }: Ended) {
         let (now, id) = (self.clock.now(), job.appointment.workspace_id.clone());
-        metrics::histogram!(DELIVERY_ATTEMPT_SECONDS).record(took.as_secs_f64());
+        self.meters.attempt.record(took.as_secs_f64());
         if !job.appointment.test {
             self.judge_client(&id, attempt.succeeded(), now);
         }
@@ -197,7 +209,7 @@ impl Running {
             let (appointment, attempts) = (settled.record.appointment_id.0, settled.record.attempts);
             tracing::debug!(workspace = %id, appointment, attempts, error, "an attempt failed");
         }
-        self.outbox.push(settled);
+        self.outbox.push_back(settled);
     }
 
     /// Lets the circuit know how an attempt ended, and has the rows looked at when the client may be reached again.
@@ -218,9 +230,9 @@ impl Running {
 }
 
 /// The request of one attempt: the body is made once, and signed for this moment. `None` when nothing can sign it.
-fn request(job: &Job, workspace: &Workspace, url: &Url, now: Timestamp) -> Option<WebhookRequest> {
-    let body = payload::body(&job.appointment, workspace.phone_format).ok()?;
+fn request(job: &Job, client: &Client, target: &Arc<Target>, now: Timestamp) -> Option<WebhookRequest> {
+    let body = payload::body(&job.appointment, client.workspace.phone_format).ok()?;
     let id = sign::webhook_id(job.id());
-    let signature = sign::signatures(&id, now, &body, &workspace.signing_secrets)?;
-    Some(WebhookRequest { url: url.clone(), id, timestamp: now.as_second(), signature, body: Bytes::from(body) })
+    let signature = client.keys.sign(&id, now, &body)?;
+    Some(WebhookRequest { target: target.clone(), id, timestamp: now.as_second(), signature, body: Bytes::from(body) })
 }

@@ -1,5 +1,6 @@
 //! Bringing back what is due on disk.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use leadway_domain::{Timestamp, WorkspaceId};
@@ -15,6 +16,8 @@ use crate::stage::{PAUSE, Running};
 
 /// Rows that one scan reads at most.
 const PAGE: usize = 256;
+/// Where so many of a workspace wait in memory, more rows stay where they are: they are on disk as it is.
+pub(crate) const ROWS: usize = 512;
 /// How many ended deliveries are remembered per partition while scoring is behind; then rows wait until it has caught up.
 const MAX_ENDED: usize = 100_000;
 
@@ -45,7 +48,8 @@ impl Running {
         let (assignment, ended) = (owned.assignment, owned.ended.len());
         let room = self.lanes.room(id);
         let lane = self.lanes.get(id)?;
-        if !takes_rows(lane.workspace.as_deref()) {
+        let room = room.min(ROWS.saturating_sub(lane.queue.len()));
+        if !takes_rows(lane.workspace().map(Arc::as_ref)) {
             return None; // until the settings change
         }
         let most = match lane.circuit.permit(now) {
@@ -134,7 +138,6 @@ mod tests {
     use leadway_tables::schema::OpenDeliveryRow;
     use leadway_tables::{Applied, Json, MemoryTables, TableRow, Tables};
     use rustc_hash::FxHashSet;
-    use std::sync::Arc;
     use tokio_util::sync::CancellationToken;
 
     struct Nobody;
@@ -212,8 +215,8 @@ mod tests {
         running.scans.at(&w(), running.clock.now());
         scan(&mut running).await;
         assert_eq!(running.lanes.queued(), 0, "the earlier attempt has not ended");
-        let ended = running.attempts.join_next_with_id().await.unwrap();
-        running.attempt_ended(ended);
+        running.flights.ended().await;
+        running.attempts_ended();
         let log = running.log.clone();
         let mut stage = log.stage("dispatcher", Topic::Appointments, &[Topic::Deliveries]).await.unwrap();
         running.commit(&mut *stage, &CancellationToken::new()).await.unwrap();
@@ -233,13 +236,14 @@ mod tests {
         running.start_scan(running.clock.now());
         // The lane fills while its rows are read.
         let now = running.clock.now();
-        for n in 0..running.options.max_queued_per_workspace as u64 {
+        let room = running.lanes.room(&w());
+        for n in 0..room as u64 {
             let source = Source { partition: Partition(0), assignment: 1, place: Place::Log(Offset(n)) };
             running.lanes.push(Job { appointment: appointment(100 + n, "w").into(), attempts: 0, source, since: now });
         }
         let found = running.scan.join_next().await.unwrap();
         running.found(found);
-        assert_eq!(running.lanes.queued(), running.options.max_queued_per_workspace, "there is no room for it");
+        assert_eq!(running.lanes.queued(), room, "there is no room for it");
         for job in running.lanes.extract(&w(), |_| true) {
             running.lanes.left(job.id(), 1);
         }

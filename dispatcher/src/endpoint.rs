@@ -1,17 +1,20 @@
 //! Where an appointment goes now, by its workspace's settings.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use leadway_domain::Timestamp;
 use leadway_domain::record::Appointment;
 use leadway_domain::settings::Workspace;
-use url::Url;
+
+use crate::Target;
+use crate::client::Client;
 
 /// What the settings say of one appointment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Endpoint<'a> {
     /// It may be posted there.
-    Post(&'a Url),
+    Post(&'a Arc<Target>, &'a Client),
     /// It waits until the operator switches the webhook on.
     Inactive,
     /// No attempt can succeed, for this reason.
@@ -19,22 +22,22 @@ pub(crate) enum Endpoint<'a> {
 }
 
 /// Decides about one appointment. Tests go to the test URL or nowhere: never to the client's real system.
-pub(crate) fn endpoint<'a>(appointment: &Appointment, workspace: Option<&'a Workspace>) -> Endpoint<'a> {
-    let Some(workspace) = workspace else {
+pub(crate) fn endpoint<'a>(appointment: &Appointment, client: Option<&'a Client>) -> Endpoint<'a> {
+    let Some(client) = client else {
         return Endpoint::Nowhere("the workspace was deleted");
     };
-    let url = if appointment.test {
-        let Some(url) = &workspace.test_webhook_url else {
+    let target = if appointment.test {
+        let Some(target) = &client.test_target else {
             return Endpoint::Nowhere(
                 "a test appointment, and the workspace has no test_webhook_url: set one and post another test lead",
             );
         };
-        Some(url)
+        Some(target)
     } else {
-        workspace.outbound_webhook_url.as_ref()
+        client.target.as_ref()
     };
-    match url {
-        Some(url) if workspace.webhook_active => Endpoint::Post(url),
+    match target {
+        Some(target) if client.workspace.webhook_active => Endpoint::Post(target, client),
         _ => Endpoint::Inactive,
     }
 }
@@ -57,6 +60,11 @@ pub(crate) mod tests {
     use crate::outcome::tests::appointment;
     use leadway_domain::settings::SigningSecret;
     use leadway_domain::{Money, WorkspaceId};
+    use url::Url;
+
+    fn client(workspace: Workspace) -> Client {
+        Client::new(Arc::new(workspace))
+    }
 
     pub(crate) fn workspace(id: &str) -> Workspace {
         Workspace {
@@ -86,14 +94,16 @@ pub(crate) mod tests {
         let url = Url::parse("https://test.example.com/").unwrap();
         let plain = workspace("w");
         let with_test = Workspace { test_webhook_url: Some(url.clone()), ..plain.clone() };
-        let silent = Workspace { outbound_webhook_url: None, ..plain.clone() };
-        let inactive = Workspace { webhook_active: false, ..with_test.clone() };
-        assert_eq!(endpoint(&real, Some(&with_test)), Endpoint::Post(plain.outbound_webhook_url.as_ref().unwrap()));
-        assert_eq!(endpoint(&test, Some(&with_test)), Endpoint::Post(&url));
+        let silent = client(Workspace { outbound_webhook_url: None, ..plain.clone() });
+        let inactive = client(Workspace { webhook_active: false, ..with_test.clone() });
+        let (plain, with_test, own_url) = (client(plain.clone()), client(with_test), plain.outbound_webhook_url);
+        let posts_to = |appointment, client, url: &Url| matches!(endpoint(appointment, Some(client)), Endpoint::Post(to, _) if to.url() == url);
+        assert!(posts_to(&real, &with_test, &own_url.unwrap()));
+        assert!(posts_to(&test, &with_test, &url));
         assert!(matches!(endpoint(&test, Some(&plain)), Endpoint::Nowhere(why) if why.contains("test_webhook_url")));
-        assert_eq!(endpoint(&real, Some(&silent)), Endpoint::Inactive);
-        assert_eq!(endpoint(&real, Some(&inactive)), Endpoint::Inactive);
-        assert_eq!(endpoint(&test, Some(&inactive)), Endpoint::Inactive);
+        assert!(matches!(endpoint(&real, Some(&silent)), Endpoint::Inactive));
+        assert!(matches!(endpoint(&real, Some(&inactive)), Endpoint::Inactive));
+        assert!(matches!(endpoint(&test, Some(&inactive)), Endpoint::Inactive));
         assert!(matches!(endpoint(&real, None), Endpoint::Nowhere(_)));
     }
 

@@ -9,7 +9,9 @@ use rustc_hash::FxHashMap;
 
 use crate::Options;
 use crate::circuit::Circuit;
+use crate::client::Client;
 use crate::limits::Pace;
+use crate::meters::Tally;
 use crate::open::Rows;
 use crate::outcome::Job;
 
@@ -19,12 +21,15 @@ const RESERVED: usize = 16;
 /// One workspace's queue, first in first out, and what is known of its client.
 pub(crate) struct Lane {
     /// `None` when it was deleted.
-    pub(crate) workspace: Option<Arc<Workspace>>,
+    pub(crate) client: Option<Arc<Client>>,
     pub(crate) queue: VecDeque<Job>,
+    /// What the queue takes of memory.
+    bytes: usize,
     pub(crate) in_flight: u32,
     pub(crate) circuit: Circuit,
     pub(crate) pace: Option<Pace>,
     pub(crate) rows: Rows,
+    pub(crate) tally: Tally,
     /// Whether it is in the list of those that may be able to send.
     listed: bool,
 }
@@ -32,12 +37,14 @@ pub(crate) struct Lane {
 impl Lane {
     fn new(workspace: Option<Arc<Workspace>>, clock: &Clock) -> Self {
         let mut lane = Self {
-            workspace: None,
+            client: None,
             queue: VecDeque::new(),
+            bytes: 0,
             in_flight: 0,
             circuit: Circuit::new(),
             pace: None,
             rows: Rows::default(),
+            tally: Tally::default(),
             listed: false,
         };
         lane.follow(workspace, clock);
@@ -50,7 +57,12 @@ impl Lane {
         if limit != self.pace.as_ref().map(Pace::limit) {
             self.pace = limit.map(|limit| Pace::new(limit, clock));
         }
-        self.workspace = workspace;
+        self.client = workspace.map(Client::new).map(Arc::new);
+    }
+
+    /// Its settings; `None` when it was deleted.
+    pub(crate) fn workspace(&self) -> Option<&Arc<Workspace>> {
+        self.client.as_ref().map(|client| &client.workspace)
     }
 }
 
@@ -62,9 +74,12 @@ pub(crate) struct Lanes {
     /// Each with the assignment that it belongs to.
     active: FxHashMap<LeadId, u64>,
     queued: usize,
+    /// What all queues take of memory.
+    bytes: usize,
     in_flight: u32,
     clock: Clock,
     max_queued: usize,
+    max_queued_bytes: usize,
     max_queued_per_workspace: usize,
     max_in_flight: u32,
     max_in_flight_per_workspace: u32,
@@ -87,9 +102,11 @@ impl Lanes {
             turns: VecDeque::new(),
             active: FxHashMap::default(),
             queued: 0,
+            bytes: 0,
             in_flight: 0,
             clock,
             max_queued: options.max_queued,
+            max_queued_bytes: options.max_queued_bytes,
             max_queued_per_workspace: options.max_queued_per_workspace,
             max_in_flight: options.max_in_flight,
             max_in_flight_per_workspace: options.max_in_flight_per_workspace,
@@ -131,12 +148,16 @@ impl Lanes {
         }
     }
 
-    /// How many more of this workspace memory takes.
+    /// How many more of this workspace memory takes: as long as it leaves to the others at least what it has itself. So
+    /// one workspace alone may have half of the node's memory, two a third each, and a new one always finds some.
     pub(crate) fn room(&self, id: &WorkspaceId) -> usize {
-        let waiting = self.by_id.get(id).map_or(0, |lane| lane.queue.len());
+        let (waiting, bytes) = self.by_id.get(id).map_or((0, 0), |lane| (lane.queue.len(), lane.bytes));
+        let left = match bytes <= self.max_queued_bytes.saturating_sub(self.bytes) {
+            true => self.max_queued.saturating_sub(self.queued).saturating_sub(waiting),
+            false => 0,
+        };
         let own = self.max_queued_per_workspace.saturating_sub(waiting);
-        let reserved = RESERVED.saturating_sub(waiting);
-        own.min(self.max_queued.saturating_sub(self.queued).max(reserved))
+        own.min(left.max(RESERVED.saturating_sub(waiting)))
     }
 
     /// Whether this appointment is in memory.
@@ -156,15 +177,20 @@ impl Lanes {
         let id = job.appointment.workspace_id.clone();
         self.active.insert(job.id(), job.source.assignment);
         if let Some(lane) = self.by_id.get_mut(&id) {
-            lane.queue.push_back(job);
+            lane.bytes += job.bytes();
+            self.bytes += job.bytes();
             self.queued += 1;
+            lane.queue.push_back(job);
             self.list(&id);
         }
     }
 
     /// Takes the first job of a lane.
     pub(crate) fn pop(&mut self, id: &WorkspaceId) -> Option<Job> {
-        let job = self.by_id.get_mut(id)?.queue.pop_front()?;
+        let lane = self.by_id.get_mut(id)?;
+        let job = lane.queue.pop_front()?;
+        lane.bytes -= job.bytes();
+        self.bytes -= job.bytes();
         self.queued -= 1;
         Some(job)
     }
@@ -181,6 +207,9 @@ impl Lanes {
             (leaving, staying)
         };
         lane.queue = staying;
+        let bytes: usize = leaving.iter().map(Job::bytes).sum();
+        lane.bytes -= bytes;
+        self.bytes -= bytes;
         self.queued -= leaving.len();
         leaving
     }
@@ -206,7 +235,7 @@ impl Lanes {
 
     pub(crate) fn slot(&self, id: &WorkspaceId) -> Slot {
         let Some(lane) = self.by_id.get(id) else { return Slot::LaneFull };
-        let asked = lane.workspace.as_ref().and_then(|w| w.max_concurrency).unwrap_or(u32::MAX).max(1);
+        let asked = lane.workspace().and_then(|w| w.max_concurrency).unwrap_or(u32::MAX).max(1);
         if lane.in_flight >= asked.min(self.max_in_flight_per_workspace) {
             Slot::LaneFull
         } else if self.in_flight >= self.max_in_flight && lane.in_flight > 0 {
@@ -262,16 +291,46 @@ mod tests {
 
     fn job(id: u64, workspace: &str) -> Job {
         let source = Source { partition: Partition(0), assignment: 1, place: Place::Log(Offset(id)) };
-        Job { appointment: Box::new(appointment(id, workspace)), attempts: 0, source, since: Timestamp::UNIX_EPOCH }
+        Job { appointment: Arc::new(appointment(id, workspace)), attempts: 0, source, since: Timestamp::UNIX_EPOCH }
+    }
+
+    /// Lets a workspace wait with all that there is room for.
+    fn fill(lanes: &mut Lanes, workspace: &str) -> usize {
+        let waiting = lanes.queued();
+        while lanes.room(&ws(workspace)) > 0 {
+            lanes.push(job(lanes.queued() as u64, workspace));
+        }
+        lanes.queued() - waiting
+    }
+
+    #[test]
+    fn a_workspace_leaves_to_the_others_what_it_has_itself() {
+        let mut lanes = lanes(Options { max_queued: 400, ..Options::default() });
+        assert_eq!(fill(&mut lanes, "a"), 200);
+        assert_eq!(fill(&mut lanes, "b"), 100);
+        lanes.pop(&ws("a"));
+        assert_eq!((lanes.room(&ws("a")), lanes.room(&ws("b"))), (0, 1));
+        while lanes.pop(&ws("a")).is_some() {}
+        assert_eq!(fill(&mut lanes, "b"), 100, "what others do not need is its own");
+        let mut capped = self::lanes(Options { max_queued: 400, max_queued_per_workspace: 10, ..Options::default() });
+        assert_eq!(fill(&mut capped, "a"), 10);
+    }
+
+    #[test]
+    fn large_appointments_fill_memory_with_fewer() {
+        let twenty = 20 * job(0, "a").bytes();
+        let mut lanes = lanes(Options { max_queued_bytes: twenty, ..Options::default() });
+        assert!((RESERVED..=RESERVED + 1).contains(&fill(&mut lanes, "a")));
+        assert_eq!(lanes.room(&ws("b")), lanes.max_queued - lanes.queued());
+        lanes.extract(&ws("a"), |_| true);
+        assert_eq!(lanes.bytes, 0);
     }
 
     #[test]
     fn a_full_node_keeps_some_room_for_every_workspace() {
-        let mut lanes = lanes(Options { max_queued: 40, max_queued_per_workspace: 40, ..Options::default() });
+        let mut lanes = lanes(Options { max_queued: 40, ..Options::default() });
         (0..40).for_each(|id| lanes.push(job(id, "a")));
         assert_eq!((lanes.room(&ws("a")), lanes.room(&ws("b"))), (0, RESERVED));
-        lanes.pop(&ws("a"));
-        assert_eq!(lanes.room(&ws("a")), 1);
     }
 
     #[test]

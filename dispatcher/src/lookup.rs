@@ -3,11 +3,14 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use futures::future::{BoxFuture, FutureExt};
+use hyper_util::client::legacy::connect::dns::Name;
 use leadway_domain::target::check_address;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tower::{BoxError, Service};
 
 /// Lookups under way at once. Each takes a thread of the pool that all of the process shares, for as long as the system's
 /// resolver likes.
@@ -39,10 +42,18 @@ impl PublicOnly {
     }
 }
 
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for PublicOnly {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let Self { allow_private, permits, resolver } = self.clone();
-        Box::pin(async move {
+        async move {
             // The attempt's time covers the wait: when it is over, this future is dropped and leaves the queue.
             let permit = permits.acquire_owned().await?;
             // A lookup cannot be broken off: the permit stays with the thread, also when nobody waits for it any more.
@@ -53,15 +64,16 @@ impl Resolve for PublicOnly {
             let found = spawn_blocking(look_up).await??;
             // One private address among public ones already shows intent or error: none is used.
             found.iter().try_for_each(|address| check_address(address.ip(), allow_private))?;
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
+            Ok(found.into_iter())
+        }
+        .boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{HttpTransport, Options, SendError, Transport, WebhookRequest};
+    use crate::{HttpTransport, Options, SendError, Target, Transport, WebhookRequest};
     use bytes::Bytes;
     use parking_lot::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -76,7 +88,7 @@ mod tests {
 
     fn request() -> WebhookRequest {
         WebhookRequest {
-            url: Url::parse("http://client.example.com/").unwrap(),
+            target: Arc::new(Target::new(&Url::parse("http://client.example.com/").unwrap())),
             id: "appt_7".into(),
             timestamp: 1_705_314_600,
             signature: "v1,abc".into(),

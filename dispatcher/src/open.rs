@@ -140,7 +140,7 @@ pub(crate) struct Query {
 pub(crate) struct DueRow {
     pub(crate) key: RowKey,
     pub(crate) attempts: u32,
-    pub(crate) appointment: Box<Appointment>,
+    pub(crate) appointment: Arc<Appointment>,
 }
 
 /// What was found.
@@ -208,7 +208,7 @@ fn row_key(row: &Row) -> Option<RowKey> {
 fn due_row(row: OpenDeliveryRow) -> Option<DueRow> {
     let attempts = row.attempts.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
     let Json(appointment) = row.appointment?;
-    Some(DueRow { key: (row.due_at, row.appointment_id), attempts, appointment: Box::new(appointment) })
+    Some(DueRow { key: (row.due_at, row.appointment_id), attempts, appointment: Arc::new(appointment) })
 }
 
 /// The workspaces that were deleted at some time, from the topic `settings`: their rows are given up.

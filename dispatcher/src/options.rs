@@ -19,10 +19,12 @@ pub struct Options {
     pub max_in_flight: u32,
     /// Attempts under way at once to one workspace; a workspace's own `max_concurrency` can lower it.
     pub max_in_flight_per_workspace: u32,
-    /// Deliveries that wait in memory on this node; beyond it they wait on disk. A workspace with few of its own may
-    /// always add some, so that slow clients never push the others out.
+    /// Deliveries that wait in memory on this node; beyond it they wait on disk. Each workspace leaves to the others at
+    /// least what it has itself, so that slow clients never push the others out.
     pub max_queued: usize,
-    /// Deliveries of one workspace that wait in memory; beyond it they wait on disk.
+    /// What deliveries that wait in memory may take of it, in bytes; shared in the same way.
+    pub max_queued_bytes: usize,
+    /// Deliveries of one workspace that wait in memory, whatever the others leave; beyond it they wait on disk.
     pub max_queued_per_workspace: usize,
     /// How long a new appointment waits in memory before it is put on disk, in seconds. It bounds what a restart reads again.
     pub max_wait_seconds: u64,
@@ -56,9 +58,10 @@ impl Default for Options {
             request_timeout_ms: 15_000,
             idle_connection_seconds: 90,
             max_in_flight: 512,
-            max_in_flight_per_workspace: 32,
-            max_queued: 20_000,
-            max_queued_per_workspace: 500,
+            max_in_flight_per_workspace: 64,
+            max_queued: 50_000,
+            max_queued_bytes: 64 << 20,
+            max_queued_per_workspace: 50_000,
             max_wait_seconds: 60,
             first_retry_ms: 10_000,
             retry_factor: 3.0,
@@ -85,6 +88,7 @@ impl Options {
             ("max_in_flight", self.max_in_flight >= 1, "must be at least 1"),
             ("max_in_flight_per_workspace", self.max_in_flight_per_workspace >= 1, "must be at least 1"),
             ("max_queued", self.max_queued >= 1, "must be at least 1"),
+            ("max_queued_bytes", self.max_queued_bytes >= 1, "must be at least 1"),
             ("max_queued_per_workspace", self.max_queued_per_workspace >= 1, "must be at least 1"),
             ("retry_factor", (1.0..=1_000.0).contains(&self.retry_factor), "must be between 1 and 1000"),
             ("max_attempts", (1..=1_000).contains(&self.max_attempts), "must be between 1 and 1000"),

@@ -1,5 +1,7 @@
 //! What an attempt, or the want of one, means for a delivery.
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use leadway_domain::record::{Appointment, DeliveryRecord, HeldReason, Outcome};
@@ -14,7 +16,7 @@ const RESPONSE_LIMIT: usize = 4 << 10;
 /// A delivery in memory.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) appointment: Box<Appointment>,
+    pub(crate) appointment: Arc<Appointment>,
     /// Attempts made so far.
     pub(crate) attempts: u32,
     pub(crate) source: Source,
@@ -64,6 +66,14 @@ impl Attempt {
 impl Job {
     pub(crate) fn id(&self) -> LeadId {
         self.appointment.appointment_id
+    }
+
+    /// About what it takes of memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let appointment = &self.appointment;
+        let email = appointment.customer_email.as_ref().map_or(0, String::len);
+        let texts = appointment.customer_name.len() + appointment.notes.len() + email;
+        size_of::<Self>() + size_of::<Appointment>() + texts
     }
 
     /// Whether its row keeps it when it is dropped from memory.
@@ -204,7 +214,7 @@ pub(crate) mod tests {
 
     fn job(attempts: u32) -> Job {
         let source = Source { partition: Partition(0), assignment: 1, place: Place::Row(Timestamp::UNIX_EPOCH) };
-        Job { appointment: Box::new(appointment(7, "w")), attempts, source, since: now() }
+        Job { appointment: Arc::new(appointment(7, "w")), attempts, source, since: now() }
     }
 
     fn answer(status: u16, body: &[u8]) -> Attempt {

@@ -1,5 +1,7 @@
 //! Signatures as Standard Webhooks describes them (standardwebhooks.com, "Signature scheme").
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -7,24 +9,51 @@ use leadway_domain::settings::SigningSecret;
 use leadway_domain::{LeadId, Timestamp};
 use sha2::Sha256;
 
+/// Base64 of 32 bytes, with `v1,` before and a space behind.
+const SIGNATURE_LENGTH: usize = 48;
+
 /// The `webhook-id`: the same at every attempt, so that a client that got an appointment twice can tell.
 pub(crate) fn webhook_id(appointment: LeadId) -> String {
     format!("appt_{appointment}")
 }
 
-/// The `webhook-signature`: one `v1,…` for each secret that is valid at `now`, newest first; `None` when there is none.
-pub(crate) fn signatures(id: &str, now: Timestamp, body: &[u8], secrets: &[SigningSecret]) -> Option<String> {
-    let valid = secrets.iter().filter(|s| s.valid_until.is_none_or(|until| now < until));
-    let signed: Vec<String> = valid.filter_map(|s| signature(id, now.as_second(), body, &s.secret)).collect();
-    if signed.is_empty() { None } else { Some(signed.join(" ")) }
+/// The secrets of a workspace, newest first, each as the state of a signature of nothing yet.
+pub(crate) struct Keys(Vec<Key>);
+
+struct Key {
+    mac: Hmac<Sha256>,
+    valid_until: Option<Timestamp>,
 }
 
-fn signature(id: &str, timestamp: i64, body: &[u8], secret: &str) -> Option<String> {
-    let key = STANDARD.decode(secret.strip_prefix("whsec_")?).ok()?;
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).ok()?;
-    mac.update(format!("{id}.{timestamp}.").as_bytes());
-    mac.update(body);
-    Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+impl Keys {
+    /// Leaves out secrets that are not of the form `whsec_` + Base64.
+    pub(crate) fn new(secrets: &[SigningSecret]) -> Self {
+        let key = |secret: &SigningSecret| {
+            let bytes = STANDARD.decode(secret.secret.strip_prefix("whsec_")?).ok()?;
+            Some(Key { mac: Hmac::new_from_slice(&bytes).ok()?, valid_until: secret.valid_until })
+        };
+        Self(secrets.iter().filter_map(key).collect())
+    }
+
+    /// The `webhook-signature`: one `v1,…` for each secret that is valid at `now`; `None` when there is none.
+    pub(crate) fn sign(&self, id: &str, now: Timestamp, body: &[u8]) -> Option<String> {
+        let before = format!("{id}.{}.", now.as_second());
+        let mut signatures = String::with_capacity(SIGNATURE_LENGTH * self.0.len());
+        for key in self.0.iter().filter(|key| key.valid_until.is_none_or(|until| now < until)) {
+            let mut mac = key.mac.clone();
+            mac.update(before.as_bytes());
+            mac.update(body);
+            signatures.push_str(if signatures.is_empty() { "v1," } else { " v1," });
+            STANDARD.encode_string(mac.finalize().into_bytes(), &mut signatures);
+        }
+        if signatures.is_empty() { None } else { Some(signatures) }
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} keys", self.0.len())
+    }
 }
 
 #[cfg(test)]
@@ -44,7 +73,7 @@ mod tests {
         let now = Timestamp::from_second(1_614_265_330).unwrap();
         let body = br#"{"test": 2432232314}"#;
         assert_eq!(
-            signatures("msg_p5jXN8AQM9LWM0D4loKWxJek", now, body, &[secret(SECRET, None)]).as_deref(),
+            Keys::new(&[secret(SECRET, None)]).sign("msg_p5jXN8AQM9LWM0D4loKWxJek", now, body).as_deref(),
             Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
         );
     }
@@ -54,7 +83,7 @@ mod tests {
         let secrets = [secret("whsec_bmV3", None), secret("whsec_b2xk", Some(100))];
         let count = |at| {
             let now = Timestamp::from_second(at).unwrap();
-            signatures("appt_1", now, b"{}", &secrets).map_or(0, |s| s.split(' ').count())
+            Keys::new(&secrets).sign("appt_1", now, b"{}").map_or(0, |s| s.split(' ').count())
         };
         assert_eq!((count(99), count(100)), (2, 1));
     }
@@ -62,6 +91,6 @@ mod tests {
     #[test]
     fn without_a_usable_secret_there_is_no_signature() {
         let now = Timestamp::from_second(5).unwrap();
-        assert_eq!(signatures("appt_1", now, b"{}", &[secret("plain", None), secret("whsec_AAAA", Some(5))]), None);
+        assert_eq!(Keys::new(&[secret("plain", None), secret("whsec_AAAA", Some(5))]).sign("appt_1", now, b"{}"), None);
     }
 }

@@ -1,28 +1,33 @@
 //! The loop: one task owns all state, attempts run beside it, and everything that is decided is committed before the next
 //! records are read.
 
+use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leadway_domain::record::{AppointmentRecord, DeliveryRecord, Topic};
+use leadway_domain::record::{AppointmentRecord, Topic};
 use leadway_domain::settings::Settings;
-use leadway_domain::telemetry::{DELIVERY_IN_FLIGHT, DELIVERY_QUEUED, STAGE_LAG, UNREADABLE_RECORDS};
-use leadway_domain::{Clock, LeadId, Offset, Partition, Timestamp, WorkspaceId};
+use leadway_domain::telemetry::{STAGE_LAG, UNREADABLE_RECORDS};
+use leadway_domain::{Clock, Offset, Partition, Timestamp, WorkspaceId};
 use leadway_eventlog::{Assignment, EventLog, LogError, ReadLimit, Record, SettingsHandle, Stage, StageEvent};
 use leadway_tables::{Tables, TablesError};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::watch;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::agenda::Agenda;
 use crate::circuit::Rule;
 use crate::commit::Landing;
+use crate::flights::Flights;
 use crate::lane::Lanes;
+use crate::meters::Meters;
 use crate::open::{Ended, Found, Query, deleted_workspaces};
-use crate::outcome::{Attempt, Job, Place, Settled, Source};
-use crate::progress::{Positions, Progress, Standing};
+use crate::outcome::{Job, Place, Settled, Source};
+use crate::progress::{Positions, Progress};
+use crate::resume::standing;
 use crate::schedule::{Schedule, later};
 use crate::{Error, Options, Transport};
 
@@ -34,7 +39,7 @@ const READ: ReadLimit = ReadLimit { records: 512, bytes: 1 << 20 };
 /// how long the loop sleeps at most, because the wall clock may leap (a suspended machine, a test) and timers do not.
 const TICK: Duration = Duration::from_secs(1);
 /// A turn that comes so long after the last one: shorter than a log takes to give partitions to others.
-const STOOD_STILL: Duration = Duration::from_secs(3);
+pub(crate) const STOOD_STILL: Duration = Duration::from_secs(3);
 /// Pause after something that failed for a moment.
 pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 /// How long the settings may take to show what the log holds.
@@ -104,21 +109,22 @@ pub(crate) struct Running {
     pub(crate) wakes: Agenda,
     /// When a workspace's rows are to be looked at.
     pub(crate) scans: Agenda,
-    pub(crate) attempts: JoinSet<(Attempt, Duration)>,
-    /// The jobs of the attempts under way.
-    pub(crate) flying: FxHashMap<Id, Job>,
+    pub(crate) flights: Flights,
     /// At most one scan at a time: they are answered in the order in which they were asked.
     pub(crate) scan: JoinSet<(Query, Result<Found, TablesError>)>,
     /// Whose rows it reads: known also when it breaks off.
     pub(crate) scanned: Option<WorkspaceId>,
-    /// Outcomes to be committed at the end of this turn.
-    pub(crate) outbox: Vec<Settled>,
+    /// Outcomes to be committed.
+    pub(crate) outbox: VecDeque<Settled>,
     pub(crate) progress_due: bool,
+    pub(crate) meters: Meters,
     next_tick: Timestamp,
     /// When the loop last came round.
-    last_turn: Timestamp,
+    pub(crate) last_turn: Timestamp,
     /// Whether partitions may have been lost without this member's being told.
-    unproven: bool,
+    pub(crate) unproven: bool,
+    /// Whether it is to stop: no attempt is started any more.
+    pub(crate) stopping: bool,
 }
 
 /// A partition that is this member's.
@@ -133,9 +139,8 @@ pub(crate) struct Owned {
 /// Why the loop goes on.
 enum Woken {
     Event(Result<StageEvent, LogError>),
-    Ended(Result<(Id, (Attempt, Duration)), JoinError>),
     Found(Result<(Query, Result<Found, TablesError>), JoinError>),
-    /// A time has come, the settings have changed, or it is to stop: the next turn sees to it.
+    /// A time has come, outcomes are to be committed, the settings have changed, or it is to stop: the next turn sees to it.
     Turn,
 }
 
@@ -156,15 +161,16 @@ impl Running {
             lanes: Lanes::new(&from.options, from.clock.clone()),
             wakes: Agenda::default(),
             scans: Agenda::default(),
-            attempts: JoinSet::new(),
-            flying: FxHashMap::default(),
+            flights: Flights::default(),
             scan: JoinSet::new(),
             scanned: None,
-            outbox: Vec::new(),
+            outbox: VecDeque::new(),
             progress_due: false,
+            meters: Meters::new(),
             next_tick: now,
             last_turn: now,
             unproven: false,
+            stopping: false,
             log: from.log,
             tables: from.tables,
             clock: from.clock,
@@ -191,7 +197,9 @@ impl Running {
         } else {
             self.start_scan(now);
             self.dispatch(now);
-            self.unproven = self.commit(stage, stop).await? == Landing::Revoked;
+            if self.commit_is_due(now) {
+                self.unproven = self.commit(stage, stop).await? == Landing::Revoked;
+            }
         }
         match self.wait(stage, stop).await {
             Woken::Event(Ok(StageEvent::Assigned(assignments))) => self.assign(assignments).await?,
@@ -199,44 +207,64 @@ impl Running {
             Woken::Event(Ok(StageEvent::Records(records))) => self.take(records).await?,
             Woken::Event(Err(error)) if error.is_transient() => {
                 tracing::warn!(%error, "appointments cannot be read; trying again");
-                tokio::time::sleep(PAUSE).await;
+                self.while_sending(tokio::time::sleep(PAUSE)).await;
             }
             Woken::Event(Err(error)) => return Err(error.into()),
-            Woken::Ended(ended) => {
-                self.attempt_ended(ended);
-                while let Some(ended) = self.attempts.try_join_next_with_id() {
-                    self.attempt_ended(ended);
-                }
-            }
             Woken::Found(found) => self.found(found),
             Woken::Turn => {}
         }
         Ok(())
     }
 
+    /// Waits for what the next turn is for; meanwhile attempts end, and others take their places.
     async fn wait(&mut self, stage: &mut dyn Stage, stop: &CancellationToken) -> Woken {
-        let now = self.clock.now();
-        let scans = if self.scan.is_empty() { self.scans.next() } else { None };
-        let next = [self.wakes.next(), scans, Some(self.next_tick)].into_iter().flatten().min().unwrap_or(now);
-        let micros = u64::try_from(next.as_microsecond() - now.as_microsecond()).unwrap_or(0);
-        let pause = Duration::from_micros(micros).clamp(Duration::from_millis(1), TICK);
-        tokio::select! {
-            () = stop.cancelled() => Woken::Turn,
-            event = stage.next(READ) => Woken::Event(event),
-            Some(ended) = self.attempts.join_next_with_id() => Woken::Ended(ended),
-            Some(found) = self.scan.join_next() => Woken::Found(found),
-            Ok(()) = self.changes.changed() => Woken::Turn,
-            () = tokio::time::sleep(pause) => Woken::Turn,
+        let (mut event, mut stopped) = (pin!(stage.next(READ)), pin!(stop.cancelled()));
+        let (mut due, pause) = self.next_turn(self.clock.now());
+        let mut alarm = pin!(tokio::time::sleep(pause));
+        loop {
+            tokio::select! {
+                () = &mut stopped => return Woken::Turn,
+                event = &mut event => return Woken::Event(event),
+                () = self.flights.ended() => {}
+                Some(found) = self.scan.join_next() => return Woken::Found(found),
+                Ok(()) = self.changes.changed() => return Woken::Turn,
+                () = &mut alarm => return Woken::Turn,
+            }
+            self.attempts_ended();
+            let now = self.clock.now();
+            if !self.may_send(now) {
+                return Woken::Turn;
+            }
+            self.dispatch(now);
+            if self.commit_is_due(now) {
+                return Woken::Turn;
+            }
+            let (earlier, pause) = self.next_turn(now);
+            if earlier < due {
+                due = earlier;
+                alarm.as_mut().reset(Instant::now() + pause);
+            }
         }
     }
 
+    /// When the next turn is due if nothing happens, and how long that is from now.
+    fn next_turn(&self, now: Timestamp) -> (Timestamp, Duration) {
+        let scans = if self.scan.is_empty() { self.scans.next() } else { None };
+        let times = [self.wakes.next(), scans, self.next_commit(), Some(self.next_tick)];
+        let next = times.into_iter().flatten().min().unwrap_or(now);
+        let micros = u64::try_from(next.as_microsecond() - now.as_microsecond()).unwrap_or(0);
+        (next, Duration::from_micros(micros).clamp(Duration::from_millis(1), TICK))
+    }
+
     async fn drain(mut self, stage: &mut dyn Stage, stop: &CancellationToken) -> Result<(), Error> {
+        self.stopping = true;
         let deadline = Instant::now() + self.options.drain();
-        while let Ok(Some(ended)) = timeout_at(deadline, self.attempts.join_next_with_id()).await {
-            self.attempt_ended(ended);
+        self.last_commit(stage, stop).await?;
+        while self.flights.len() > 0 && timeout_at(deadline, self.flights.ended()).await.is_ok() {
+            self.attempts_ended();
             self.last_commit(stage, stop).await?;
         }
-        let cut_off = self.attempts.len();
+        let cut_off = self.flights.len();
         if cut_off > 0 {
             tracing::warn!(attempts = cut_off, "attempts were cut off; they are made again after the start");
         }
@@ -264,11 +292,12 @@ impl Running {
             let partition = assignment.partition;
             self.forget(partition);
             let standing = loop {
-                match self.standing(&assignment).await {
+                let log = self.log.clone();
+                match self.while_sending(standing(&*log, &assignment)).await {
                     Ok(standing) => break standing,
                     Err(error) if error.is_transient() => {
                         tracing::warn!(%error, "outcomes cannot be read; trying again");
-                        tokio::time::sleep(PAUSE).await;
+                        self.while_sending(tokio::time::sleep(PAUSE)).await;
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -291,41 +320,6 @@ impl Running {
             }
         }
         Ok(())
-    }
-
-    /// Where a partition stands. See [`Progress`] for how it is found what already has an outcome.
-    async fn standing(&self, Assignment { partition, progress }: &Assignment) -> Result<Standing, LogError> {
-        let at = |topic| progress.iter().find(|p| p.topic == topic).map_or(Offset(0), |p| p.next);
-        let (watermark, outcomes_from) = (at(Topic::Appointments), at(Topic::Deliveries));
-        let outcomes_end = self.log.end(Topic::Deliveries, *partition).await?;
-        let appointments_end = self.log.end(Topic::Appointments, *partition).await?;
-        let done = self.outcomes_between(*partition, outcomes_from, outcomes_end).await?;
-        Ok(Standing { watermark, outcomes_from, outcomes_end, appointments_end, done })
-    }
-
-    /// The appointments whose outcomes stand there.
-    async fn outcomes_between(
-        &self,
-        partition: Partition,
-        mut from: Offset,
-        end: Offset,
-    ) -> Result<FxHashSet<LeadId>, LogError> {
-        let mut done = FxHashSet::default();
-        while from < end {
-            let records = self.log.read(Topic::Deliveries, partition, from, ReadLimit::default()).await?;
-            let Some(last) = records.last() else { break };
-            from = last.next();
-            for record in &records {
-                match record.decode::<DeliveryRecord>() {
-                    Ok(outcome) => drop(done.insert(outcome.appointment_id)),
-                    Err(error) => {
-                        metrics::counter!(UNREADABLE_RECORDS, "topic" => Topic::Deliveries.name()).increment(1);
-                        tracing::error!(%error, offset = record.address.offset.0, "an outcome was set aside");
-                    }
-                }
-            }
-        }
-        Ok(done)
     }
 
     /// Everything known of a partition is void. Attempts under way end, and their outcomes are dropped.
@@ -380,14 +374,17 @@ impl Running {
     /// Makes sure that there is a lane, and that a workspace is not taken for deleted because the settings here lag
     /// behind those that the router had.
     async fn know(&mut self, id: &WorkspaceId) -> Result<(), Error> {
-        if self.lanes.get(id).is_some_and(|lane| lane.workspace.is_some()) {
+        if self.lanes.get(id).is_some_and(|lane| lane.client.is_some()) {
             return Ok(());
         }
         if !self.settings.workspaces.contains_key(id) {
             let end = self.log.end(Topic::Settings, Partition(0)).await?;
             if let Some(last) = end.0.checked_sub(1) {
-                let caught_up = tokio::time::timeout(SETTINGS_LAG, self.handle.wait_for(Offset(last))).await;
-                caught_up.map_err(|_| LogError::Unavailable("the settings do not follow the log".into()))??;
+                let handle = self.handle.clone();
+                let caught_up = tokio::time::timeout(SETTINGS_LAG, handle.wait_for(Offset(last)));
+                self.while_sending(caught_up)
+                    .await
+                    .map_err(|_| LogError::Unavailable("the settings do not follow the log".into()))??;
             }
             self.follow_settings(self.clock.now());
         }
@@ -407,7 +404,7 @@ impl Running {
         for id in self.lanes.ids() {
             let workspace = self.settings.workspaces.get(&id).cloned();
             let Some(lane) = self.lanes.get(&id) else { continue };
-            if lane.workspace != workspace {
+            if lane.workspace() != workspace.as_ref() {
                 lane.rows.begin_again();
                 self.lanes.follow(&id, workspace);
                 self.scans.at(&id, now);
@@ -426,8 +423,8 @@ impl Running {
     fn tick(&mut self, now: Timestamp, lag: u64) {
         self.progress_due = true;
         self.spill_waiting(now);
-        metrics::gauge!(DELIVERY_IN_FLIGHT).set(f64::from(self.lanes.in_flight()));
-        metrics::gauge!(DELIVERY_QUEUED).set(self.lanes.queued() as f64);
+        self.meters.in_flight.set(f64::from(self.lanes.in_flight()));
+        self.meters.queued.set(self.lanes.queued() as f64);
         metrics::gauge!(STAGE_LAG, "stage" => NAME, "topic" => Topic::Appointments.name()).set(lag as f64);
     }
 

@@ -1,15 +1,51 @@
 //! How a request reaches a client: the contract, so that tests can stand in for the network.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Uri;
+use leadway_domain::target::{TargetError, check_target};
 use url::Url;
+
+/// Where webhooks are posted: a URL, read and checked once for all attempts.
+#[derive(Clone, Debug)]
+pub struct Target {
+    url: Url,
+    /// `None` when HTTP cannot say it.
+    uri: Option<Uri>,
+    /// What the URL alone tells: whether it may be used at all, and whether it may lead to the public internet.
+    usable: Result<(), TargetError>,
+    public: Result<(), TargetError>,
+}
+
+impl Target {
+    /// Reads and checks a URL.
+    pub fn new(url: &Url) -> Self {
+        let (usable, public) = (check_target(url, true), check_target(url, false));
+        Self { url: url.clone(), uri: url.as_str().parse().ok(), usable, public }
+    }
+
+    /// The URL as it was given.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// What a request line is made of; an error when nothing may be posted there. A name is not looked up yet: what it
+    /// leads to is checked then.
+    pub fn uri(&self, allow_private: bool) -> Result<&Uri, SendError> {
+        let checked = if allow_private { &self.usable } else { &self.public };
+        checked.as_ref().map_err(|e| SendError::Refused(format!("the URL {e}")))?;
+        self.uri.as_ref().ok_or_else(|| SendError::Refused("the URL has characters that HTTP does not allow".into()))
+    }
+}
 
 /// One attempt's request, ready to be posted. `Content-Type`, `User-Agent` and `X-Webhook-Source` are the same for all
 /// and added by the transport.
 #[derive(Clone, Debug)]
 pub struct WebhookRequest {
     /// Where to.
-    pub url: Url,
+    pub target: Arc<Target>,
     /// `webhook-id`: the same at every attempt.
     pub id: String,
     /// `webhook-timestamp`: this attempt's time in Unix seconds.

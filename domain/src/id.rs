@@ -97,6 +97,11 @@ macro_rules! name_id {
                 Ok(Self(s.into()))
             }
 
+            /// Its text, shared.
+            pub fn shared(&self) -> Arc<str> {
+                self.0.clone()
+            }
+
             /// The name itself.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -154,11 +159,8 @@ impl ContactId {
 
     /// The contact with this phone at this provider.
     pub fn derive(phone: Phone, provider: &ProviderId) -> Self {
-        let mut name = Vec::with_capacity(80);
-        name.extend_from_slice(phone.e164().as_bytes());
-        name.push(b'/');
-        name.extend_from_slice(provider.as_str().as_bytes());
-        Self(Uuid::new_v5(&Self::NAMESPACE, &name))
+        let name = [&*phone.text(), "/", provider.as_str()].concat();
+        Self(Uuid::new_v5(&Self::NAMESPACE, name.as_bytes()))
     }
 }
 

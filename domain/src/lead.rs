@@ -1,5 +1,7 @@
 //! Leads as they stand in the log.
 
+use std::fmt::Display;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -82,7 +84,7 @@ pub struct Lead {
 impl Lead {
     /// The key by which its records are partitioned: phone and provider.
     pub fn log_key(&self) -> String {
-        format!("{}/{}", self.phone.e164(), self.provider_id)
+        [&*self.phone.text(), "/", self.provider_id.as_str()].concat()
     }
 
     /// First and last name, with one space between.
@@ -99,35 +101,91 @@ pub struct SubmissionKey(pub u128);
 impl SubmissionKey {
     /// Identity by the request's `Idempotency-Key`; `part` numbers the leads of one request.
     pub fn of_idempotency_key(provider: &ProviderId, key: &str, part: usize) -> Self {
-        Self::hash(&["idempotency", provider.as_str(), key, &part.to_string()])
+        let mut identity = Identity::new("idempotency", provider);
+        identity.text(key);
+        identity.shown(&part);
+        identity.key()
     }
 
     /// Identity by the provider's own lead id.
     pub fn of_external_id(provider: &ProviderId, external_id: &str) -> Self {
-        Self::hash(&["external", provider.as_str(), external_id])
+        let mut identity = Identity::new("external", provider);
+        identity.text(external_id);
+        identity.key()
     }
 
     /// Identity by content: the fields as normalised, and the rest as it came.
-    pub fn of_content(provider: &ProviderId, parts: &[&str]) -> Self {
-        let mut all = vec!["content", provider.as_str()];
-        all.extend_from_slice(parts);
-        Self::hash(&all)
+    pub fn of_content(lead: &Lead) -> Self {
+        let mut identity = Identity::new("content", &lead.provider_id);
+        identity.text(&lead.phone.text());
+        identity.text(&lead.first_name);
+        identity.text(&lead.last_name);
+        identity.text(lead.email.as_deref().unwrap_or_default());
+        identity.text(&lead.product_type);
+        identity.text(&lead.zip_code.text());
+        identity.shown_if_any(lead.estimated_value.as_ref());
+        identity.shown_if_any(lead.interest_level.map(|level| format!("{level:?}")).as_ref());
+        identity.text(&lead.notes);
+        identity.shown_if_any(lead.appointment_date.as_ref());
+        identity.json(&lead.extra);
+        identity.text(if lead.test { "test" } else { "" });
+        identity.key()
+    }
+}
+
+/// The bytes of which a [`SubmissionKey`] is the hash: texts, each behind its length, which keeps ("ab", "c") and
+/// ("a", "bc") apart.
+struct Identity(Vec<u8>);
+
+impl Identity {
+    fn new(kind: &str, provider: &ProviderId) -> Self {
+        let mut identity = Self(Vec::with_capacity(512));
+        identity.text(kind);
+        identity.text(provider.as_str());
+        identity
     }
 
-    fn hash(parts: &[&str]) -> Self {
-        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-        for part in parts {
-            // Lengths keep ("ab", "c") and ("a", "bc") apart.
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
+    fn text(&mut self, text: &str) {
+        self.0.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn shown(&mut self, value: &impl Display) {
+        self.written(|bytes| write!(bytes, "{value}"));
+    }
+
+    fn shown_if_any(&mut self, value: Option<&impl Display>) {
+        match value {
+            Some(value) => self.shown(value),
+            None => self.text(""),
         }
-        Self(hasher.digest128())
+    }
+
+    fn json(&mut self, value: &Map<String, Value>) {
+        self.written(|bytes| serde_json::to_writer(bytes, value));
+    }
+
+    /// A text whose length is known once it is written. Nothing that is written here can fail.
+    fn written<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) {
+        let start = self.0.len();
+        self.0.extend_from_slice(&[0; 8]);
+        let _ = write(&mut self.0);
+        let length = (self.0.len() - start - 8) as u64;
+        if let Some(place) = self.0.get_mut(start..start + 8) {
+            place.copy_from_slice(&length.to_le_bytes());
+        }
+    }
+
+    fn key(self) -> SubmissionKey {
+        SubmissionKey(xxhash_rust::xxh3::xxh3_128(&self.0))
     }
 }
 
 impl Serialize for SubmissionKey {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(&format_args!("{:032x}", self.0))
+        let mut text = [0; 32];
+        hex::encode_to_slice(self.0.to_be_bytes(), &mut text).map_err(serde::ser::Error::custom)?;
+        s.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -135,5 +193,78 @@ impl<'de> Deserialize<'de> for SubmissionKey {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
         u128::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Submissions stand in the log: a later version must find the same ones.
+    #[test]
+    fn a_submission_is_the_hash_of_its_texts_with_their_lengths() {
+        let hash = |parts: &[&str]| {
+            let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+            for part in parts {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part.as_bytes());
+            }
+            SubmissionKey(hasher.digest128())
+        };
+        let provider = ProviderId::new("a").unwrap();
+        assert_eq!(SubmissionKey::of_idempotency_key(&provider, "k", 17), hash(&["idempotency", "a", "k", "17"]));
+        assert_eq!(SubmissionKey::of_external_id(&provider, "x"), hash(&["external", "a", "x"]));
+        let phone = Phone::parse("2135550123").unwrap();
+        let mut lead = Lead {
+            v: 1,
+            contact_id: ContactId::derive(phone, &provider),
+            provider_id: provider,
+            first_name: "Ana".into(),
+            last_name: String::new(),
+            phone,
+            email: None,
+            product_type: "Solar".into(),
+            zip_code: Zip::parse("601").unwrap(),
+            state: "PR".into(),
+            estimated_value: None,
+            interest_level: None,
+            notes: "call\nlate".into(),
+            appointment_date: None,
+            external_id: None,
+            extra: Map::new(),
+            test: false,
+            auto_schedule: false,
+            cost: Money::ZERO,
+            submission: SubmissionKey(0),
+            received_at: Timestamp::UNIX_EPOCH,
+        };
+        let least =
+            ["content", "a", "+12135550123", "Ana", "", "", "Solar", "00601", "", "", "call\nlate", "", "{}", ""];
+        assert_eq!(SubmissionKey::of_content(&lead), hash(&least));
+        lead.email = Some("a@example.com".into());
+        lead.estimated_value = Some(Money::from_cents(2_500_050));
+        lead.interest_level = Some(InterestLevel::Hot);
+        lead.appointment_date = Some("2024-12-01T14:00:00.5Z".parse().unwrap());
+        lead.extra.insert("roof".into(), serde_json::json!({"age": 12}));
+        lead.test = true;
+        let most = [
+            "content",
+            "a",
+            "+12135550123",
+            "Ana",
+            "",
+            "a@example.com",
+            "Solar",
+            "00601",
+            "25000.50",
+            "Hot",
+            "call\nlate",
+            "2024-12-01T14:00:00.5Z",
+            r#"{"roof":{"age":12}}"#,
+            "test",
+        ];
+        assert_eq!(SubmissionKey::of_content(&lead), hash(&most));
+        let json = serde_json::to_string(&SubmissionKey(0xa0)).unwrap();
+        assert_eq!(json, format!("\"{:032x}\"", 0xa0));
     }
 }

@@ -4,6 +4,7 @@
 //! input, so that every test can move time and replay any history.
 
 pub mod clock;
+mod digits;
 pub mod histogram;
 pub mod hours;
 pub mod id;

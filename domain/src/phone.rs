@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digits::{Digits, put_digits};
+
 /// A telephone number of the North American Numbering Plan, as its ten digits.
 /// In JSON and in tables it is E.164: `+12135550123`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,7 +98,14 @@ impl Phone {
 
     /// `+12135550123`
     pub fn e164(self) -> String {
-        format!("+1{:010}", self.0)
+        str::to_owned(&self.text())
+    }
+
+    /// The same, without memory of its own.
+    pub(crate) fn text(self) -> Digits<12> {
+        let mut text = *b"+10000000000";
+        put_digits(text.get_mut(2..).unwrap_or_default(), self.0);
+        Digits(text)
     }
 
     /// The number as the client asked to read it.
@@ -135,7 +144,7 @@ impl fmt::Debug for Phone {
 
 impl Serialize for Phone {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(&format_args!("+1{:010}", self.0))
+        s.serialize_str(&self.text())
     }
 }
 

@@ -2,12 +2,15 @@
 
 mod pattern;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
+
+use crate::digits::{Digits, put_digits};
 
 pub use pattern::{ZipPattern, ZipPatternError};
 
@@ -53,17 +56,24 @@ impl Zip {
     pub fn number(self) -> usize {
         self.0 as usize
     }
+
+    /// The five digits.
+    pub(crate) fn text(self) -> Digits<5> {
+        let mut text = *b"00000";
+        put_digits(&mut text, self.0.into());
+        Digits(text)
+    }
 }
 
 impl fmt::Display for Zip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:05}", self.0)
+        f.write_str(&self.text())
     }
 }
 
 impl Serialize for Zip {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        s.serialize_str(&self.text())
     }
 }
 
@@ -99,25 +109,60 @@ pub struct Position {
 const EARTH_RADIUS_MILES: f64 = 3_958.8;
 
 impl Position {
-    /// How many degrees north or south, and east or west, a point within so many miles can be at most. A little more
-    /// than exact: what is sorted out by them is surely too far.
-    fn bounds(self, miles: f64) -> Self {
-        const A_LITTLE_MORE: f64 = 1.001;
-        let angle = miles / EARTH_RADIUS_MILES;
-        // Where the circle's meridians touch it (a right spherical triangle); around a pole every meridian crosses it.
-        let sine = angle.sin() / self.latitude.to_radians().cos();
-        let pole_is_inside = angle + self.latitude.to_radians().abs() >= std::f64::consts::FRAC_PI_2;
-        let longitude = if pole_is_inside || sine >= 1.0 { 180.0 } else { sine.asin().to_degrees() };
-        Self { latitude: angle.to_degrees() * A_LITTLE_MORE, longitude: longitude * A_LITTLE_MORE }
+    /// Whether the great circle between the two is at most so many statute miles long (mean Earth radius 3,958.8 miles).
+    pub fn is_within(self, miles: f64, other: Self) -> bool {
+        Circle::around(self, miles).holds(Direction::of(other))
+    }
+}
+
+/// A point on the globe as a unit vector from its middle: comparing two takes no sines.
+#[derive(Clone, Copy, Debug)]
+struct Direction([f64; 3]);
+
+impl Direction {
+    fn of(position: Position) -> Self {
+        let (latitude, longitude) = (position.latitude.to_radians(), position.longitude.to_radians());
+        Self([latitude.cos() * longitude.cos(), latitude.cos() * longitude.sin(), latitude.sin()])
     }
 
-    /// Great-circle distance in statute miles (haversine, mean Earth radius 3,958.8 miles).
-    pub fn miles_to(self, other: Self) -> f64 {
-        let (a, b) = (self.latitude.to_radians(), other.latitude.to_radians());
-        let half_lat = (b - a) / 2.0;
-        let half_lon = (other.longitude - self.longitude).to_radians() / 2.0;
-        let h = half_lat.sin().powi(2) + a.cos() * b.cos() * half_lon.sin().powi(2);
-        2.0 * EARTH_RADIUS_MILES * h.sqrt().min(1.0).asin()
+    /// Which of the cubes that space is divided into it lies in.
+    fn cube(self) -> Cube {
+        self.0.map(|coordinate| (coordinate / CUBE).floor() as i16)
+    }
+}
+
+/// A cube's place among all cubes.
+type Cube = [i16; 3];
+
+/// The edge of a cube, about 60 miles.
+const CUBE: f64 = 1.0 / 64.0;
+
+/// Every point within some distance of a middle.
+struct Circle {
+    middle: Direction,
+    /// How far the edge is from the middle, straight through the globe, whose radius is 1.
+    chord: f64,
+}
+
+impl Circle {
+    /// `miles` along the surface, at most half around it.
+    fn around(middle: Position, miles: f64) -> Self {
+        Self { middle: Direction::of(middle), chord: 2.0 * (miles / EARTH_RADIUS_MILES / 2.0).sin() }
+    }
+
+    fn holds(&self, point: Direction) -> bool {
+        let (Direction([a, b, c]), Direction([d, e, f])) = (self.middle, point);
+        (a - d).powi(2) + (b - e).powi(2) + (c - f).powi(2) <= self.chord * self.chord
+    }
+
+    /// The cubes that its points can lie in.
+    fn cubes(&self) -> impl Iterator<Item = Cube> {
+        // A little more than exact: what is left out is surely too far.
+        let reach = self.chord * 1.001;
+        let Direction(middle) = self.middle;
+        let [least, most] = [-reach, reach].map(|way| Direction(middle.map(|coordinate| coordinate + way)).cube());
+        let ([x, y, z], [to_x, to_y, to_z]) = (least, most);
+        (x..=to_x).flat_map(move |x| (y..=to_y).flat_map(move |y| (z..=to_z).map(move |z| [x, y, z])))
     }
 }
 
@@ -147,8 +192,8 @@ pub struct ZipDirectory {
     /// Index into `entries` + 1 by ZIP number; 0 where there is no such ZIP.
     by_number: Vec<u32>,
     entries: Vec<ZipInfo>,
-    /// Every ZIP with a position, from south to north: a radius looks only at its band.
-    by_latitude: Vec<(Position, Zip)>,
+    /// Every ZIP with a position, by the cube that it lies in: a radius looks only at those nearby.
+    by_cube: HashMap<Cube, Vec<(Direction, Zip)>>,
 }
 
 impl ZipDirectory {
@@ -217,24 +262,20 @@ impl ZipDirectory {
                 *slot = i as u32 + 1;
             }
         }
-        let mut by_latitude: Vec<_> = entries.iter().filter_map(|e| Some((e.position?, e.zip))).collect();
-        by_latitude.sort_by(|a, b| a.0.latitude.total_cmp(&b.0.latitude));
-        Self { by_number, entries, by_latitude }
+        let mut by_cube: HashMap<_, Vec<_>> = HashMap::new();
+        for entry in &entries {
+            if let Some(direction) = entry.position.map(Direction::of) {
+                by_cube.entry(direction.cube()).or_default().push((direction, entry.zip));
+            }
+        }
+        Self { by_number, entries, by_cube }
     }
 
     /// Known ZIPs whose centre lies within `miles` of `middle`, ascending.
     fn within(&self, middle: Position, miles: f64) -> Vec<Zip> {
-        let bounds = middle.bounds(miles);
-        let start = self.by_latitude.partition_point(|(p, _)| p.latitude < middle.latitude - bounds.latitude);
-        let band = self.by_latitude.iter().skip(start);
-        let mut zips: Vec<Zip> = band
-            .take_while(|(p, _)| p.latitude <= middle.latitude + bounds.latitude)
-            .filter(|(p, _)| {
-                let apart = (p.longitude - middle.longitude).abs();
-                apart.min(360.0 - apart) <= bounds.longitude && middle.miles_to(*p) <= miles
-            })
-            .map(|(_, zip)| *zip)
-            .collect();
+        let circle = Circle::around(middle, miles);
+        let nearby = circle.cubes().filter_map(|cube| self.by_cube.get(&cube)).flatten();
+        let mut zips: Vec<Zip> = nearby.filter(|(point, _)| circle.holds(*point)).map(|(_, zip)| *zip).collect();
         zips.sort_unstable();
         zips
     }
@@ -262,7 +303,7 @@ impl ZipDirectory {
 }
 
 #[derive(Default)]
-struct ZoneCache(std::collections::HashMap<String, Option<TimeZone>>);
+struct ZoneCache(HashMap<String, Option<TimeZone>>);
 
 impl ZoneCache {
     fn get(&mut self, name: &str) -> Option<TimeZone> {
@@ -358,6 +399,21 @@ mod tests {
             let contained: Vec<Zip> = zips.iter().filter(|z| pattern.contains(z, &zips)).map(|z| z.zip).collect();
             assert!(!contained.is_empty(), "{text}");
             assert_eq!(pattern.expand(&zips), contained, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_radius_is_measured_along_the_great_circle() {
+        let at = |latitude, longitude| Position { latitude, longitude };
+        let (new_york, los_angeles) = (at(40.7128, -74.0060), at(34.0522, -118.2437));
+        for (a, b, miles) in [
+            (new_york, los_angeles, 2_445.6),
+            (at(0.0, 0.0), at(0.0, 1.0), 69.09),
+            (at(52.0, 179.9), at(52.0, -179.9), 8.51),
+            (at(89.9, 0.0), at(89.9, 180.0), 13.82),
+        ] {
+            assert!(a.is_within(miles * 1.001, b) && b.is_within(miles * 1.001, a), "{a:?} {b:?}");
+            assert!(!a.is_within(miles * 0.999, b), "{a:?} {b:?}");
         }
     }
 

@@ -22,7 +22,7 @@ pub use embedded::Options as EmbeddedOptions;
 pub use error::LogError;
 pub use kafka::{Compression, Options as KafkaOptions, SaslMechanism, Security};
 pub use memory::{Fault, MemoryLog};
-pub use record::{Address, NewRecord, Record, source_of};
+pub use record::{Address, Decoded, NewRecord, Record, source_of};
 pub use settings::SettingsHandle;
 
 /// Opens the embedded log in a folder, making it if it is not there.
@@ -187,5 +187,5 @@ pub trait Stage: Send {
     /// Appends `outputs` and records `progress` in one atomic step; returns the outputs' addresses in order. `progress`
     /// names every partition whose records led to the outputs, also where it stays: a member that has lost one of them
     /// is refused.
-    async fn commit(&mut self, outputs: Vec<NewRecord>, progress: &[Position]) -> Result<Vec<Address>, LogError>;
+    async fn commit(&mut self, outputs: &[NewRecord], progress: &[Position]) -> Result<Vec<Address>, LogError>;
 }

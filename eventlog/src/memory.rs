@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::member::Alone;
 use crate::record::placed_partition;
-use crate::{Address, EventLog, LogError, Membership, NewRecord, Position, ReadLimit, Record, Stage};
+use crate::{Address, Decoded, EventLog, LogError, Membership, NewRecord, Position, ReadLimit, Record, Stage};
 use group::{Group, Sharing};
 use member::{Member, MemoryShare, MemoryStage};
 
@@ -148,7 +148,8 @@ impl State {
         let partition = placed_partition(&new, count);
         let records = self.records.entry((new.topic, partition)).or_default();
         let address = Address { topic: new.topic, partition, offset: Offset(records.len() as u64) };
-        records.push(Record { address, key: new.key, kind: new.kind, id: new.id, time: new.time, data: new.data });
+        // What is read is what was written, as after a restart: bytes.
+        records.push(Record { decoded: Decoded::default(), ..new.at(address) });
         address
     }
 

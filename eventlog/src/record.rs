@@ -1,4 +1,7 @@
+use std::any::Any;
 use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use leadway_domain::record::{Payload, Topic, UnreadableRecord};
@@ -24,7 +27,7 @@ pub struct NewRecord {
     /// To exactly this partition; by key when `None`.
     pub partition: Option<Partition>,
     /// What it is partitioned by.
-    pub key: String,
+    pub key: Arc<str>,
     /// CloudEvents `type`.
     pub kind: Cow<'static, str>,
     /// CloudEvents `id`: UUID v7.
@@ -33,6 +36,8 @@ pub struct NewRecord {
     pub time: Timestamp,
     /// JSON.
     pub data: Bytes,
+    /// What its data says, where that is at hand.
+    pub decoded: Decoded,
 }
 
 impl NewRecord {
@@ -46,13 +51,20 @@ impl NewRecord {
             id: new_id(time),
             time,
             data: payload.encode().into(),
+            decoded: Decoded(Some(Arc::new(payload.clone()))),
         }
     }
 
     /// The record as it stands in another log, to be written to the same partition of this one.
     pub fn copy_of(record: Record) -> Self {
-        let Record { address, key, kind, id, time, data } = record;
-        Self { topic: address.topic, partition: Some(address.partition), key, kind, id, time, data }
+        let Record { address, key, kind, id, time, data, decoded } = record;
+        Self { topic: address.topic, partition: Some(address.partition), key, kind, id, time, data, decoded }
+    }
+
+    /// The record that it became.
+    pub(crate) fn at(self, address: Address) -> Record {
+        let Self { key, kind, id, time, data, decoded, .. } = self;
+        Record { address, key, kind, id, time, data, decoded }
     }
 
     /// Sends it to exactly this partition.
@@ -68,7 +80,7 @@ pub struct Record {
     /// Where it stands.
     pub address: Address,
     /// What it is partitioned by.
-    pub key: String,
+    pub key: Arc<str>,
     /// CloudEvents `type`.
     pub kind: Cow<'static, str>,
     /// CloudEvents `id`.
@@ -77,17 +89,38 @@ pub struct Record {
     pub time: Timestamp,
     /// JSON.
     pub data: Bytes,
+    /// What its data says, where that is at hand.
+    pub decoded: Decoded,
 }
 
 impl Record {
-    /// Reads its data.
+    /// What its data says.
     pub fn decode<P: Payload>(&self) -> Result<P, UnreadableRecord> {
-        P::decode(&self.kind, &self.data)
+        match self.decoded.get::<P>() {
+            Some(payload) => Ok(payload.clone()),
+            None => P::decode(&self.kind, &self.data),
+        }
     }
 
     /// Its position plus one: where to go on reading.
     pub fn next(&self) -> Offset {
         self.address.offset.next()
+    }
+}
+
+/// A record's payload as it was before it was encoded, shared by all who read the record. Decoding the data gives its equal.
+#[derive(Clone, Default)]
+pub struct Decoded(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Decoded {
+    fn get<P: Payload>(&self) -> Option<&P> {
+        self.0.as_deref()?.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Decoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Decoded" } else { "Encoded" })
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::dedupe::First;
+use crate::many::Many;
 
 /// What became of one lead.
 #[derive(Debug, Serialize)]
@@ -108,7 +109,7 @@ struct Extended<'a, T> {
 }
 
 /// The answer to one lead posted on its own.
-pub(crate) fn of_one(answers: Vec<LeadAnswer>) -> Response<Full<Bytes>> {
+pub(crate) fn of_one(answers: Many<LeadAnswer>) -> Response<Full<Bytes>> {
     match answers.into_iter().next() {
         Some(answer @ LeadAnswer::Accepted(_)) => json(StatusCode::ACCEPTED, &answer),
         Some(answer @ LeadAnswer::Duplicate(_)) => json(StatusCode::OK, &answer),

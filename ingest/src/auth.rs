@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 use leadway_domain::secret::KeyHash;
 use leadway_domain::settings::{Provider, Settings};
 use sha2::Sha256;
@@ -14,6 +14,8 @@ use subtle::ConstantTimeEq as _;
 
 use crate::head::Target;
 use crate::refusal::Refusal;
+
+static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Headers in which senders put the signature of the body.
 const SIGNATURE_HEADERS: [&str; 3] = ["x-signature", "x-hub-signature-256", "x-webhook-signature"];
@@ -60,13 +62,13 @@ impl Sender {
 }
 
 fn key_in_headers(headers: &HeaderMap) -> Option<&str> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let bearer = || {
-        let (scheme, key) = text(AUTHORIZATION.as_str())?.split_once(' ')?;
+        let (scheme, key) = text(&AUTHORIZATION)?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     };
     let is_there = |key: &&str| !key.is_empty();
-    text("x-api-key").filter(is_there).or_else(|| bearer().filter(is_there))
+    text(&API_KEY).filter(is_there).or_else(|| bearer().filter(is_there))
 }
 
 /// `[sha256=]` and 64 hex digits, or the same 32 bytes in base64.

@@ -5,11 +5,12 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 
 use crate::Options;
-use crate::budget::Share;
+use crate::budget::{Budget, Share};
 use crate::head::Packing;
 use crate::refusal::Refusal;
 
@@ -17,19 +18,23 @@ use crate::refusal::Refusal;
 pub(crate) async fn read<B: Body<Data = Bytes>>(
     body: B,
     options: &Options,
-    share: &mut Share,
+    share: &mut Share<&Budget>,
 ) -> Result<Bytes, Refusal> {
     if body.size_hint().lower() > options.max_body_bytes as u64 {
         return Err(Refusal::BodyTooLarge { limit: options.max_body_bytes });
     }
-    let timeout = Duration::from_millis(options.body_timeout_ms);
-    match tokio::time::timeout(timeout, collect(body, options.max_body_bytes, share)).await {
+    let mut reading = std::pin::pin!(collect(body, options.max_body_bytes, share));
+    // Most bodies have come with their heads: these need no timer.
+    if let Some(read) = reading.as_mut().now_or_never() {
+        return read;
+    }
+    match tokio::time::timeout(Duration::from_millis(options.body_timeout_ms), reading).await {
         Ok(read) => read,
         Err(_) => Err(Refusal::BodyTooSlow { limit_ms: options.body_timeout_ms }),
     }
 }
 
-async fn collect<B: Body<Data = Bytes>>(body: B, limit: usize, share: &mut Share) -> Result<Bytes, Refusal> {
+async fn collect<B: Body<Data = Bytes>>(body: B, limit: usize, share: &mut Share<&Budget>) -> Result<Bytes, Refusal> {
     let mut body = std::pin::pin!(body);
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();

@@ -1,5 +1,6 @@
 //! Bounds on what all requests together hold at one moment.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,24 +16,29 @@ pub(crate) struct Budget {
 pub(crate) struct Exhausted;
 
 impl Budget {
-    pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), max })
+    pub(crate) fn new(max: usize) -> Self {
+        Self { used: AtomicUsize::new(0), max }
     }
 
     /// A share of nothing yet.
-    pub(crate) fn share(self: &Arc<Self>) -> Share {
+    pub(crate) fn share(&self) -> Share<&Self> {
+        Share { budget: self, held: 0 }
+    }
+
+    /// A share that may outlive the request.
+    pub(crate) fn owned_share(self: &Arc<Self>) -> Share<Arc<Self>> {
         Share { budget: Arc::clone(self), held: 0 }
     }
 }
 
 /// What one request holds of a budget; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Share {
-    budget: Arc<Budget>,
+pub(crate) struct Share<B: Deref<Target = Budget>> {
+    budget: B,
     held: usize,
 }
 
-impl Share {
+impl<B: Deref<Target = Budget>> Share<B> {
     /// Takes `by` more. Who holds all that is taken may exceed the budget: a request larger than the whole budget would
     /// otherwise never pass.
     pub(crate) fn grow(&mut self, by: usize) -> Result<(), Exhausted> {
@@ -51,7 +57,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl<B: Deref<Target = Budget>> Drop for Share<B> {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.held, Ordering::Relaxed);
     }

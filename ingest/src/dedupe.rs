@@ -1,7 +1,5 @@
 //! The window in which a lead posted again is known.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,10 +7,19 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use leadway_domain::lead::{Lead, SubmissionKey};
 use leadway_domain::telemetry::INGEST_DEDUPE_ENTRIES;
-use leadway_domain::{Addressing, ContactId, LeadId, Timestamp};
+use leadway_domain::{Addressing, ContactId, LeadId, Offset, Partition, Timestamp};
+use metrics::Gauge;
 use parking_lot::Mutex;
+use rustc_hash::FxBuildHasher;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
+
+use crate::ages::Ages;
+use crate::many::Many;
+use crate::own::{Own, Stretch};
+
+/// So many leads may always wait to be noted.
+const MIN_TO_NOTE: usize = 10_000;
 
 /// The first lead of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +39,35 @@ enum Slot {
 
 /// Submissions of the last while, bounded in time and number. Shared by requests and the follower of the log.
 pub(crate) struct Window {
-    slots: DashMap<SubmissionKey, Slot>,
-    /// What is known, oldest first, in microseconds since 1970. May name what was replaced since.
-    oldest: Mutex<BinaryHeap<Reverse<(i64, u128)>>>,
+    /// A submission's key is a hash already: mixing it a little spreads it.
+    slots: DashMap<SubmissionKey, Slot, FxBuildHasher>,
+    known: Mutex<Known>,
+    entries: Gauge,
     addressing: Addressing,
     span_us: i64,
     max_entries: usize,
     owners: AtomicU64,
+}
+
+/// What is known of the submissions beside their slots.
+#[derive(Default)]
+struct Known {
+    ages: Ages,
+    /// What this node itself appended: the follower of the log passes over it.
+    own: Own,
+    /// What is to be noted on disk, where notes are kept.
+    to_note: Option<Vec<(SubmissionKey, First)>>,
+}
+
+/// How a lead is known to stand in the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// This node just appended it.
+    Append,
+    /// It was read there.
+    Log,
+    /// It was noted.
+    Notes,
 }
 
 /// What the window says of a submission.
@@ -54,8 +83,9 @@ pub(crate) enum Reserved {
 impl Window {
     pub(crate) fn new(addressing: Addressing, seconds: u32, max_entries: usize) -> Arc<Self> {
         Arc::new(Self {
-            slots: DashMap::new(),
-            oldest: Mutex::default(),
+            slots: DashMap::default(),
+            known: Mutex::default(),
+            entries: metrics::gauge!(INGEST_DEDUPE_ENTRIES),
             addressing,
             span_us: i64::from(seconds) * 1_000_000,
             max_entries,
@@ -66,17 +96,40 @@ impl Window {
     /// Reservations for one append.
     pub(crate) fn reservations(self: &Arc<Self>) -> Reservations {
         let owner = self.owners.fetch_add(1, Ordering::Relaxed);
-        Reservations { window: Arc::clone(self), owner, held: Vec::new() }
+        Reservations { window: Arc::clone(self), owner, held: Many::new() }
     }
 
     /// Takes in leads that stand in the log, and forgets what is too old or too much.
     pub(crate) fn learn(&self, leads: impl IntoIterator<Item = (SubmissionKey, First)>, now: Timestamp) {
-        let added: Vec<_> = leads
-            .into_iter()
-            .filter(|(key, first)| self.insert(*key, *first))
-            .map(|(key, first)| Reverse((first.received_at.as_microsecond(), key.0)))
-            .collect();
-        self.forget_old(added, now);
+        self.take_in(leads, Source::Log, now);
+    }
+
+    /// The same for leads that are noted already.
+    pub(crate) fn learn_noted(&self, leads: impl IntoIterator<Item = (SubmissionKey, First)>, now: Timestamp) {
+        self.take_in(leads, Source::Notes, now);
+    }
+
+    /// What this node appended from this position on, which it knows without reading it.
+    pub(crate) fn own_from(&self, partition: Partition, next: Offset) -> Stretch {
+        self.known.lock().own.pass(partition, next)
+    }
+
+    /// From now on what is learnt is to be noted. What this node appended before, unnoted, is to be read in the log.
+    pub(crate) fn keep_notes(&self) {
+        let mut known = self.known.lock();
+        if known.to_note.is_none() {
+            (known.to_note, known.own) = (Some(Vec::new()), Own::default());
+        }
+    }
+
+    /// What is to be noted since this was last asked; `None` when nothing is noted any more.
+    pub(crate) fn take_notes(&self) -> Option<Vec<(SubmissionKey, First)>> {
+        self.known.lock().to_note.as_mut().map(std::mem::take)
+    }
+
+    /// Nothing is to be noted any more.
+    pub(crate) fn end_notes(&self) {
+        self.known.lock().to_note = None;
     }
 
     /// Whether it was news.
@@ -116,19 +169,39 @@ impl Window {
         at.as_microsecond().saturating_sub(first.received_at.as_microsecond()) < self.span_us
     }
 
-    fn forget_old(&self, added: Vec<Reverse<(i64, u128)>>, now: Timestamp) {
-        let horizon = now.as_microsecond().saturating_sub(self.span_us);
-        let mut gone = Vec::new();
-        let mut oldest = self.oldest.lock();
-        oldest.extend(added);
-        while oldest.peek().is_some_and(|Reverse((at, _))| *at <= horizon || oldest.len() > self.max_entries) {
-            gone.extend(oldest.pop());
+    fn take_in(&self, leads: impl IntoIterator<Item = (SubmissionKey, First)>, source: Source, now: Timestamp) {
+        let leads = leads.into_iter().map(|(key, first)| (key, first, self.insert(key, first)));
+        let leads: Many<_> = leads.collect();
+        let horizon = now.as_second().saturating_sub(self.span_us / 1_000_000);
+        let mut gone = Many::new();
+        let mut guard = self.known.lock();
+        let Known { ages, own, to_note } = &mut *guard;
+        for (key, first, is_news) in leads {
+            if source == Source::Append
+                && let Some((partition, offset)) = self.addressing.address(first.lead_id)
+            {
+                own.add(partition, offset);
+            }
+            if is_news {
+                ages.add(first.received_at.as_second(), key);
+            }
+            if source != Source::Notes
+                && let Some(to_note) = to_note
+            {
+                to_note.push((key, first));
+            }
         }
-        metrics::gauge!(INGEST_DEDUPE_ENTRIES).set(oldest.len() as f64);
-        drop(oldest);
-        for Reverse((at, key)) in gone {
-            let same = |slot: &Slot| matches!(slot, Slot::Known(first) if first.received_at.as_microsecond() == at);
-            self.slots.remove_if(&SubmissionKey(key), |_, slot| same(slot));
+        if to_note.as_ref().is_some_and(|notes| notes.len() > self.max_entries.max(MIN_TO_NOTE)) {
+            // Nobody takes them any more. What is missing on disk is read from the log.
+            *to_note = None;
+        }
+        gone.extend(std::iter::from_fn(|| ages.next_gone(horizon, self.max_entries)));
+        let count = ages.count();
+        drop(guard);
+        self.entries.set(count as f64);
+        for (second, key) in gone {
+            let same = |slot: &Slot| matches!(slot, Slot::Known(first) if first.received_at.as_second() == second);
+            self.slots.remove_if(&key, |_, slot| same(slot));
         }
     }
 
@@ -167,7 +240,7 @@ impl Window {
 pub(crate) struct Reservations {
     window: Arc<Window>,
     owner: u64,
-    held: Vec<(SubmissionKey, ContactId, Timestamp)>,
+    held: Many<(SubmissionKey, ContactId, Timestamp)>,
 }
 
 impl Reservations {
@@ -186,7 +259,7 @@ impl Reservations {
         let leads = self.held.drain(..settled).zip(ids);
         let leads =
             leads.map(|((key, contact_id, received_at), &lead_id)| (key, First { lead_id, contact_id, received_at }));
-        self.window.learn(leads, now);
+        self.window.take_in(leads, Source::Append, now);
     }
 }
 
@@ -201,7 +274,6 @@ impl Drop for Reservations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use leadway_domain::{Offset, Partition};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + seconds).unwrap()
@@ -280,12 +352,35 @@ mod tests {
                 _ => drop(Reservations {
                     window: Arc::clone(&window),
                     owner: 1,
-                    held: vec![(key, ContactId(uuid::Uuid::nil()), at(0))],
+                    held: Many::from_iter([(key, ContactId(uuid::Uuid::nil()), at(0))]),
                 }),
             }
             waiter.await;
             assert_eq!(ask(&window, 1, 1), (outcome == 0).then(|| first(0, 0)));
         }
+    }
+
+    #[test]
+    fn what_was_appended_without_being_noted_is_read_in_the_log() {
+        let window = window(10);
+        let partition = Partition(0);
+        let append = |offset: u64| {
+            window.take_in([(SubmissionKey(offset.into()), first(offset, 0))], Source::Append, at(0));
+        };
+        append(0);
+        assert_eq!(window.take_notes(), None);
+        window.keep_notes();
+        append(1);
+        window.keep_notes();
+        assert_eq!(window.own_from(partition, Offset(0)), Stretch { next: Offset(0), others: Some(1) });
+        window.learn([(SubmissionKey(0), first(0, 0))], at(0));
+        window.learn_noted([(SubmissionKey(5), first(5, 0))], at(0));
+        assert_eq!(window.own_from(partition, Offset(1)), Stretch { next: Offset(2), others: None });
+        let noted = window.take_notes().unwrap().into_iter().map(|(key, _)| key.0);
+        assert_eq!(noted.collect::<Vec<_>>(), [1, 0], "also what the window knew already");
+        window.end_notes();
+        append(2);
+        assert_eq!(window.take_notes(), None);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::dedupe::First;
+use crate::notebook::Notebook;
+use crate::own::Stretch;
 use crate::service::Inner;
 
 /// How far the clocks of two nodes may differ: so much earlier than the window the reading starts.
@@ -19,7 +21,7 @@ const CLOCK_DIFFERENCE: Duration = Duration::from_secs(300);
 /// How much fuller than the average a partition may be for the window to be loaded whole.
 const SKEW: u64 = 2;
 
-/// What the window needs of a lead's record.
+/// What the window needs of a lead's record: reading the rest would cost several times as much.
 #[derive(Deserialize)]
 struct Received {
     submission: SubmissionKey,
@@ -31,37 +33,51 @@ impl Inner {
     /// Loads the window, then keeps it until `stop`.
     pub(crate) async fn follow(&self, stop: &CancellationToken) -> Result<(), Error> {
         let work = async {
-            let mut positions = self.load_window().await?;
+            let (mut notebook, mut positions) = self.load_window().await?;
             self.set_ready();
             loop {
                 self.log.wait(&positions).await?;
                 for position in &mut positions {
                     while self.read_on(position).await? {}
                 }
+                notebook.note_now_and_then(&positions).await;
                 tokio::time::sleep(Duration::from_millis(self.options.follow_pause_ms)).await;
             }
         };
-        // Nothing here is lost when it is dropped: the window is memory.
+        // Nothing here is lost when it is dropped: the window is memory, and what is not noted is read again.
         stop.run_until_cancelled(work).await.unwrap_or(Ok(()))
     }
 
-    /// Reads every partition from where the window begins to its present end.
-    async fn load_window(&self) -> Result<Vec<Position>, LogError> {
-        let window = Duration::from_secs(self.options.dedupe_window_seconds.into()) + CLOCK_DIFFERENCE;
-        let since = self.clock.now().checked_sub(window).unwrap_or(Timestamp::MIN);
-        let partitions = self.log.partitions(Topic::Leads);
-        let share = self.options.dedupe_max_entries as u64 / u64::from(partitions.max(1));
+    /// Takes in what is noted, then every partition from where the notes end, or else from where the window begins, to its
+    /// present end.
+    async fn load_window(&self) -> Result<(Notebook, Vec<Position>), LogError> {
+        let now = self.clock.now();
+        let (mut notebook, noted) = Notebook::open(&self.window, &self.options, &*self.log, now).await?;
         let mut positions = Vec::new();
-        for partition in (0..partitions).map(Partition) {
+        for partition in (0..self.log.partitions(Topic::Leads)).map(Partition) {
             let end = self.log.end(Topic::Leads, partition).await?;
-            // No further back than the window has room for.
-            let start = Offset(end.0.saturating_sub(share.saturating_add(1).saturating_mul(SKEW)));
-            let next = self.first_since(partition, start, end, since).await?;
+            let next = match noted.iter().find(|position| position.partition == partition) {
+                Some(position) => position.next,
+                None => self.window_start(partition, end, now).await?,
+            };
             let mut position = Position { topic: Topic::Leads, partition, next };
-            while position.next < end && self.read_on(&mut position).await? {}
+            while position.next < end && self.read_on(&mut position).await? {
+                notebook.note(&[]).await;
+            }
             positions.push(position);
         }
-        Ok(positions)
+        notebook.note(&positions).await;
+        Ok((notebook, positions))
+    }
+
+    /// Where the window begins in a partition that ends at `end`.
+    async fn window_start(&self, partition: Partition, end: Offset, now: Timestamp) -> Result<Offset, LogError> {
+        let window = Duration::from_secs(self.options.dedupe_window_seconds.into()) + CLOCK_DIFFERENCE;
+        let since = now.checked_sub(window).unwrap_or(Timestamp::MIN);
+        // No further back than the window has room for.
+        let share = self.options.dedupe_max_entries as u64 / u64::from(self.log.partitions(Topic::Leads).max(1));
+        let start = Offset(end.0.saturating_sub(share.saturating_add(1).saturating_mul(SKEW)));
+        self.first_since(partition, start, end, since).await
     }
 
     /// The first record between `start` and `end` that was written at or after `since`, by bisection.
@@ -84,9 +100,14 @@ impl Inner {
         Ok(Offset(low))
     }
 
-    /// Takes in the next records, if there are any.
+    /// Takes in the next records, if there are any that this node does not know from having appended them.
     async fn read_on(&self, position: &mut Position) -> Result<bool, LogError> {
-        let records = self.log.read(position.topic, position.partition, position.next, ReadLimit::default()).await?;
+        let Stretch { next, others } = self.window.own_from(position.partition, position.next);
+        position.next = next;
+        let limit = ReadLimit::default();
+        let records = others.map_or(limit.records, |others| limit.records.min(others as usize));
+        let limit = ReadLimit { records, ..limit };
+        let records = self.log.read(position.topic, position.partition, position.next, limit).await?;
         let Some(last) = records.last() else { return Ok(false) };
         position.next = last.next();
         self.window.learn(records.iter().filter_map(|record| self.received(record)), self.clock.now());

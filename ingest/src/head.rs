@@ -2,10 +2,12 @@
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use leadway_domain::record::PostedAs;
 
 use crate::refusal::Refusal;
+
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Longest `Idempotency-Key`, in bytes.
 const MAX_IDEMPOTENCY_KEY: usize = 200;
@@ -124,7 +126,7 @@ impl Packing {
 
 /// The request's `Idempotency-Key`; an empty one is none.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let Some(value) = headers.get(&IDEMPOTENCY_KEY) else { return Ok(None) };
     let key = std::str::from_utf8(value.as_bytes()).map_err(|_| Refusal::IdempotencyKey)?.trim();
     if key.len() > MAX_IDEMPOTENCY_KEY {
         return Err(Refusal::IdempotencyKey);

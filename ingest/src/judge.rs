@@ -1,5 +1,7 @@
 //! Which of the posted leads are leads: pure work between reading a request and writing to the log.
 
+use std::sync::Arc;
+
 use leadway_domain::intake::{Intake, to_owned_json};
 use leadway_domain::lead::Lead;
 use leadway_domain::problem::FieldError;
@@ -10,6 +12,7 @@ use uuid::Uuid;
 
 use crate::answer::{Invalid, Kept};
 use crate::json_error::JsonError;
+use crate::many::Many;
 use crate::parse::Posted;
 
 /// Deepest nesting of a lead. Readers of the log's JSON commonly stop at 128 levels, some of which are the record's.
@@ -18,13 +21,13 @@ const MAX_DEPTH: usize = 32;
 /// One posted lead, judged.
 pub(crate) enum Judged {
     /// To be appended, unless it is a duplicate.
-    Valid(Box<Lead>),
+    Valid(Arc<Lead>),
     /// To be told, and its record to be appended if it is kept.
     Invalid(Invalid, Option<NewRecord>),
 }
 
 /// Judges every lead of a request. `intake` is that of the request's first lead.
-pub(crate) fn judge(posted: Posted<'_>, intake: Intake<'_>, max_kept_bytes: usize) -> Vec<Judged> {
+pub(crate) fn judge(posted: Posted<'_>, intake: Intake<'_>, max_kept_bytes: usize) -> Many<Judged> {
     let leads = posted.leads.into_iter().enumerate();
     leads
         .map(|(index, lead)| {
@@ -46,7 +49,7 @@ fn judge_one(raw: &BorrowedValue<'_>, intake: &Intake<'_>, max_kept_bytes: usize
         );
     }
     match intake.normalise(raw) {
-        Ok(lead) => Judged::Valid(Box::new(lead)),
+        Ok(lead) => Judged::Valid(Arc::new(lead)),
         Err(errors) => quarantine(raw, errors, intake, max_kept_bytes),
     }
 }

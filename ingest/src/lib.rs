@@ -4,6 +4,7 @@
 //! keeps the submission window, so that a lead posted again, to this node or a peer, gets the first one's answer. What
 //! makes a posted object a lead is decided in [`leadway_domain::intake`]; here is everything around it.
 
+mod ages;
 mod answer;
 mod append;
 mod auth;
@@ -16,7 +17,12 @@ mod head;
 mod json_error;
 mod judge;
 mod limits;
+mod many;
+mod measure;
+mod notebook;
+mod notes;
 mod options;
+mod own;
 mod parse;
 mod refusal;
 mod service;

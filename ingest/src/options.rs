@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -5,6 +7,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
+    /// Where the node notes its submission window, to know it at the next start without reading the log of a day. `None`
+    /// where it has no data folder.
+    #[serde(skip)]
+    pub notes: Option<PathBuf>,
     /// Largest request body as sent, in bytes. Larger ones are answered 413.
     pub max_body_bytes: usize,
     /// Largest gzip body once unpacked, in bytes. Larger ones are answered 413.
@@ -33,6 +39,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            notes: None,
             max_body_bytes: 1 << 20,
             max_unpacked_bytes: 4 << 20,
             body_timeout_ms: 10_000,

@@ -1,12 +1,15 @@
 //! From a body to the leads in it.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
-use simd_json::BorrowedValue;
-use simd_json::borrowed::Object;
+use simd_json::borrowed::{Object, to_value_with_buffers};
+use simd_json::{BorrowedValue, Buffers};
+use smallvec::smallvec;
 
 use crate::head::Format;
 use crate::json_error::JsonError;
+use crate::many::Many;
 use crate::refusal::Refusal;
 
 /// Most fields of a form.
@@ -15,23 +18,49 @@ const MAX_FORM_FIELDS: usize = 300;
 /// The leads of one request as they were written.
 pub(crate) struct Posted<'b> {
     /// In their order. Only a line of NDJSON can be unreadable without the rest being so.
-    pub(crate) leads: Vec<Result<BorrowedValue<'b>, JsonError>>,
+    pub(crate) leads: Many<Result<BorrowedValue<'b>, JsonError>>,
     /// One lead on its own, to be answered on its own.
     pub(crate) single: bool,
 }
 
-/// Reads the leads. `scratch` is a copy of `body` in which strings are unescaped in place.
+/// What reading needs room for, kept from one request to the next.
+#[derive(Default)]
+pub(crate) struct Desk {
+    /// A copy of the body, in which strings are unescaped in place.
+    copy: Vec<u8>,
+    buffers: Buffers,
+}
+
+/// What is kept between requests takes about so many bytes at most.
+const KEPT: usize = 64 << 10;
+
+thread_local! {
+    static DESK: RefCell<Desk> = RefCell::default();
+}
+
+/// Lends this thread's desk.
+pub(crate) fn at_desk<R>(read: impl FnOnce(&mut Desk) -> R) -> R {
+    DESK.with_borrow_mut(|desk| {
+        let read = read(desk);
+        if desk.copy.capacity() > KEPT {
+            *desk = Desk::default();
+        }
+        read
+    })
+}
+
+/// Reads the leads.
 pub(crate) fn parse<'b>(
     format: Format,
     body: &'b [u8],
-    scratch: &'b mut [u8],
+    desk: &'b mut Desk,
     max_leads: usize,
 ) -> Result<Posted<'b>, Refusal> {
     match format {
-        Format::Json => json(body, scratch, max_leads),
-        Format::Lines => lines(body, scratch, max_leads),
+        Format::Json => json(body, desk, max_leads),
+        Format::Lines => lines(body, desk, max_leads),
         Format::Form => form(body),
-        Format::Unsaid if looks_like_json(body) => json(body, scratch, max_leads),
+        Format::Unsaid if looks_like_json(body) => json(body, desk, max_leads),
         Format::Unsaid if body.trim_ascii().is_empty() => Err(Refusal::NoLead),
         Format::Unsaid => Err(Refusal::UnsupportedType),
     }
@@ -46,33 +75,37 @@ fn looks_like_json(body: &[u8]) -> bool {
     matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
 }
 
-fn json<'b>(body: &[u8], scratch: &'b mut [u8], max_leads: usize) -> Result<Posted<'b>, Refusal> {
+fn json<'b>(body: &[u8], desk: &'b mut Desk, max_leads: usize) -> Result<Posted<'b>, Refusal> {
     if body.trim_ascii().is_empty() {
         return Err(Refusal::NoLead);
     }
-    match value(body, scratch)? {
+    let Desk { copy, buffers } = desk;
+    body.clone_into(copy);
+    match value(body, copy, buffers)? {
         BorrowedValue::Array(leads) if leads.is_empty() => Err(Refusal::NoLead),
         BorrowedValue::Array(leads) if leads.len() > max_leads => Err(Refusal::TooManyLeads { limit: max_leads }),
         BorrowedValue::Array(leads) => Ok(Posted { leads: leads.into_iter().map(Ok).collect(), single: false }),
-        object @ BorrowedValue::Object(_) => Ok(Posted { leads: vec![Ok(object)], single: true }),
+        object @ BorrowedValue::Object(_) => Ok(Posted { leads: smallvec![Ok(object)], single: true }),
         BorrowedValue::String(_) | BorrowedValue::Static(_) => Err(Refusal::NotALead),
     }
 }
 
-fn value<'b>(text: &[u8], scratch: &'b mut [u8]) -> Result<BorrowedValue<'b>, JsonError> {
-    simd_json::to_borrowed_value(scratch).map_err(|error| JsonError::locate(text, &error))
+fn value<'b>(text: &[u8], copy: &'b mut [u8], buffers: &mut Buffers) -> Result<BorrowedValue<'b>, JsonError> {
+    to_value_with_buffers(copy, buffers).map_err(|error| JsonError::locate(text, &error))
 }
 
-fn lines<'b>(body: &[u8], scratch: &'b mut [u8], max_leads: usize) -> Result<Posted<'b>, Refusal> {
+fn lines<'b>(body: &[u8], desk: &'b mut Desk, max_leads: usize) -> Result<Posted<'b>, Refusal> {
     let is_break = |byte: &u8| *byte == b'\n';
-    let mut leads = Vec::new();
+    let Desk { copy, buffers } = desk;
+    body.clone_into(copy);
+    let mut leads = Many::new();
     let mut start = 0;
-    for (number, (line, scratch)) in body.split(is_break).zip(scratch.split_mut(is_break)).enumerate() {
+    for (number, (line, copy)) in body.split(is_break).zip(copy.split_mut(is_break)).enumerate() {
         if !line.trim_ascii().is_empty() {
             if leads.len() == max_leads {
                 return Err(Refusal::TooManyLeads { limit: max_leads });
             }
-            leads.push(value(line, scratch).map_err(|error| error.moved(number, start)));
+            leads.push(value(line, copy, buffers).map_err(|error| error.moved(number, start)));
         }
         start += line.len() + 1;
     }
@@ -91,7 +124,7 @@ fn form(body: &[u8]) -> Result<Posted<'_>, Refusal> {
     if object.is_empty() {
         return Err(Refusal::NoLead);
     }
-    Ok(Posted { leads: vec![Ok(BorrowedValue::Object(Box::new(object)))], single: true })
+    Ok(Posted { leads: smallvec![Ok(BorrowedValue::Object(Box::new(object)))], single: true })
 }
 
 /// A name that comes again is numbered, so that nothing sent is dropped: `roof`, `roof_2`, `roof_3`.
@@ -108,8 +141,8 @@ mod tests {
     use super::*;
 
     fn count(format: Format, text: &str) -> Result<(usize, bool), String> {
-        let mut scratch = text.as_bytes().to_vec();
-        let posted = parse(format, text.as_bytes(), &mut scratch, 3).map_err(|refusal| format!("{refusal:?}"))?;
+        let mut desk = Desk::default();
+        let posted = parse(format, text.as_bytes(), &mut desk, 3).map_err(|refusal| format!("{refusal:?}"))?;
         Ok((posted.leads.len(), posted.single))
     }
 
@@ -144,8 +177,8 @@ mod tests {
     #[test]
     fn a_broken_line_leaves_the_others_and_is_told_by_its_place_in_the_body() {
         let text = "{\"a\":1}\n{\"a\":}\n{\"a\":3}";
-        let mut scratch = text.as_bytes().to_vec();
-        let posted = parse(Format::Lines, text.as_bytes(), &mut scratch, 3).map_err(drop).unwrap();
+        let mut desk = Desk::default();
+        let posted = parse(Format::Lines, text.as_bytes(), &mut desk, 3).map_err(drop).unwrap();
         let error = posted.leads[1].as_ref().unwrap_err();
         assert_eq!((error.line, error.column, error.position), (2, 6, 13));
         assert!(posted.leads[0].is_ok() && posted.leads[2].is_ok());

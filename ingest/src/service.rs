@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
 use leadway_domain::intake::Intake;
 use leadway_domain::settings::Provider;
-use leadway_domain::telemetry::{HTTP_REQUESTS, HTTP_SECONDS, INGEST_LEADS};
 use leadway_domain::{Addressing, Clock, ZipDirectory};
 use leadway_eventlog::{EventLog, LogError, SettingsHandle};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +21,8 @@ use crate::dedupe::Window;
 use crate::head::{self, Target, Written};
 use crate::judge::{Judged, judge};
 use crate::limits::Limits;
+use crate::many::Many;
+use crate::measure::{Leads, Outcome, Requests};
 use crate::refusal::Refusal;
 use crate::{Error, Options, body, parse};
 
@@ -45,7 +46,9 @@ pub(crate) struct Inner {
     pub(crate) window: Arc<Window>,
     limits: Limits,
     leads_in_flight: Arc<Budget>,
-    buffered_bytes: Arc<Budget>,
+    buffered_bytes: Budget,
+    requests: Requests,
+    leads: Leads,
     is_ready: AtomicBool,
     is_stopping: AtomicBool,
     /// When the log last refused leads, in microseconds since 1970.
@@ -68,8 +71,10 @@ impl Ingest {
         let inner = Inner {
             window: Window::new(addressing, options.dedupe_window_seconds, options.dedupe_max_entries),
             limits: Limits::new(clock.clone()),
-            leads_in_flight: Budget::new(options.max_in_flight),
+            leads_in_flight: Arc::new(Budget::new(options.max_in_flight)),
             buffered_bytes: Budget::new(options.max_buffered_bytes),
+            requests: Requests::default(),
+            leads: Leads::default(),
             is_ready: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             refused_at: AtomicI64::new(i64::MIN),
@@ -121,9 +126,7 @@ impl Ingest {
             }
         };
         let seconds = inner.clock.now().duration_since(started).as_secs_f64().max(0.0);
-        metrics::counter!(HTTP_REQUESTS, "service" => "ingest", "status" => status_label(response.status()))
-            .increment(1);
-        metrics::histogram!(HTTP_SECONDS, "service" => "ingest").record(seconds);
+        inner.requests.count(response.status(), seconds);
         response
     }
 }
@@ -174,11 +177,11 @@ impl Inner {
 
         let count = judged.len();
         let answers = self.submit(judged, in_flight, intake.now).await;
-        let answers = answers.inspect_err(|_| count_leads(&provider, "refused", count))?;
+        let answers = answers.inspect_err(|_| self.leads.count(&provider.id, Outcome::Refused, count))?;
         let tally = Tally::of(&answers);
-        count_leads(&provider, "accepted", tally.accepted);
-        count_leads(&provider, "duplicate", tally.duplicate);
-        count_leads(&provider, "invalid", tally.invalid);
+        self.leads.count(&provider.id, Outcome::Accepted, tally.accepted);
+        self.leads.count(&provider.id, Outcome::Duplicate, tally.duplicate);
+        self.leads.count(&provider.id, Outcome::Invalid, tally.invalid);
         Ok(if single { answer::of_one(answers) } else { answer::of_many(&answers, tally) })
     }
 
@@ -198,61 +201,32 @@ impl Inner {
         let unreadable = |refusal| self.unreadable(provider, refusal);
         let unpacked = body::unpack(body, written.packing, options.max_unpacked_bytes).map_err(unreadable)?;
         let text = parse::without_mark(&unpacked);
-        let mut scratch = text.to_vec();
-        let posted =
-            parse::parse(written.format, text, &mut scratch, options.max_leads_per_request).map_err(unreadable)?;
-
-        let count = posted.leads.len();
-        let refused = |refusal: Refusal| {
-            count_leads(provider, "refused", count);
-            refusal
-        };
-        self.limits.take(provider, count).map_err(|too_fast| refused(too_fast.into()))?;
-        let mut in_flight = self.leads_in_flight.share();
-        in_flight.grow(count).map_err(|_| refused(Refusal::Busy))?;
-        let single = posted.single;
-        Ok(Read { judged: judge(posted, intake, options.quarantine_max_lead_bytes), single, in_flight })
+        parse::at_desk(|desk| {
+            let posted = parse::parse(written.format, text, desk, options.max_leads_per_request).map_err(unreadable)?;
+            let count = posted.leads.len();
+            let refused = |refusal: Refusal| {
+                self.leads.count(&provider.id, Outcome::Refused, count);
+                refusal
+            };
+            self.limits.take(provider, count).map_err(|too_fast| refused(too_fast.into()))?;
+            let mut in_flight = self.leads_in_flight.owned_share();
+            in_flight.grow(count).map_err(|_| refused(Refusal::Busy))?;
+            let single = posted.single;
+            Ok(Read { judged: judge(posted, intake, options.quarantine_max_lead_bytes), single, in_flight })
+        })
     }
 
     /// What cannot be read counts as one lead: it costs as much work, and the limit holds for it too.
     fn unreadable(&self, provider: &Provider, refusal: Refusal) -> Refusal {
-        count_leads(provider, "refused", 1);
+        self.leads.count(&provider.id, Outcome::Refused, 1);
         self.limits.take(provider, 1).err().map_or(refusal, Refusal::from)
     }
 }
 
 /// What a body came to.
 struct Read {
-    judged: Vec<Judged>,
+    judged: Many<Judged>,
     /// Whether it was one lead on its own.
     single: bool,
-    in_flight: Share,
-}
-
-fn count_leads(provider: &Provider, result: &'static str, leads: usize) {
-    if leads > 0 {
-        let provider = provider.id.as_str().to_owned();
-        metrics::counter!(INGEST_LEADS, "provider" => provider, "result" => result).increment(leads as u64);
-    }
-}
-
-/// The path without the query, which may hold a key.
-/// Labels are static: nothing is allocated for them.
-fn status_label(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        200 => "200",
-        202 => "202",
-        400 => "400",
-        401 => "401",
-        403 => "403",
-        404 => "404",
-        405 => "405",
-        408 => "408",
-        413 => "413",
-        415 => "415",
-        422 => "422",
-        429 => "429",
-        503 => "503",
-        _ => "other",
-    }
+    in_flight: Share<Arc<Budget>>,
 }

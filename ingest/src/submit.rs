@@ -10,41 +10,43 @@ use tokio::sync::futures::OwnedNotified;
 
 use crate::answer::{Ids, LeadAnswer};
 use crate::append::SeenThrough;
-use crate::budget::Share;
+use crate::budget::{Budget, Share};
 use crate::dedupe::{Reservations, Reserved};
 use crate::judge::Judged;
+use crate::many::Many;
 use crate::refusal::Refusal;
 use crate::service::Inner;
 
 /// A lead and its number within its request.
-type Numbered = (usize, Box<Lead>);
+type Numbered = (usize, Arc<Lead>);
+
+/// What a request holds of the leads in flight.
+type InFlight = Share<Arc<Budget>>;
 
 /// The leads of one append, and those that must wait for another's.
 struct Round {
     reservations: Reservations,
     records: Vec<NewRecord>,
     /// Number within the request and contact of each lead among the records, in order.
-    appended: Vec<(usize, ContactId)>,
+    appended: Many<(usize, ContactId)>,
     waiting: Vec<(Numbered, OwnedNotified)>,
 }
 
 impl Inner {
-    /// Answers every lead once what must be durable is. `share` is what the request holds of the leads in flight.
+    /// Answers every lead once what must be durable is.
     pub(crate) async fn submit(
         &self,
-        judged: Vec<Judged>,
-        share: Share,
+        judged: Many<Judged>,
+        mut in_flight: InFlight,
         now: Timestamp,
-    ) -> Result<Vec<LeadAnswer>, Refusal> {
-        let share = Arc::new(share);
-        let mut answers: Vec<Option<LeadAnswer>> = Vec::new();
-        let (mut leads, mut refused) = (Vec::new(), Vec::new());
-        answers.resize_with(judged.len(), || None);
-        for ((index, judged), answer) in judged.into_iter().enumerate().zip(&mut answers) {
+    ) -> Result<Many<LeadAnswer>, Refusal> {
+        let mut answers: Many<Option<LeadAnswer>> = judged.iter().map(|_| None).collect();
+        let (mut leads, mut refused) = (Many::new(), Vec::new());
+        for (index, judged) in judged.into_iter().enumerate() {
             match judged {
                 Judged::Valid(lead) => leads.push((index, lead)),
                 Judged::Invalid(invalid, record) => {
-                    *answer = Some(LeadAnswer::Invalid(invalid));
+                    set(&mut answers, index, LeadAnswer::Invalid(invalid));
                     refused.extend(record);
                 }
             }
@@ -55,12 +57,12 @@ impl Inner {
             let waiting = std::mem::take(&mut round.waiting);
             round.records.append(&mut refused);
             if !round.records.is_empty() {
-                self.append(round, Arc::clone(&share), now, &mut answers).await?;
+                in_flight = self.append(round, in_flight, now, &mut answers).await?;
             }
             if waiting.is_empty() {
                 return Ok(answers.into_iter().flatten().collect());
             }
-            leads = Vec::with_capacity(waiting.len());
+            leads = Many::with_capacity(waiting.len());
             for (lead, outcome) in waiting {
                 outcome.await;
                 leads.push(lead);
@@ -68,11 +70,11 @@ impl Inner {
         }
     }
 
-    fn reserve(&self, leads: Vec<Numbered>, now: Timestamp, answers: &mut [Option<LeadAnswer>]) -> Round {
+    fn reserve(&self, leads: Many<Numbered>, now: Timestamp, answers: &mut [Option<LeadAnswer>]) -> Round {
         let mut round = Round {
             reservations: self.window.reservations(),
             records: Vec::with_capacity(leads.len()),
-            appended: Vec::with_capacity(leads.len()),
+            appended: Many::with_capacity(leads.len()),
             waiting: Vec::new(),
         };
         for (index, lead) in leads {
@@ -88,28 +90,29 @@ impl Inner {
         round
     }
 
+    /// Appends, and gives back what the request holds of the leads in flight: the write keeps it until it is durable,
+    /// also when nobody waits for it any more.
     async fn append(
         &self,
         round: Round,
-        share: Arc<Share>,
+        in_flight: InFlight,
         now: Timestamp,
         answers: &mut [Option<LeadAnswer>],
-    ) -> Result<(), Refusal> {
+    ) -> Result<InFlight, Refusal> {
         let Round { reservations, records, appended, .. } = round;
         let (log, addressing, leads) = (Arc::clone(&self.log), self.addressing, appended.len());
         let write = SeenThrough::new(async move {
-            let _in_flight_until_durable = share;
             let addresses = log.append(records).await?;
             let ids = addresses.iter().take(leads).map(|a| addressing.id(a.partition, a.offset));
-            let ids: Vec<LeadId> = ids.collect();
+            let ids: Many<LeadId> = ids.collect();
             reservations.settle(&ids, now);
-            Ok::<_, LogError>(ids)
+            Ok::<_, LogError>((ids, in_flight))
         });
-        let ids = write.await.map_err(Refusal::Log)?;
+        let (ids, in_flight) = write.await.map_err(Refusal::Log)?;
         for ((index, contact_id), lead_id) in appended.into_iter().zip(ids) {
             set(answers, index, LeadAnswer::Accepted(Ids { lead_id, contact_id }));
         }
-        Ok(())
+        Ok(in_flight)
     }
 }
 

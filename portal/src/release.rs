@@ -1,5 +1,7 @@
 //! Correcting a refused lead and letting it go its way.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use leadway_domain::intake::Intake;
@@ -80,7 +82,7 @@ async fn release(
     }
     // The lead's id is its address, known only when it is durable; so its end in the quarantine follows. After a crash in
     // between it is still listed, and releasing it again finds the first one.
-    let received = LeadRecord::Received(Box::new(lead));
+    let received = LeadRecord::Received(Arc::new(lead));
     let mut addresses = portal.log.append(vec![NewRecord::of(&received, now)]).await?;
     let unknown = "The lead was accepted, but the log did not say under which id. Look for it before you repeat.";
     let first = addresses.first().ok_or_else(|| recorded(unknown))?;

@@ -1,5 +1,8 @@
 //! One batch of records and what was decided about it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use leadway_domain::lead::Lead;
 use leadway_domain::record::{AppointmentRecord, LeadCommand, LeadRecord, Topic};
 use leadway_domain::{Addressing, LeadId, Timestamp, telemetry};
@@ -10,7 +13,7 @@ use crate::standing::Subjects;
 
 /// A record of the topic `leads`.
 pub(crate) enum Item {
-    Lead(LeadId, Box<Lead>),
+    Lead(LeadId, Arc<Lead>),
     Command(LeadId, LeadCommand),
 }
 
@@ -104,6 +107,7 @@ impl Batch {
 
     /// Counts what is durable now.
     pub(crate) fn measure(&self, committed_at: Timestamp) {
+        let mut counts = BTreeMap::new();
         for decision in &self.decisions {
             let result = match decision {
                 AppointmentRecord::Routed(_) => "routed",
@@ -111,11 +115,15 @@ impl Batch {
                 AppointmentRecord::Duplicate(_) => "duplicate",
                 AppointmentRecord::Refused(_) => "refused",
             };
-            metrics::counter!(telemetry::ROUTER_DECISIONS, "result" => result).increment(1);
+            *counts.entry(result).or_default() += 1;
         }
+        for (result, count) in counts {
+            metrics::counter!(telemetry::ROUTER_DECISIONS, "result" => result).increment(count);
+        }
+        let seconds_taken = metrics::histogram!(telemetry::ROUTER_SECONDS);
         for arrival in &self.arrivals {
             let seconds = committed_at.duration_since(*arrival).as_secs_f64().max(0.0);
-            metrics::histogram!(telemetry::ROUTER_SECONDS).record(seconds);
+            seconds_taken.record(seconds);
         }
     }
 }

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::index::ProductTable;
+use crate::index::{MatchIndex, ProductTable};
 use crate::matcher::Routing;
 use crate::region::Node;
 
@@ -89,7 +89,7 @@ pub fn coverage(routing: &Routing, zips: &ZipDirectory) -> Coverage {
     let nowhere = ProductTable::empty();
     let survey = |name: &str| {
         let table = routing.index.table(name).unwrap_or(&nowhere);
-        Survey::new(table).product(name, table, zips)
+        Survey::new(table).product(name, &routing.index, zips)
     };
     let products = routing.settings.products.values().map(|p| survey(&p.name)).collect();
     Coverage { zips_known: zips.len(), products }
@@ -113,8 +113,8 @@ impl<'a> Survey<'a> {
         let mut numbers: FxHashMap<&WorkspaceId, u32> = FxHashMap::default();
         let mut survey = Self { workspaces: Vec::new(), by_node: FxHashMap::default() };
         for (number, chunk) in table.chunks.iter().enumerate() {
-            for (local, entry) in chunk.iter().flat_map(|c| c.placed()) {
-                let workspace = &entry.rule.workspace_id;
+            for (local, rule) in chunk.iter().flat_map(|c| c.placed()) {
+                let workspace = &rule.workspace_id;
                 let workspace = *numbers.entry(workspace).or_insert_with(|| {
                     survey.workspaces.push(workspace);
                     survey.workspaces.len() as u32 - 1
@@ -137,7 +137,7 @@ impl<'a> Survey<'a> {
         takers.dedup();
     }
 
-    fn product(&self, name: &str, table: &ProductTable, zips: &ZipDirectory) -> ProductCoverage {
+    fn product(&self, name: &str, index: &MatchIndex, zips: &ZipDirectory) -> ProductCoverage {
         let numbers: FxHashMap<&WorkspaceId, usize> = self.workspaces.iter().copied().zip(0..).collect();
         let mut counts = vec![Count::default(); self.workspaces.len()];
         let (mut zips_covered, mut overlaps, mut gaps) = (0, Overlaps::default(), Gaps::default());
@@ -155,7 +155,7 @@ impl<'a> Survey<'a> {
                     count.zips += 1;
                 }
             }
-            let winner = table.winner(info.zip).and_then(|rule| numbers.get(&rule.workspace_id));
+            let winner = index.find(name, info.zip).and_then(|rule| numbers.get(&rule.workspace_id));
             if let Some(count) = winner.and_then(|number| counts.get_mut(*number)) {
                 count.won += 1;
             }

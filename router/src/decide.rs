@@ -253,7 +253,7 @@ impl Scene<'_> {
         appointment_date: Timestamp,
     ) -> AppointmentRecord {
         let lead = case.lead;
-        AppointmentRecord::Routed(Box::new(Appointment {
+        AppointmentRecord::Routed(Arc::new(Appointment {
             v: 1,
             appointment_id: case.id,
             decision: case.decision,

@@ -160,7 +160,7 @@ mod tests {
 
     fn nth(n: u64) -> NewRecord {
         let lead = Lead { submission: SubmissionKey(n.into()), received_at: at(NOW), ..lead() };
-        NewRecord::of(&LeadRecord::Received(Box::new(lead)), at(NOW))
+        NewRecord::of(&LeadRecord::Received(Arc::new(lead)), at(NOW))
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! Whatever form a rule's pattern has, the ZIPs it names are covered by as few whole prefixes as possible: `CA` is
 //! some sixty nodes in place of 2,600 ZIPs. A ZIP lies under five nodes: its prefixes of one to five digits.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use leadway_domain::zip::ZipPattern;
@@ -13,9 +14,8 @@ use rustc_hash::FxHashMap;
 pub(crate) const TOP: u16 = 1_000;
 /// Chunks of a product, the top included.
 pub(crate) const CHUNKS: usize = 1_001;
-/// Pairs of digits that a chunk tells apart: the last two of a ZIP, or in the top the first two. They are its first nodes.
-pub(crate) const LEAVES: usize = 100;
-/// Nodes of a chunk: the pairs, the 10 digits they begin with, and the whole, which the top leaves empty.
+/// Nodes of a chunk: the 100 pairs of digits that it tells apart (the last two of a ZIP, or in the top the first two), the
+/// 10 digits they begin with, and the whole, which the top leaves empty.
 pub(crate) const NODES: usize = 111;
 const TENS: u8 = 100;
 const WHOLE: u8 = 110;
@@ -46,15 +46,14 @@ impl Node {
         [10_000, 1_000, 100, 10, 1].map(|width| Self::of(n - n % width, width))
     }
 
-    /// Those of the five that are leaves: the ZIP itself and its first two digits.
-    pub(crate) fn leaves_above(zip: Zip) -> [Self; 2] {
-        let n = zip.number() as u32;
-        [Self::of(n, 1), Self::of(n - n % 1_000, 1_000)]
-    }
-
-    /// The nodes of a chunk that a leaf of it lies under, itself among them.
-    pub(crate) fn over_leaf(leaf: u8) -> [u8; 3] {
-        [leaf, TENS + leaf / 10, WHOLE]
+    /// The three-digit prefixes that lie under it, or that it lies under.
+    pub(crate) fn prefixes(self) -> Range<u16> {
+        let local = u16::from(self.local);
+        match (self.chunk, self.local) {
+            (TOP, TENS..) => (local - u16::from(TENS)) * 100..(local - u16::from(TENS) + 1) * 100,
+            (TOP, _) => local * 10..(local + 1) * 10,
+            (chunk, _) => chunk..chunk + 1,
+        }
     }
 }
 
@@ -82,6 +81,11 @@ impl Regions {
             })
             .collect();
         Self { zips, known_below, cache: FxHashMap::default() }
+    }
+
+    /// The list of ZIPs.
+    pub(crate) fn zips(&self) -> &ZipDirectory {
+        &self.zips
     }
 
     /// The nodes under which every known ZIP of one of the patterns lies, and no other known ZIP; ascending.
@@ -123,16 +127,14 @@ impl Regions {
 
     /// Covers the ascending `zips`, all of them within the `width` numbers from `low` on.
     fn cover(&self, zips: &[u32], low: u32, width: u32, nodes: &mut Vec<Node>) {
-        if zips.is_empty() {
-            return;
-        }
         if width < Zip::COUNT as u32 && zips.len() as u32 == self.known(low, width) {
             nodes.push(Node::of(low, width));
             return;
         }
         let child = width / 10;
         let mut rest = zips;
-        for low in (low..low + width).step_by(child as usize) {
+        while let Some(first) = rest.first() {
+            let low = first - first % child;
             let (inside, beyond) = rest.split_at(rest.partition_point(|n| *n < low + child));
             self.cover(inside, low, child, nodes);
             rest = beyond;

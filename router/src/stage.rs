@@ -306,7 +306,7 @@ impl Router {
         let outputs = batch.outputs(self.deps.clock.now());
         let mut backoff = Backoff::new();
         loop {
-            match stage.commit(outputs.clone(), progress).await {
+            match stage.commit(&outputs, progress).await {
                 Ok(_) => return Ok(Flow::Continue),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "decisions cannot be committed now; trying again");

@@ -1,8 +1,6 @@
 //! Reads what commands are about: the lead out of the log, where its id leads, and what was decided about it out of
 //! the tables.
 
-use std::sync::Arc;
-
 use futures::stream::{self, StreamExt, TryStreamExt};
 use leadway_domain::record::{LeadRecord, Topic};
 use leadway_domain::{Addressing, LeadId, Partition};
@@ -56,7 +54,7 @@ impl Sources<'_> {
         let records = self.log.read(Topic::Leads, home, offset, one).await?;
         let record = records.first().filter(|r| r.address.offset == offset).map(|r| r.decode::<LeadRecord>());
         let Some(Ok(LeadRecord::Received(lead))) = record else { return Ok(None) };
-        Ok(Some(Subject { lead: Arc::new(*lead), standing: self.standing(id).await? }))
+        Ok(Some(Subject { lead, standing: self.standing(id).await? }))
     }
 
     /// What the tables say of a lead.

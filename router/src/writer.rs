@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
-use leadway_domain::settings::{Rule, Settings, fold_name};
+use leadway_domain::settings::{Rule, Settings};
 use leadway_domain::{RuleId, WorkspaceId, ZipDirectory};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::index::{Chunk, Entry, MatchIndex, ProductTable};
-use crate::region::Regions;
+use crate::index::{Chunk, MatchIndex, ProductKey, ProductTable, rank};
+use crate::region::{Node, Regions};
 
 /// Makes the index of each next snapshot of the settings out of the previous one.
 pub struct IndexWriter {
@@ -21,23 +21,31 @@ pub struct IndexWriter {
     by_workspace: FxHashMap<WorkspaceId, BTreeSet<RuleId>>,
 }
 
+/// What is to be done to a product's rules.
+#[derive(Default)]
+struct Edits {
+    chunks: FxHashMap<u16, Edit>,
+    /// The prefixes at which another rule may win then.
+    unsettled: FxHashSet<u16>,
+}
+
 /// What is to be done to one chunk.
 #[derive(Default)]
 struct Edit {
     removed: FxHashSet<RuleId>,
-    added: Vec<(u8, Entry)>,
+    /// With their nodes, by rank.
+    added: Vec<(u8, Arc<Rule>)>,
 }
 
-/// Edits by folded product name and chunk.
-type Edits = FxHashMap<Box<str>, FxHashMap<u16, Edit>>;
+type ByProduct = FxHashMap<ProductKey, Edits>;
 
 impl IndexWriter {
     /// Starts without rules.
     pub fn new(zips: Arc<ZipDirectory>) -> Self {
         Self {
-            regions: Regions::new(zips.clone()),
+            index: MatchIndex::empty(&zips),
+            regions: Regions::new(zips),
             settings: Settings::default(),
-            index: MatchIndex::empty(zips),
             by_workspace: FxHashMap::default(),
         }
     }
@@ -56,8 +64,9 @@ impl IndexWriter {
 
     /// The index of `settings`. Takes time in proportion to the rules that changed and the ZIPs they cover.
     pub fn advance(&mut self, settings: &Settings) -> MatchIndex {
-        let mut edits = Edits::default();
+        let mut edits = ByProduct::default();
         let mut rules = self.index.rules;
+        let mut joining = Vec::new();
         for id in self.affected(settings) {
             let old = taking_part(&self.settings, id).cloned();
             let new = taking_part(settings, id).cloned();
@@ -67,38 +76,50 @@ impl IndexWriter {
                 continue;
             }
             rules = rules + usize::from(new.is_some()) - usize::from(old.is_some());
-            self.collect(old.as_ref(), &mut edits, |edit, _, rule| {
-                edit.removed.insert(rule.id);
-            });
-            self.collect(new.as_ref(), &mut edits, |edit, local, rule| edit.added.push((local, Entry::new(rule))));
+            if let Some(old) = old {
+                self.collect(&old, &mut edits, |edit, _| {
+                    edit.removed.insert(old.id);
+                });
+            }
+            joining.extend(new);
+        }
+        // Noted in the order of their ranks, they need no more sorting where they are the only ones.
+        joining.sort_unstable_by_key(|rule| rank(rule));
+        for new in &joining {
+            self.collect(new, &mut edits, |edit, local| edit.added.push((local, new.clone())));
         }
         self.follow_workspaces(settings);
         self.settings = settings.clone();
-        self.index = MatchIndex { products: Arc::new(self.edited(edits)), zips: self.index.zips.clone(), rules };
+        self.index = MatchIndex { products: Arc::new(self.edited(edits)), rules, ..self.index.clone() };
         self.index.clone()
     }
 
     /// Visits the edit of every (product, node) that the rule stands at.
-    fn collect(&mut self, rule: Option<&Arc<Rule>>, edits: &mut Edits, note: impl Fn(&mut Edit, u8, &Arc<Rule>)) {
-        let Some(rule) = rule else { return };
+    fn collect(&mut self, rule: &Rule, edits: &mut ByProduct, note: impl Fn(&mut Edit, u8)) {
         let nodes = self.regions.nodes(&rule.zip_codes);
-        let products: BTreeSet<String> = rule.product_types.iter().map(|p| fold_name(p)).collect();
+        let products: BTreeSet<ProductKey> = rule.product_types.iter().map(|p| ProductKey::of(p)).collect();
         for product in products {
-            let chunks = edits.entry(product.into()).or_default();
-            for node in &nodes {
-                note(chunks.entry(node.chunk).or_default(), node.local, rule);
+            let Edits { chunks, unsettled } = edits.entry(product).or_default();
+            for together in nodes.chunk_by(|a, b| a.chunk == b.chunk) {
+                let Some(Node { chunk, .. }) = together.first() else { continue };
+                let edit = chunks.entry(*chunk).or_default();
+                together.iter().for_each(|node| note(edit, node.local));
+                unsettled.extend(together.iter().flat_map(|node| node.prefixes()));
             }
         }
     }
 
-    fn edited(&self, edits: Edits) -> FxHashMap<Box<str>, Arc<ProductTable>> {
+    fn edited(&self, edits: ByProduct) -> FxHashMap<ProductKey, Arc<ProductTable>> {
         let mut products = (*self.index.products).clone();
-        for (product, chunks) in edits {
+        for (product, Edits { chunks, unsettled }) in edits {
             let mut table = products.get(&product).map_or_else(ProductTable::empty, |t| (**t).clone());
             for (chunk, edit) in chunks {
                 if let Some(slot) = table.chunks.get_mut(usize::from(chunk)) {
                     *slot = edit.applied_to(slot.as_deref());
                 }
+            }
+            for prefix in unsettled {
+                table.settle(prefix, self.regions.zips());
             }
             if table.is_empty() {
                 products.remove(&product);
@@ -133,12 +154,20 @@ impl IndexWriter {
 }
 
 impl Edit {
-    fn applied_to(self, chunk: Option<&Chunk>) -> Option<Arc<Chunk>> {
-        let mut placed = self.added;
-        if let Some(chunk) = chunk {
-            let kept = chunk.placed().filter(|(_, entry)| !self.removed.contains(&entry.rule.id));
-            placed.extend(kept.map(|(local, entry)| (local, entry.clone())));
-        }
+    fn applied_to(mut self, chunk: Option<&Chunk>) -> Option<Arc<Chunk>> {
+        let placed = match chunk {
+            None => {
+                self.added.sort_by_key(|(local, _)| *local);
+                self.added
+            }
+            Some(chunk) => {
+                let kept = chunk.placed().filter(|(_, rule)| !self.removed.contains(&rule.id));
+                let mut placed: Vec<_> = kept.map(|(local, rule)| (local, rule.clone())).collect();
+                placed.append(&mut self.added);
+                placed.sort_by(|(n, a), (m, b)| n.cmp(m).then_with(|| rank(a).cmp(&rank(b))));
+                placed
+            }
+        };
         (!placed.is_empty()).then(|| Arc::new(Chunk::new(placed)))
     }
 }

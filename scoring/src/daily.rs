@@ -1,39 +1,40 @@
 //! Sums of a day: rows of table `daily`, one writer each.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use leadway_domain::histogram::LatencyHistogram;
-use leadway_domain::{Money, ProviderId};
+use leadway_domain::{Money, ProviderId, WorkspaceId};
 use leadway_eventlog::Address;
-use leadway_tables::schema::{DailyRow, day};
-use leadway_tables::{Json, TablesError};
+use leadway_tables::Json;
+use leadway_tables::schema::day;
 
-use crate::batch::Batch;
+use crate::rows::DailyId;
 
 /// Which sums a record counts in.
 pub(crate) struct Sums<'r> {
     /// Its day is the row's.
     pub(crate) at: Timestamp,
     pub(crate) provider: &'r ProviderId,
-    /// Empty for what concerns no workspace (yet).
-    pub(crate) workspace: &'r str,
-    pub(crate) product: &'r str,
+    /// `None` for what concerns no workspace (yet).
+    pub(crate) workspace: Option<&'r WorkspaceId>,
+    pub(crate) product: &'r Arc<str>,
     /// The record: its topic and partition are the row's one writer.
     pub(crate) by: Address,
 }
 
 impl Sums<'_> {
-    pub(crate) async fn row<'b>(self, batch: &'b mut Batch<'_>) -> Result<&'b mut DailyRow, TablesError> {
-        let blank = DailyRow::new(
-            day(self.at),
-            self.provider.clone(),
-            self.workspace.to_owned(),
-            self.product.to_owned(),
-            self.by.topic.name().to_owned(),
-            self.by.partition,
-        );
-        batch.daily(blank).await
+    /// The row.
+    pub(crate) fn id(&self) -> DailyId {
+        DailyId {
+            day: day(self.at),
+            provider: self.provider.clone(),
+            workspace: self.workspace.cloned(),
+            product: self.product.clone(),
+            topic: self.by.topic,
+            partition: self.by.partition,
+        }
     }
 }
 

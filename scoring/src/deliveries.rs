@@ -4,10 +4,11 @@
 //! the records before.
 
 use leadway_domain::record::{DeliveryRecord, HeldReason, Outcome};
+use leadway_domain::{Timestamp, WorkspaceId};
 use leadway_eventlog::Record;
-use leadway_tables::schema::{AppointmentRow, BillingEventRow, DailyRow, DeliveryRow, OpenDeliveryRow, day};
-use leadway_tables::{Json, key};
-use serde_json::{Value, json};
+use leadway_tables::schema::{AppointmentChange, BillingEventChange, DailyRow, DeliveryChange, OpenDeliveryRow, day};
+use leadway_tables::{Json, TablesError, Write, key};
+use serde::Serialize;
 
 use crate::batch::{Batch, Till};
 use crate::daily::{Sums, count, pay, time};
@@ -23,7 +24,7 @@ const EVENT_RESPONSE_BYTES: usize = 1_024;
 
 pub(crate) async fn fold(
     record: &Record,
-    delivery: DeliveryRecord,
+    delivery: &DeliveryRecord,
     batch: &mut Batch<'_>,
     context: &Context,
 ) -> Result<(), FoldError> {
@@ -31,103 +32,121 @@ pub(crate) async fn fold(
     if let Some(due_at) = delivery.previous_due_at {
         batch.remove::<OpenDeliveryRow>(key![delivery.workspace_id, due_at, delivery.appointment_id]);
     }
-    batch.add(&event(record, delivery.appointment_id, what_happened(&delivery)));
+    batch.add(event(record, delivery.appointment_id, &WhatHappened::of(delivery)));
 
-    let row = batch.appointment(bucket, delivery.appointment_id).await?;
-    let before = Standing::of(row);
-    let known = row.forward_attempts.unwrap_or(0);
+    let standing = batch.standing(bucket, delivery.appointment_id).await?;
+    let (before, known) = (*standing, standing.attempts);
     let attempts = i64::from(delivery.attempts).max(known);
-    row.forward_attempts = Some(attempts);
-    if before != Standing::Delivered {
-        set_outcome(row, &delivery);
+    standing.attempts = attempts;
+    if before.stage != Stage::Delivered {
+        standing.stage = Stage::after(&delivery.outcome);
     }
-    let news = News { attempts: attempts - known, before };
+    batch.add(outcome(delivery, bucket, attempts, before.stage));
+    let news = News { attempts: attempts - known, before: before.stage };
     if !delivery.test && news.counts(&delivery.outcome) {
-        let sums = Sums {
-            at: delivery.at,
-            provider: &delivery.provider_id,
-            workspace: delivery.workspace_id.as_str(),
-            product: &delivery.service_type,
-            by: record.address,
-        };
-        news.add_to(sums.row(batch).await?, &delivery);
+        news.add_to(batch.daily(sums(record, delivery).id()).await?, delivery);
         if news.delivers(&delivery.outcome) {
-            batch.ring(Till::Billed, delivery.workspace_id.as_str(), delivery.price);
-            batch.ring(Till::DeliveredCost, delivery.workspace_id.as_str(), delivery.cost);
+            batch.ring(Till::Billed, delivery.workspace_id.shared(), delivery.price);
+            batch.ring(Till::DeliveredCost, delivery.workspace_id.shared(), delivery.cost);
         }
     }
-    if before != Standing::Delivered {
-        follow_up(delivery, batch);
+    if before.stage != Stage::Delivered {
+        follow_up(delivery, batch)?;
     }
     Ok(())
 }
 
-/// What earlier records made of the appointment. What was delivered stays delivered and is billed once: whatever is
-/// said later is history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+/// The sums in which an outcome counts.
+pub(crate) fn sums<'r>(record: &Record, delivery: &'r DeliveryRecord) -> Sums<'r> {
+    Sums {
+        at: delivery.at,
+        provider: &delivery.provider_id,
+        workspace: Some(&delivery.workspace_id),
+        product: &delivery.service_type,
+        by: record.address,
+    }
+}
+
+/// What earlier records made of an appointment. What was delivered stays delivered and is billed once: whatever is said
+/// later is history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    #[default]
     Open,
     GivenUp,
     Delivered,
 }
 
-impl Standing {
-    fn of(row: &AppointmentRow) -> Self {
-        match row.forward_status.as_deref() {
+impl Stage {
+    /// By the column `forward_status`.
+    pub(crate) fn of(status: Option<&str>) -> Self {
+        match status {
             Some(SUCCESS) => Self::Delivered,
             Some(FAILED) => Self::GivenUp,
             _ => Self::Open,
         }
     }
+
+    fn after(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Delivered => Self::Delivered,
+            Outcome::GivenUp => Self::GivenUp,
+            Outcome::Retry { .. } | Outcome::Held { .. } => Self::Open,
+        }
+    }
 }
 
-/// Columns of the client's last answer stay when there was none this time.
-fn set_outcome(row: &mut AppointmentRow, delivery: &DeliveryRecord) {
-    if let Some(status) = delivery.status {
-        row.forward_http_status = Some(i64::from(status));
+/// The columns of the outcome. Those of the client's last answer stay when there was none this time.
+fn outcome(delivery: &DeliveryRecord, bucket: i64, attempts: i64, before: Stage) -> Write {
+    let id = delivery.appointment_id;
+    let row = AppointmentChange { forward_attempts: Some(attempts), ..AppointmentChange::new(bucket, id) };
+    if before == Stage::Delivered {
+        return row.upsert();
     }
-    if let Some(response) = &delivery.response {
-        row.forward_response = Some(response.clone());
-    }
-    if let Some(error) = &delivery.error {
-        row.forward_error = Some(error.clone());
-    }
-    row.held_reason = Some(String::new());
-    match &delivery.outcome {
-        Outcome::Delivered => {
-            row.forward_status = Some(SUCCESS.to_owned());
-            row.forwarded_at = Some(delivery.at);
-            row.forward_error = Some(String::new());
-        }
+    let row = AppointmentChange {
+        forward_http_status: delivery.status.map(i64::from),
+        forward_response: delivery.response.as_deref(),
+        forward_error: delivery.error.as_deref(),
+        held_reason: Some(""),
+        ..row
+    };
+    let row = match &delivery.outcome {
+        Outcome::Delivered => AppointmentChange {
+            forward_status: Some(SUCCESS),
+            forwarded_at: Some(delivery.at),
+            forward_error: Some(""),
+            ..row
+        },
         Outcome::Retry { due_at, .. } => {
-            row.forward_status = Some(PENDING.to_owned());
-            row.next_attempt_at = Some(*due_at);
+            AppointmentChange { forward_status: Some(PENDING), next_attempt_at: Some(*due_at), ..row }
         }
-        Outcome::GivenUp => row.forward_status = Some(FAILED.to_owned()),
-        Outcome::Held { due_at, reason, .. } => {
-            row.forward_status = Some(PENDING.to_owned());
-            row.next_attempt_at = Some(*due_at);
-            row.held_reason = Some(held_reason(*reason).to_owned());
-        }
-    }
+        Outcome::GivenUp => AppointmentChange { forward_status: Some(FAILED), ..row },
+        Outcome::Held { due_at, reason, .. } => AppointmentChange {
+            forward_status: Some(PENDING),
+            next_attempt_at: Some(*due_at),
+            held_reason: Some(held_reason(*reason)),
+            ..row
+        },
+    };
+    row.upsert()
 }
 
 /// What a record adds to what was known of its appointment.
 struct News {
     /// Attempts that no earlier record counted.
     attempts: i64,
-    before: Standing,
+    before: Stage,
 }
 
 impl News {
     /// It is the first to say that the appointment was delivered.
     fn delivers(&self, outcome: &Outcome) -> bool {
-        self.before != Standing::Delivered && *outcome == Outcome::Delivered
+        self.before != Stage::Delivered && *outcome == Outcome::Delivered
     }
 
     /// It is the first to say that the appointment was given up.
     fn gives_up(&self, outcome: &Outcome) -> bool {
-        self.before == Standing::Open && *outcome == Outcome::GivenUp
+        self.before == Stage::Open && *outcome == Outcome::GivenUp
     }
 
     fn counts(&self, outcome: &Outcome) -> bool {
@@ -152,58 +171,81 @@ impl News {
 }
 
 /// The rows that an outcome leaves: a bill, or a delivery that waits.
-fn follow_up(delivery: DeliveryRecord, batch: &mut Batch<'_>) {
-    match delivery.outcome {
+fn follow_up(delivery: &DeliveryRecord, batch: &mut Batch<'_>) -> Result<(), TablesError> {
+    match &delivery.outcome {
         Outcome::Delivered => delivered(delivery, batch),
         Outcome::GivenUp => {}
         Outcome::Retry { due_at, appointment } | Outcome::Held { due_at, appointment, .. } => {
             batch.put(&OpenDeliveryRow {
                 attempts: Some(i64::from(delivery.attempts)),
-                appointment: Some(Json(*appointment)),
-                ..OpenDeliveryRow::new(delivery.workspace_id, due_at, delivery.appointment_id)
-            });
+                appointment: Some(Json((**appointment).clone())),
+                ..OpenDeliveryRow::new(delivery.workspace_id.clone(), *due_at, delivery.appointment_id)
+            })?;
         }
     }
+    Ok(())
 }
 
-fn delivered(delivery: DeliveryRecord, batch: &mut Batch<'_>) {
-    let day = day(delivery.at);
-    batch.add(&DeliveryRow {
+fn delivered(delivery: &DeliveryRecord, batch: &mut Batch<'_>) {
+    let (workspace, day) = (delivery.workspace_id.as_str(), day(delivery.at));
+    let row = DeliveryChange {
         delivered_at: Some(delivery.at),
         price: Some(delivery.price),
         attempts: Some(i64::from(delivery.attempts)),
         test: Some(delivery.test),
-        ..DeliveryRow::new(delivery.workspace_id.clone(), day, delivery.appointment_id)
-    });
+        ..DeliveryChange::new(workspace, day, delivery.appointment_id)
+    };
+    batch.add(row.upsert());
     if delivery.test {
         return;
     }
-    batch.add(&BillingEventRow {
+    let row = BillingEventChange {
         amount: Some(delivery.price),
         delivered_at: Some(delivery.at),
-        provider_id: Some(delivery.provider_id),
-        service_type: Some(delivery.service_type.to_string()),
+        provider_id: Some(delivery.provider_id.as_str()),
+        service_type: Some(&delivery.service_type),
         cost: Some(delivery.cost),
-        ..BillingEventRow::new(delivery.workspace_id, day, delivery.appointment_id)
-    });
+        ..BillingEventChange::new(workspace, day, delivery.appointment_id)
+    };
+    batch.add(row.upsert());
 }
 
-fn what_happened(delivery: &DeliveryRecord) -> Value {
-    let (due_at, held) = match &delivery.outcome {
-        Outcome::Delivered | Outcome::GivenUp => (None, None),
-        Outcome::Retry { due_at, .. } => (Some(due_at), None),
-        Outcome::Held { due_at, reason, .. } => (Some(due_at), Some(held_reason(*reason))),
-    };
-    json!({
-        "workspace_id": delivery.workspace_id,
-        "attempts": delivery.attempts,
-        "status": delivery.status,
-        "response": delivery.response.as_deref().map(cut),
-        "error": delivery.error,
-        "latency_us": delivery.latency_us,
-        "next_attempt_at": due_at,
-        "held_reason": held,
-    })
+/// What an event says of an outcome.
+#[derive(Serialize)]
+struct WhatHappened<'a> {
+    workspace_id: &'a WorkspaceId,
+    attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    latency_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_reason: Option<&'static str>,
+}
+
+impl<'a> WhatHappened<'a> {
+    fn of(delivery: &'a DeliveryRecord) -> Self {
+        let (due_at, held) = match &delivery.outcome {
+            Outcome::Delivered | Outcome::GivenUp => (None, None),
+            Outcome::Retry { due_at, .. } => (Some(*due_at), None),
+            Outcome::Held { due_at, reason, .. } => (Some(*due_at), Some(held_reason(*reason))),
+        };
+        Self {
+            workspace_id: &delivery.workspace_id,
+            attempts: delivery.attempts,
+            status: delivery.status,
+            response: delivery.response.as_deref().map(cut),
+            error: delivery.error.as_deref(),
+            latency_us: delivery.latency_us,
+            next_attempt_at: due_at,
+            held_reason: held,
+        }
+    }
 }
 
 fn cut(response: &str) -> &str {

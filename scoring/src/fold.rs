@@ -72,12 +72,12 @@ pub(crate) fn decode(record: &Record) -> Result<Payload, UnreadableRecord> {
 
 pub(crate) async fn fold(
     record: &Record,
-    payload: Payload,
+    payload: &Payload,
     batch: &mut Batch<'_>,
     context: &Context,
 ) -> Result<(), FoldError> {
     match payload {
-        Payload::Settings(change) => settings::fold(record, *change, batch),
+        Payload::Settings(change) => settings::fold(record, change, batch),
         Payload::Leads(lead) => leads::fold(record, lead, batch, context).await?,
         Payload::Appointments(decided) => appointments::fold(record, decided, batch, context).await?,
         Payload::Deliveries(delivery) => deliveries::fold(record, delivery, batch, context).await?,

@@ -7,13 +7,15 @@ use leadway_domain::record::UnreadableRecord;
 use leadway_domain::telemetry::UNREADABLE_RECORDS;
 use leadway_eventlog::{Address, EventLog, Record};
 use leadway_tables::{Tables, TablesError, Write};
+use rustc_hash::FxHashMap;
 
-use crate::ahead::Ahead;
-use crate::batch::{Batch, Till};
+use crate::ahead::announce;
+use crate::batch::{Batch, Cents, Till};
 use crate::error::ScoringError;
 use crate::fold::{Context, FoldError, decode, fold};
 use crate::options::Options;
-use crate::sources::Sources;
+use crate::rows::Rows;
+use crate::sources::{Gathered, Sources};
 
 /// A batch is folded without pause otherwise, and other tasks of the thread wait for it.
 const RECORDS_BETWEEN_YIELDS: usize = 64;
@@ -21,8 +23,10 @@ const RECORDS_BETWEEN_YIELDS: usize = 64;
 /// Follows the log with the tables.
 pub(crate) struct Follower {
     pub(crate) sources: Sources,
-    tables: Arc<dyn Tables>,
+    pub(crate) tables: Arc<dyn Tables>,
     context: Context,
+    rows: Rows,
+    counters: FxHashMap<(Till, Arc<str>), metrics::Counter>,
 }
 
 /// What a step did.
@@ -40,11 +44,13 @@ impl Follower {
         addressing: Addressing,
         options: Options,
     ) -> Self {
-        Self { sources: Sources::new(log), tables, context: Context { addressing, options } }
+        let context = Context { addressing, options };
+        Self { sources: Sources::new(log), tables, context, rows: Rows::default(), counters: FxHashMap::default() }
     }
 
     /// Goes to where the tables stand.
     pub(crate) async fn seek_applied(&mut self) -> Result<(), ScoringError> {
+        self.rows.forget();
         Ok(self.sources.seek_applied(&*self.tables).await?)
     }
 
@@ -54,13 +60,33 @@ impl Follower {
         if gathered.records.is_empty() {
             return Ok(Step::default());
         }
-        let folded = fold_all(&*self.tables, &self.context, &gathered.records).await?;
-        self.tables.write(folded.writes, &gathered.applied).await?;
+        let folded = match self.apply(&gathered).await {
+            Ok(folded) => folded,
+            Err(error) => {
+                // What the rows hold is not in the tables, or it is not known whether it is.
+                self.rows.forget();
+                return Err(error.into());
+            }
+        };
+        self.rows.settle();
         self.sources.advance(&gathered.applied);
         // Only now: a step that fails comes again and would count them again.
         folded.set_aside.iter().for_each(report);
-        folded.cents.into_iter().for_each(|((till, of), cents)| till.add(of, cents));
+        self.count(folded.cents);
         Ok(Step { records: gathered.records.len(), unreadable: folded.set_aside.len() })
+    }
+
+    async fn apply(&mut self, gathered: &Gathered) -> Result<Folded, TablesError> {
+        let mut folded = fold_all(&*self.tables, &mut self.rows, &self.context, &gathered.records).await?;
+        self.tables.write(std::mem::take(&mut folded.writes), &gathered.applied).await?;
+        Ok(folded)
+    }
+
+    fn count(&mut self, cents: Cents) {
+        for (till, cents) in cents {
+            let counter = self.counters.entry(till).or_insert_with_key(|(till, of)| till.counter(of));
+            counter.increment(cents);
+        }
     }
 }
 
@@ -68,7 +94,7 @@ impl Follower {
 pub(crate) struct Folded {
     pub(crate) writes: Vec<Write>,
     pub(crate) set_aside: Vec<SetAside>,
-    cents: Vec<((Till, String), u64)>,
+    cents: Cents,
 }
 
 /// A record that was passed over.
@@ -80,24 +106,25 @@ pub(crate) struct SetAside {
 /// Folds the records into the changes that they make to the tables as they stand.
 pub(crate) async fn fold_all(
     tables: &dyn Tables,
+    rows: &mut Rows,
     context: &Context,
     records: &[Record],
 ) -> Result<Folded, TablesError> {
-    let mut batch = Batch::new(tables);
     let mut set_aside = Vec::new();
-    let (mut decoded, mut ahead) = (Vec::with_capacity(records.len()), Ahead::default());
+    let mut decoded = Vec::with_capacity(records.len());
     for (n, record) in records.iter().enumerate() {
         match decode(record) {
             Ok(payload) => {
-                ahead.of(record, &payload, context);
+                announce(rows, record, &payload, context);
                 decoded.push((record, payload));
             }
             Err(error) => set_aside.push(SetAside { address: record.address, error }),
         }
         yield_at_times(n).await;
     }
-    batch.read(ahead.into_keys()).await?;
-    for (n, (record, payload)) in decoded.into_iter().enumerate() {
+    rows.read(tables).await?;
+    let mut batch = Batch::new(tables, rows, records.len());
+    for (n, (record, payload)) in decoded.iter().enumerate() {
         match fold(record, payload, &mut batch, context).await {
             Ok(()) => {}
             Err(FoldError::Unreadable(error)) => {
@@ -107,8 +134,8 @@ pub(crate) async fn fold_all(
         }
         yield_at_times(n).await;
     }
-    let cents = batch.take_cents();
-    Ok(Folded { writes: batch.finish(), set_aside, cents })
+    let (writes, cents) = batch.finish();
+    Ok(Folded { writes, set_aside, cents })
 }
 
 async fn yield_at_times(n: usize) {

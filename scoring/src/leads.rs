@@ -1,12 +1,14 @@
 //! Topic `leads`: contacts, leads and what people asked.
 
-use leadway_domain::LeadId;
+use std::borrow::Cow;
+
 use leadway_domain::lead::Lead;
 use leadway_domain::record::{LeadAction, LeadCommand, LeadRecord};
+use leadway_domain::{LeadId, ProviderId, Timestamp, WorkspaceId, Zip};
 use leadway_eventlog::Record;
-use leadway_tables::schema::{ContactByDayRow, ContactRow, LeadByContactRow, LeadDayRow, LeadRow, day};
-use leadway_tables::{Json, TablesError};
-use serde_json::{Value, json};
+use leadway_tables::schema::{ContactByDayRow, LeadByContactRow, LeadChange, day};
+use leadway_tables::{JsonText, TableRow, TablesError, Write};
+use serde::Serialize;
 
 use crate::batch::{Batch, Till};
 use crate::daily::{Sums, count, pay};
@@ -15,46 +17,50 @@ use crate::fold::{Context, FoldError};
 
 pub(crate) async fn fold(
     record: &Record,
-    payload: LeadRecord,
+    payload: &LeadRecord,
     batch: &mut Batch<'_>,
     context: &Context,
 ) -> Result<(), FoldError> {
     match payload {
-        LeadRecord::Received(lead) => received(record, *lead, batch, context).await,
+        LeadRecord::Received(lead) => received(record, lead, batch, context).await,
         LeadRecord::Command(command) => {
             let id = context.addressing.id(record.address.partition, record.address.offset);
-            batch.add(&event(record, command.lead_id, asked(&command, id)));
+            batch.add(event(record, command.lead_id, &Asked::of(command, id)));
             Ok(())
         }
     }
 }
 
-async fn received(record: &Record, lead: Lead, batch: &mut Batch<'_>, context: &Context) -> Result<(), FoldError> {
+async fn received(record: &Record, lead: &Lead, batch: &mut Batch<'_>, context: &Context) -> Result<(), FoldError> {
     let id = context.addressing.id(record.address.partition, record.address.offset);
     let bucket = context.bucket(record, id)?;
-    contact(&lead, batch).await?;
-    lead_day(record, &lead, id, batch).await?;
+    contact(lead, batch).await?;
+    lead_day(record, lead, id, batch).await?;
     if !lead.test {
-        let sums = Sums {
-            at: lead.received_at,
-            provider: &lead.provider_id,
-            workspace: "",
-            product: &lead.product_type,
-            by: record.address,
-        };
-        let daily = sums.row(batch).await?;
+        let daily = batch.daily(sums(record, lead).id()).await?;
         count(&mut daily.leads, 1);
         pay(&mut daily.lead_cost, lead.cost);
-        batch.ring(Till::LeadCost, lead.provider_id.as_str(), lead.cost);
+        batch.ring(Till::LeadCost, lead.provider_id.shared(), lead.cost);
     }
-    batch.add(&LeadByContactRow::new(lead.contact_id, id));
-    batch.add(&event(record, id, arrival(&lead)));
-    batch.add(&row(lead, bucket, id));
+    batch.add(LeadByContactRow::new(lead.contact_id, id).upsert());
+    batch.add(event(record, id, &Arrival::of(lead)));
+    batch.add(row(lead, bucket, id));
     Ok(())
 }
 
+/// The sums in which a lead counts.
+pub(crate) fn sums<'r>(record: &Record, lead: &'r Lead) -> Sums<'r> {
+    Sums {
+        at: lead.received_at,
+        provider: &lead.provider_id,
+        workspace: None,
+        product: &lead.product_type,
+        by: record.address,
+    }
+}
+
 async fn contact(lead: &Lead, batch: &mut Batch<'_>) -> Result<(), TablesError> {
-    let row = batch.contact(ContactRow::new(lead.contact_id)).await?;
+    let row = batch.contact(lead.contact_id).await?;
     let is_new = row.leads.is_none();
     let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     row.first_name = said(&lead.first_name).or(row.first_name.take());
@@ -66,63 +72,87 @@ async fn contact(lead: &Lead, batch: &mut Batch<'_>) -> Result<(), TablesError> 
         row.phone = Some(lead.phone);
         row.provider_id = Some(lead.provider_id.clone());
         row.created_at = Some(lead.received_at);
-        batch.add(&ContactByDayRow::new(day(lead.received_at), lead.received_at, lead.contact_id));
+        batch.add(ContactByDayRow::new(day(lead.received_at), lead.received_at, lead.contact_id).upsert());
     }
     Ok(())
 }
 
 async fn lead_day(record: &Record, lead: &Lead, id: LeadId, batch: &mut Batch<'_>) -> Result<(), TablesError> {
-    let row = batch.lead_day(LeadDayRow::new(day(lead.received_at), record.address.partition)).await?;
+    let row = batch.lead_day((day(lead.received_at), record.address.partition)).await?;
     row.first_lead_id = Some(row.first_lead_id.map_or(id, |first| first.min(id)));
     row.last_lead_id = Some(row.last_lead_id.map_or(id, |last| last.max(id)));
     Ok(())
 }
 
-fn row(lead: Lead, bucket: i64, id: LeadId) -> LeadRow {
-    LeadRow {
+fn row(lead: &Lead, bucket: i64, id: LeadId) -> Write {
+    let json = |text: String| JsonText(Cow::Owned(text));
+    let interest_level = lead.interest_level.and_then(|level| serde_json::to_string(&level).ok());
+    let extra = (!lead.extra.is_empty()).then(|| serde_json::to_string(&lead.extra).unwrap_or_default());
+    let row = LeadChange {
         contact_id: Some(lead.contact_id),
-        provider_id: Some(lead.provider_id),
-        first_name: Some(lead.first_name),
-        last_name: Some(lead.last_name),
+        provider_id: Some(lead.provider_id.as_str()),
+        first_name: Some(&lead.first_name),
+        last_name: Some(&lead.last_name),
         phone: Some(lead.phone),
-        email: lead.email,
-        product_type: Some(lead.product_type.to_string()),
+        email: lead.email.as_deref(),
+        product_type: Some(&lead.product_type),
         zip_code: Some(lead.zip_code),
-        state: Some(lead.state.to_string()),
+        state: Some(&lead.state),
         estimated_value: lead.estimated_value,
-        interest_level: lead.interest_level.map(Json),
-        notes: Some(lead.notes),
+        interest_level: interest_level.map(json),
+        notes: Some(&lead.notes),
         appointment_date: lead.appointment_date,
-        external_id: lead.external_id,
-        extra: (!lead.extra.is_empty()).then_some(Json(lead.extra)),
+        external_id: lead.external_id.as_deref(),
+        extra: extra.map(json),
         test: Some(lead.test),
         auto_schedule: Some(lead.auto_schedule),
         cost: Some(lead.cost),
         received_at: Some(lead.received_at),
-        ..LeadRow::new(bucket, id)
-    }
-}
-
-/// Without personal data: the lead's row has it.
-fn arrival(lead: &Lead) -> Value {
-    json!({
-        "provider_id": lead.provider_id,
-        "product_type": lead.product_type,
-        "zip_code": lead.zip_code,
-        "appointment_date": lead.appointment_date,
-        "test": lead.test,
-    })
-}
-
-fn asked(command: &LeadCommand, id: LeadId) -> Value {
-    let mut data = json!({ "command_id": id, "actor": command.actor });
-    let detail = match &command.action {
-        LeadAction::Schedule { appointment_date } => Some(("appointment_date", json!(appointment_date))),
-        LeadAction::Assign { workspace_id } => Some(("workspace_id", json!(workspace_id))),
-        LeadAction::Retry => None,
+        ..LeadChange::new(bucket, id)
     };
-    if let (Some((name, value)), Some(fields)) = (detail, data.as_object_mut()) {
-        fields.insert(name.to_owned(), value);
+    row.upsert()
+}
+
+/// What an event says of a lead that arrived. Without personal data: the lead's row has it.
+#[derive(Serialize)]
+struct Arrival<'a> {
+    provider_id: &'a ProviderId,
+    product_type: &'a str,
+    zip_code: Zip,
+    appointment_date: Option<Timestamp>,
+    test: bool,
+}
+
+impl<'a> Arrival<'a> {
+    fn of(lead: &'a Lead) -> Self {
+        Self {
+            provider_id: &lead.provider_id,
+            product_type: &lead.product_type,
+            zip_code: lead.zip_code,
+            appointment_date: lead.appointment_date,
+            test: lead.test,
+        }
     }
-    data
+}
+
+/// What an event says of what somebody asked for.
+#[derive(Serialize)]
+struct Asked<'a> {
+    command_id: LeadId,
+    actor: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    appointment_date: Option<Option<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workspace_id: Option<&'a WorkspaceId>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(command: &'a LeadCommand, id: LeadId) -> Self {
+        let (appointment_date, workspace_id) = match &command.action {
+            LeadAction::Schedule { appointment_date } => (Some(*appointment_date), None),
+            LeadAction::Assign { workspace_id } => (None, Some(workspace_id)),
+            LeadAction::Retry => (None, None),
+        };
+        Self { command_id: id, actor: &command.actor, appointment_date, workspace_id }
+    }
 }

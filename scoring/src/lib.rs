@@ -23,6 +23,7 @@ mod leads;
 mod options;
 mod quarantine;
 mod rebuild;
+mod rows;
 mod settings;
 mod shelf;
 mod sources;

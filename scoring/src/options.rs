@@ -11,8 +11,9 @@ pub struct Options {
     pub batch_records: usize,
     /// How many bytes of records one write to the tables folds at most.
     pub batch_bytes: usize,
-    /// How long to wait after a batch when records come fast, so that the next write folds more of them, in
-    /// milliseconds; 0 never waits. A single record never waits.
+    /// How long after one write to the tables the next one begins, in milliseconds, so that it folds more records: each
+    /// write costs something, whatever it holds. It begins at once when somebody waits for what it writes, when there are
+    /// more records than one write folds, and when nothing was written for so long.
     pub linger_ms: u64,
     /// How many refused leads of one provider are kept; the oldest make room for new ones.
     pub quarantine_max_per_provider: u32,
@@ -23,9 +24,9 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            batch_records: 2_000,
-            batch_bytes: 4 << 20,
-            linger_ms: 5,
+            batch_records: 8_000,
+            batch_bytes: 16 << 20,
+            linger_ms: 100,
             quarantine_max_per_provider: 10_000,
             quarantine_max_age_days: 30,
         }

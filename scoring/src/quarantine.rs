@@ -16,19 +16,19 @@ use crate::fold::{Context, FoldError};
 
 pub(crate) async fn fold(
     record: &Record,
-    payload: QuarantineRecord,
+    payload: &QuarantineRecord,
     batch: &mut Batch<'_>,
     context: &Context,
 ) -> Result<(), FoldError> {
     let provider = match payload {
-        QuarantineRecord::Added(lead) => added(*lead, batch).await?,
+        QuarantineRecord::Added(lead) => added(lead, batch).await?,
         QuarantineRecord::Ended(end) => ended(end, batch).await?,
     };
     Ok(make_room(&provider, record, batch, context).await?)
 }
 
-async fn added(lead: QuarantinedLead, batch: &mut Batch<'_>) -> Result<ProviderId, TablesError> {
-    let provider = lead.provider_id;
+async fn added(lead: &QuarantinedLead, batch: &mut Batch<'_>) -> Result<ProviderId, TablesError> {
+    let provider = lead.provider_id.clone();
     let (tables, shelf) = batch.shelf(&provider);
     if !shelf.contains(tables, lead.id).await? {
         shelf.add(lead.id, lead.received_at);
@@ -36,21 +36,21 @@ async fn added(lead: QuarantinedLead, batch: &mut Batch<'_>) -> Result<ProviderI
     }
     batch.put(&QuarantineRow {
         posted_as: Some(Json(lead.posted_as)),
-        body: Some(Json(lead.body)),
-        errors: Some(Json(lead.errors)),
+        body: Some(Json(lead.body.clone())),
+        errors: Some(Json(lead.errors.clone())),
         received_at: Some(lead.received_at),
         ..QuarantineRow::new(provider.clone(), lead.id)
-    });
+    })?;
     Ok(provider)
 }
 
-async fn ended(end: QuarantineEnd, batch: &mut Batch<'_>) -> Result<ProviderId, TablesError> {
+async fn ended(end: &QuarantineEnd, batch: &mut Batch<'_>) -> Result<ProviderId, TablesError> {
     let (tables, shelf) = batch.shelf(&end.provider_id);
     // It may have been dropped for room or age while somebody was looking at it.
     if shelf.contains(tables, end.id).await? {
         drop_row(&end.provider_id, end.id, batch).await?;
     }
-    Ok(end.provider_id)
+    Ok(end.provider_id.clone())
 }
 
 async fn make_room(

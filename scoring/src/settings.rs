@@ -2,8 +2,8 @@
 
 use leadway_domain::settings::{Change, Entity, SettingsChange};
 use leadway_eventlog::Record;
-use leadway_tables::Json;
 use leadway_tables::schema::SettingsChangeRow;
+use leadway_tables::{Json, TableRow};
 use serde_json::Value;
 
 use crate::batch::Batch;
@@ -11,7 +11,7 @@ use crate::batch::Batch;
 /// What stands where a secret stood.
 const MASK: &str = "…";
 
-pub(crate) fn fold(record: &Record, change: SettingsChange, batch: &mut Batch<'_>) {
+pub(crate) fn fold(record: &Record, change: &SettingsChange, batch: &mut Batch<'_>) {
     if !change.counts_at(record.address.offset) {
         return; // another node's change came first, and this one was refused
     }
@@ -22,7 +22,7 @@ pub(crate) fn fold(record: &Record, change: SettingsChange, batch: &mut Batch<'_
             Change::Put(entity) => Some(entity),
             Change::Delete { .. } | Change::Batch(_) => None,
         };
-        batch.add(&SettingsChangeRow {
+        let row = SettingsChangeRow {
             actor: Some(change.actor.clone()),
             at: Some(change.at),
             entity: Some(kind.as_str().to_owned()),
@@ -30,7 +30,8 @@ pub(crate) fn fold(record: &Record, change: SettingsChange, batch: &mut Batch<'_
             before: Some(Json(before.map_or(Value::Null, shown))),
             after: Some(Json(after.map_or(Value::Null, shown))),
             ..SettingsChangeRow::new(0, record.address.offset, part)
-        });
+        };
+        batch.add(row.upsert());
     }
 }
 

@@ -8,6 +8,8 @@ use leadway_tables::{Cell, Range, Tables, TablesError, get, key, scan};
 use rustc_hash::FxHashSet;
 use uuid::Uuid;
 
+use crate::rows::kept_time;
+
 /// Which refused leads there are and which is the oldest, without reading more rows than asked for.
 pub(crate) struct Shelf {
     provider: ProviderId,
@@ -54,8 +56,7 @@ impl Shelf {
 
     /// Its arrival is kept as the tables keep it, so that its age does not depend on whether it was stored between.
     pub(crate) fn add(&mut self, id: Uuid, received_at: Timestamp) {
-        let stored = Timestamp::from_value(&received_at.to_value()).unwrap_or(received_at);
-        self.added.insert(id, stored);
+        self.added.insert(id, kept_time(received_at));
     }
 
     pub(crate) fn remove(&mut self, id: Uuid) {

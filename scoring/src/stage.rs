@@ -6,16 +6,15 @@ use std::time::Duration;
 use leadway_domain::Addressing;
 use leadway_domain::record::Topic;
 use leadway_domain::telemetry::TABLES_FAILURES;
-use leadway_eventlog::{EventLog, Membership};
+use leadway_eventlog::{EventLog, LogError, Membership};
 use leadway_tables::{Tables, TablesError};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ScoringError;
 use crate::follower::{Follower, Step};
 use crate::options::Options;
 
-/// A batch of so many records says that they come fast.
-const FAST: usize = 32;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -38,21 +37,16 @@ impl Scoring {
     /// again; any other error ends it, and it can be started anew: the tables say where it stood. The future should be run
     /// to its end: it stops between two writes, never within one.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ScoringError> {
-        let (linger, full) = (self.options.linger(), self.options.batch_records);
+        let mut pace = Pace::new(&self.options);
         let mut share = self.log.membership("scoring", Topic::Leads).await?;
         let mut follower = Follower::new(self.log, self.tables.clone(), self.addressing, self.options);
         let mut pause = FIRST_PAUSE;
         let mut seek = false;
         while !stop.is_cancelled() {
-            let done = next(&mut follower, &mut *share, &mut seek, &stop).await;
+            let done = next(&mut follower, &mut *share, &mut seek, &mut pace, &stop).await;
             follower.sources.report_lag();
             match done {
-                Ok(step) => {
-                    pause = FIRST_PAUSE;
-                    if (FAST..full).contains(&step.records) {
-                        stop.run_until_cancelled(tokio::time::sleep(linger)).await;
-                    }
-                }
+                Ok(()) => pause = FIRST_PAUSE,
                 Err(error) => {
                     // Somebody else has applied these records: go on where the tables stand now.
                     let stale = matches!(error, ScoringError::Tables(TablesError::Stale(_)));
@@ -77,28 +71,62 @@ impl Scoring {
     }
 }
 
+/// How often batches are written: each costs something, whatever it holds.
+struct Pace {
+    linger: Duration,
+    /// So many records are a batch that need not wait for more.
+    full: usize,
+    not_before: Instant,
+}
+
+impl Pace {
+    fn new(options: &Options) -> Self {
+        Self { linger: options.linger(), full: options.batch_records, not_before: Instant::now() }
+    }
+
+    /// Waits for more records, unless the last batch is long ago or somebody wants to see what there is.
+    async fn wait(&self, tables: &dyn Tables) {
+        tokio::select! {
+            () = tokio::time::sleep_until(self.not_before) => {}
+            () = tables.awaited() => {}
+        }
+    }
+
+    fn begun(&mut self, at: Instant, step: Step) {
+        self.not_before = if step.records < self.full { at + self.linger } else { at };
+    }
+}
+
 /// What comes first: the end, other partitions, or records to be applied.
 async fn next(
     follower: &mut Follower,
     share: &mut dyn Membership,
     seek: &mut bool,
+    pace: &mut Pace,
     stop: &CancellationToken,
-) -> Result<Step, ScoringError> {
+) -> Result<(), ScoringError> {
     if *seek {
         follower.seek_applied().await?;
         *seek = false;
     }
     tokio::select! {
         biased;
-        () = stop.cancelled() => Ok(Step::default()),
+        () = stop.cancelled() => Ok(()),
         changed = share.changed() => {
             follower.sources.own(&changed?);
             *seek = true;
-            Ok(Step::default())
+            Ok(())
         }
-        waited = follower.sources.wait() => {
+        waited = async {
+            follower.sources.wait().await?;
+            pace.wait(&*follower.tables).await;
+            Ok::<_, LogError>(())
+        } => {
             waited?;
-            follower.step().await
+            let begun = Instant::now();
+            let step = follower.step().await?;
+            pace.begun(begun, step);
+            Ok(())
         }
     }
 }

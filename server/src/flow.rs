@@ -212,7 +212,10 @@ fn start_stages(
     }
     readiness.set("ingest", false);
     let Parts { log, settings, zips, clock, addressing, .. } = p();
-    let ingest = Ingest::new(log, settings, zips, clock, addressing, config.ingest.clone());
+    // Only a node whose log is in its data folder has one.
+    let notes = (config.log == LogKind::Embedded).then(|| config.data.join("window"));
+    let options = leadway_ingest::Options { notes, ..config.ingest.clone() };
+    let ingest = Ingest::new(log, settings, zips, clock, addressing, options);
     let (follower, token) = (ingest.clone(), stop.clone());
     tasks.spawn(keep_running("ingest_window", readiness.clone(), stop.clone(), move || {
         let (follower, token) = (follower.clone(), token.clone());

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -24,6 +26,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::aside::Aside;
+
 /// Longest time of one request to the API, its body included.
 const API_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -36,23 +40,27 @@ pub struct Front {
     pub rest: axum::Router,
 }
 
+/// Providers' answers are plain bytes; the others may be anything.
+type Answer = Response<Either<Full<Bytes>, Body>>;
+
 impl Front {
-    async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        match self.ingest {
-            Some(ingest) if Ingest::serves(request.uri().path()) => Ok(ingest.handle(request).await.map(Body::new)),
-            _ => match tokio::time::timeout(API_TIMEOUT, self.rest.oneshot(request.map(Body::new))).await {
-                Ok(answer) => answer,
-                Err(_) => Ok(too_slow()),
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        match &self.ingest {
+            Some(ingest) if Ingest::serves(request.uri().path()) => ingest.handle(request).await.map(Either::Left),
+            _ => match tokio::time::timeout(API_TIMEOUT, self.rest.clone().oneshot(request.map(Body::new))).await {
+                Ok(Ok(answer)) => answer.map(Either::Right),
+                Ok(Err(never)) => match never {},
+                Err(_) => too_slow().map(Either::Left),
             },
         }
     }
 }
 
-fn too_slow() -> Response<Body> {
+fn too_slow() -> Response<Full<Bytes>> {
     let detail = format!("The request did not end within {} seconds. Send it again.", API_TIMEOUT.as_secs());
     let problem = Problem::new(408, "timeout", "The request took too long", detail);
     let body = serde_json::to_vec(&problem).unwrap_or_default();
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
     response
@@ -98,33 +106,56 @@ async fn serve_connection(
     activity: Activity,
     stop: CancellationToken,
 ) {
-    let seen = activity.clone();
+    // One for all requests of the connection: what all connections share is not touched for each.
+    let parts = Arc::new((front, activity));
+    let (_, activity) = &*parts;
+    let shared = Arc::clone(&parts);
     let service = service_fn(move |request| {
-        let (front, under_way) = (front.clone(), seen.request());
+        let shared = Arc::clone(&shared);
         async move {
-            let answer = front.answer(request).await;
-            drop(under_way);
-            answer
+            let (front, activity) = &*shared;
+            let _under_way = activity.request();
+            Ok::<_, Infallible>(front.answer(request).await)
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut closing = false;
     loop {
+        let disturbance = pin!(disturbance(activity, &stop, closing));
         tokio::select! {
+            biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended early");
                 }
                 return;
             }
-            () = stop.cancelled(), if !closing => {
-                closing = true;
-                connection.as_mut().graceful_shutdown();
+            disturbed = Aside::new(disturbance) => match disturbed {
+                Disturbance::Stop => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                Disturbance::Idle => return,
             }
-            // Nobody holds a place without asking for anything.
+        }
+    }
+}
+
+/// What ends a connection that its client keeps.
+enum Disturbance {
+    /// The node stops.
+    Stop,
+    /// Nobody holds a place without asking for anything.
+    Idle,
+}
+
+async fn disturbance(activity: &Activity, stop: &CancellationToken, stopping: bool) -> Disturbance {
+    loop {
+        tokio::select! {
+            () = stop.cancelled(), if !stopping => return Disturbance::Stop,
             () = sleep_until(activity.deadline()) => {
                 if activity.deadline() <= Instant::now() {
-                    return;
+                    return Disturbance::Idle;
                 }
             }
         }
@@ -132,8 +163,7 @@ async fn serve_connection(
 }
 
 /// When a connection last had a request.
-#[derive(Clone)]
-struct Activity(Arc<Mutex<Requests>>);
+struct Activity(Mutex<Requests>);
 
 struct Requests {
     under_way: usize,
@@ -143,16 +173,16 @@ struct Requests {
 }
 
 /// A request under way; it ends when this is dropped.
-struct UnderWay(Activity);
+struct UnderWay<'a>(&'a Activity);
 
 impl Activity {
     fn new(first: Duration, idle: Duration) -> Self {
-        Self(Arc::new(Mutex::new(Requests { under_way: 0, deadline: Instant::now() + first, idle })))
+        Self(Mutex::new(Requests { under_way: 0, deadline: Instant::now() + first, idle }))
     }
 
-    fn request(&self) -> UnderWay {
+    fn request(&self) -> UnderWay<'_> {
         self.0.lock().under_way += 1;
-        UnderWay(self.clone())
+        UnderWay(self)
     }
 
     /// When the connection is to be closed; later and later while a request is under way.
@@ -162,7 +192,7 @@ impl Activity {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let mut requests = self.0.0.lock();
         requests.under_way -= 1;

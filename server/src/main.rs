@@ -12,6 +12,9 @@ use leadway_server::flow::Node;
 use leadway_server::{inspect, logging, migrate, output, trace};
 use tokio_util::sync::CancellationToken;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Streaming lead router and webhook dispatcher.
 #[derive(Debug, Parser)]
 #[command(name = "leadway", version, about, max_term_width = 110)]

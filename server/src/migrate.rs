@@ -134,7 +134,7 @@ async fn copy_progress(
     tokio::time::timeout(std::time::Duration::from_secs(60), there)
         .await
         .with_context(|| format!("stage {name} has other members on Kafka: stop the nodes that run there"))??;
-    to.commit(Vec::new(), &progress).await.with_context(|| format!("the progress of stage {name}"))?;
+    to.commit(&[], &progress).await.with_context(|| format!("the progress of stage {name}"))?;
     Ok(())
 }
 

@@ -6,32 +6,93 @@
 use uuid::Uuid;
 
 use crate::reader::Reader;
-use crate::{Column, ColumnKind, Row, Value};
+use crate::{Column, ColumnKind, Row, Value, ValueRef};
 
 /// The bytes of these cells.
 pub(crate) fn encode(cells: &[Option<Value>]) -> Vec<u8> {
-    let counted = cells.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-    let counted = cells.get(..counted).unwrap_or_default();
     let mut bytes = Vec::with_capacity(32);
-    put_varint(&mut bytes, counted.len() as u64);
-    for eight in counted.chunks(8) {
-        bytes.push(eight.iter().rev().fold(0, |bits, cell| bits << 1 | u8::from(cell.is_some())));
-    }
-    for value in counted.iter().flatten() {
-        match value {
-            Value::Text(text) => {
-                put_varint(&mut bytes, text.len() as u64);
-                bytes.extend(text.as_bytes());
-            }
-            Value::Int(number) | Value::Money(number) | Value::Timestamp(number) => {
-                put_varint(&mut bytes, zigzag(*number));
-            }
-            Value::Date(number) => put_varint(&mut bytes, zigzag(i64::from(*number))),
-            Value::Bool(value) => bytes.push(u8::from(*value)),
-            Value::Uuid(id) => bytes.extend(id.as_bytes()),
+    put_header(&mut bytes, cells.iter().map(Option::is_some));
+    cells.iter().flatten().for_each(|value| put(&mut bytes, value.as_ref()));
+    bytes
+}
+
+/// Appends what cells begin with: which of them are set.
+pub(crate) fn put_header(bytes: &mut Vec<u8>, set: impl DoubleEndedIterator<Item = bool> + ExactSizeIterator + Clone) {
+    let counted = set.clone().rposition(|is_set| is_set).map_or(0, |last| last + 1);
+    put_varint(bytes, counted as u64);
+    let first = bytes.len();
+    bytes.resize(first + counted.div_ceil(8), 0);
+    let bits = bytes.get_mut(first..).unwrap_or_default();
+    for (index, is_set) in set.take(counted).enumerate() {
+        if let Some(eight) = bits.get_mut(index / 8) {
+            *eight |= u8::from(is_set) << (index % 8);
         }
     }
-    bytes
+}
+
+/// Appends a cell that is set.
+pub(crate) fn put(bytes: &mut Vec<u8>, value: ValueRef<'_>) {
+    match value {
+        ValueRef::Text(text) => {
+            put_varint(bytes, text.len() as u64);
+            bytes.extend(text.as_bytes());
+        }
+        ValueRef::Int(number) | ValueRef::Money(number) | ValueRef::Timestamp(number) => {
+            put_varint(bytes, zigzag(number));
+        }
+        ValueRef::Date(number) => put_varint(bytes, zigzag(i64::from(number))),
+        ValueRef::Bool(value) => bytes.push(u8::from(value)),
+        ValueRef::Uuid(id) => bytes.extend(id.as_bytes()),
+    }
+}
+
+/// The cells one by one, each as its bytes; `None` where none is set.
+pub(crate) struct Walk<'a> {
+    columns: std::iter::Enumerate<std::slice::Iter<'a, Column>>,
+    set: &'a [u8],
+    reader: Reader<'a>,
+}
+
+impl<'a> Walk<'a> {
+    /// Through the cells of these columns.
+    pub(crate) fn new(columns: &'a [Column], bytes: &'a [u8]) -> Result<Self, String> {
+        let mut reader = Reader::new(bytes);
+        let counted = reader.length()?;
+        let set = reader.take(counted.div_ceil(8))?;
+        Ok(Self { columns: columns.iter().enumerate(), set, reader })
+    }
+
+    /// The next column's cell; `None` after the last column.
+    pub(crate) fn next_cell(&mut self) -> Result<Option<Option<&'a [u8]>>, String> {
+        let Some((index, column)) = self.columns.next() else { return Ok(None) };
+        let is_set = self.set.get(index / 8).is_some_and(|bits| bits >> (index % 8) & 1 == 1);
+        match is_set {
+            true => take_bytes(&mut self.reader, column.kind).map(|bytes| Some(Some(bytes))),
+            false => Ok(Some(None)),
+        }
+    }
+}
+
+/// The number of the first column, an integer's; `None` where it is not set.
+pub(crate) fn first_number(columns: &[Column], bytes: &[u8]) -> Result<Option<i64>, String> {
+    match Walk::new(columns, bytes)?.next_cell()?.flatten() {
+        Some(cell) => Ok(Some(unzigzag(Reader::new(cell).varint()?))),
+        None => Ok(None),
+    }
+}
+
+fn take_bytes<'a>(reader: &mut Reader<'a>, kind: ColumnKind) -> Result<&'a [u8], String> {
+    match kind {
+        ColumnKind::Text => reader.taken(|reader| {
+            let length = reader.length()?;
+            reader.take(length).map(drop)
+        }),
+        ColumnKind::Int | ColumnKind::Money | ColumnKind::Timestamp | ColumnKind::Date => {
+            reader.taken(|reader| reader.varint().map(drop))
+        }
+        ColumnKind::Bool => reader.take(1),
+        ColumnKind::Uuid => reader.take(16),
+    }
 }
 
 /// Appends a cell per column to `row`; tells what is wrong with bytes that are none. Cells of columns that are not

@@ -2,24 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::version::version_of;
-use crate::{Applied, Range, Row, Table, TablesError, Value, Write};
+use crate::cells::Walk;
+use crate::version::encoded_version;
+use crate::{Applied, Column, ColumnKind, Range, Row, Table, TablesError, Value, key};
 
 /// How long a key may be, encoded: what LMDB takes.
 pub(crate) const MAX_KEY_BYTES: usize = 511;
-
-impl Write {
-    /// Whether the change fits its table's declaration.
-    pub(crate) fn check(&self) -> Result<(), TablesError> {
-        match self {
-            Self::Upsert { table, row } => table.check_row(row),
-            Self::Delete { table, key, version } => {
-                table.check_key(key)?;
-                table.check_delete(*version)
-            }
-        }
-    }
-}
 
 /// Positions go forward, and each partition comes once.
 pub(crate) fn check_positions(positions: &[Applied]) -> Result<(), TablesError> {
@@ -41,51 +29,73 @@ pub(crate) fn check_positions(positions: &[Applied]) -> Result<(), TablesError> 
 
 impl Table {
     /// A row has a cell per column, key cells are never null, and each cell is of its column's kind.
-    pub(crate) fn check_row(&self, row: &Row) -> Result<(), TablesError> {
+    pub(crate) fn fault_of_row(&self, row: &Row) -> Option<String> {
         if row.len() != self.columns.len() {
-            return self.mismatch(format!("a row has {} cells, not {}", self.columns.len(), row.len()));
+            return Some(format!("a row has {} cells, not {}", self.columns.len(), row.len()));
         }
-        for (column, cell) in self.columns.iter().zip(row).take(self.key_columns()) {
-            if cell.is_none() {
-                return self.mismatch(format!("key column {:?} is null", column.name));
-            }
+        let null = self.columns.iter().zip(row).take(self.key_columns()).find(|(_, cell)| cell.is_none());
+        if let Some((column, _)) = null {
+            return Some(format!("key column {:?} is null", column.name));
         }
-        self.check_kinds(0, row.iter().map(Option::as_ref))?;
-        self.check_key_bytes(row.iter().take(self.key_columns()).flatten())?;
-        self.check_partition_text(row.iter().take(self.partition_key).flatten())?;
-        self.check_version(row)
+        self.fault_of_kinds(0, row.iter().map(Option::as_ref))
+    }
+
+    /// A whole key has a value per key column, each of its column's kind.
+    pub(crate) fn fault_of_key(&self, key: &[Value]) -> Option<String> {
+        if key.len() != self.key_columns() {
+            return Some(format!("a key has {} values, not {}", self.key_columns(), key.len()));
+        }
+        self.fault_of_kinds(0, key.iter().map(Some))
     }
 
     /// Versioned cells come with their version, which counts from 1.
-    fn check_version(&self, row: &Row) -> Result<(), TablesError> {
-        let data = row.get(self.key_columns()..).unwrap_or_default();
-        let versioned = data.iter().take(self.versioned).any(Option::is_some);
-        match version_of(self, data) {
-            None if versioned => self.mismatch("versioned columns are set without their version".into()),
-            Some(version) if version < 1 => self.mismatch(format!("version {version} is below the first, 1")),
+    pub(crate) fn check_version(&self, cells: &[u8]) -> Result<(), String> {
+        if self.versioned == 0 {
+            return Ok(());
+        }
+        match encoded_version(self, cells)? {
+            None if sets_any(self.versioned_columns(), cells)? => {
+                Err("versioned columns are set without their version".into())
+            }
+            Some(version) if version < 1 => Err(format!("version {version} is below the first, 1")),
             _ => Ok(()),
         }
     }
 
     /// A versioned row is removed by a version: of a table that has no other columns, as those would be left.
-    fn check_delete(&self, version: Option<i64>) -> Result<(), TablesError> {
+    pub(crate) fn check_delete(&self, version: Option<i64>) -> Result<(), String> {
         let whole = self.versioned > 0 && self.versioned == self.data_columns().len();
         match version {
-            None if self.versioned > 0 => self.mismatch("its rows are versioned: a delete needs a version".into()),
-            Some(_) if !whole => self.mismatch("a delete has a version, and not all its columns are versioned".into()),
-            Some(version) if version < 1 => self.mismatch(format!("version {version} is below the first, 1")),
+            None if self.versioned > 0 => Err("its rows are versioned: a delete needs a version".into()),
+            Some(_) if !whole => Err("a delete has a version, and not all its columns are versioned".into()),
+            Some(version) if version < 1 => Err(format!("version {version} is below the first, 1")),
             _ => Ok(()),
         }
     }
 
-    /// A whole key has a value per key column, each of its column's kind.
-    pub(crate) fn check_key(&self, key: &[Value]) -> Result<(), TablesError> {
-        if key.len() != self.key_columns() {
-            return self.mismatch(format!("a key has {} values, not {}", self.key_columns(), key.len()));
+    /// The bytes of a whole key that fits.
+    pub(crate) fn key_bytes(&self, key: &[Value]) -> Result<Vec<u8>, TablesError> {
+        let bytes = key::encode(key);
+        match self.fault_of_key(key) {
+            Some(fault) => self.mismatch(fault),
+            None => self.check_encoded_key(&bytes).or_else(|reason| self.mismatch(reason)).map(|()| bytes),
         }
-        self.check_kinds(0, key.iter().map(Some))?;
-        self.check_key_bytes(key.iter())?;
-        self.check_partition_text(key.iter().take(self.partition_key))
+    }
+
+    /// What else a key must keep. CQL knows no partition key that is nothing but an empty text.
+    pub(crate) fn check_encoded_key(&self, key: &[u8]) -> Result<(), String> {
+        if self.partition_key == 1
+            && self.columns.first().is_some_and(|column| column.kind == ColumnKind::Text)
+            && key.starts_with(key::EMPTY_TEXT)
+        {
+            return Err("a text that is the whole partition key may not be empty".into());
+        }
+        match key.len() {
+            length if length > MAX_KEY_BYTES => Err(format!(
+                "a key may take {MAX_KEY_BYTES} bytes, not {length}: shorten the texts in it (a zero byte counts twice)"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// A scan names a whole partition key, and bounds that begin a clustering key.
@@ -94,63 +104,41 @@ impl Table {
             let (takes, given) = (self.partition_key, partition.len());
             return self.mismatch(format!("a scan names all {takes} values of the partition key, not {given}"));
         }
-        self.check_kinds(0, partition.iter().map(Some))?;
-        self.check_key_bytes(partition.iter())?;
-        self.check_partition_text(partition.iter())?;
+        let fits = |first, values: &[Value]| self.fault_of_kinds(first, values.iter().map(Some)).map_or(Ok(()), Err);
+        fits(0, partition)
+            .and_then(|()| self.check_encoded_key(&key::encode(partition)))
+            .or_else(|e| self.mismatch(e))?;
         for bound in [&range.from, &range.before].into_iter().flatten() {
             if bound.len() > self.clustering_key {
                 let (takes, given) = (self.clustering_key, bound.len());
                 return self.mismatch(format!("a bound has at most {takes} values of the clustering key, not {given}"));
             }
-            self.check_kinds(self.partition_key, bound.iter().map(Some))?;
-            self.check_key_bytes(partition.iter().chain(bound))?;
+            let whole = || self.check_encoded_key(&key::encode(partition.iter().chain(bound)));
+            fits(self.partition_key, bound).and_then(|()| whole()).or_else(|e| self.mismatch(e))?;
         }
         Ok(())
     }
 
-    fn check_kinds<'a>(&self, first: usize, cells: impl Iterator<Item = Option<&'a Value>>) -> Result<(), TablesError> {
-        for (column, value) in self.columns.iter().skip(first).zip(cells) {
-            if let Some(value) = value.filter(|v| v.kind() != column.kind) {
-                let (name, takes) = (column.name, column.kind);
-                return self.mismatch(format!("column {name:?} takes {takes:?}, not {:?}", value.kind()));
-            }
-        }
-        Ok(())
+    fn fault_of_kinds<'a>(&self, first: usize, cells: impl Iterator<Item = Option<&'a Value>>) -> Option<String> {
+        let mut columns = self.columns.iter().skip(first).zip(cells);
+        columns.find_map(|(column, value)| {
+            let value = value.filter(|value| value.kind() != column.kind)?;
+            Some(format!("column {:?} takes {:?}, not {:?}", column.name, column.kind, value.kind()))
+        })
     }
 
-    fn check_key_bytes<'a>(&self, values: impl Iterator<Item = &'a Value>) -> Result<(), TablesError> {
-        match encoded_len(values) {
-            len if len > MAX_KEY_BYTES => self.mismatch(format!(
-                "a key may take {MAX_KEY_BYTES} bytes, not {len}: shorten the texts in it (a zero byte counts twice)"
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// CQL knows no partition key that is nothing but an empty text.
-    fn check_partition_text<'a>(&self, mut values: impl Iterator<Item = &'a Value>) -> Result<(), TablesError> {
-        match values.next() {
-            Some(Value::Text(text)) if text.is_empty() && self.partition_key == 1 => {
-                self.mismatch("a text that is the whole partition key may not be empty".into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn mismatch<T>(&self, reason: String) -> Result<T, TablesError> {
+    pub(crate) fn mismatch<T>(&self, reason: String) -> Result<T, TablesError> {
         Err(TablesError::Mismatch { table: self.name, reason })
     }
 }
 
-/// The length of the key that the embedded store makes of these values.
-pub(crate) fn encoded_len<'a>(values: impl Iterator<Item = &'a Value>) -> usize {
-    let table_id = 1;
-    let values = values.map(|value| match value {
-        Value::Text(text) => text.len() + text.bytes().filter(|b| *b == 0).count() + 2,
-        Value::Int(_) | Value::Money(_) | Value::Timestamp(_) => 8,
-        Value::Date(_) => 4,
-        Value::Bool(_) => 1,
-        Value::Uuid(_) => 16,
-    });
-    table_id + values.sum::<usize>()
+/// Whether any of these columns, the first ones, is set.
+fn sets_any(columns: &[Column], cells: &[u8]) -> Result<bool, String> {
+    let mut walk = Walk::new(columns, cells)?;
+    while let Some(cell) = walk.next_cell()? {
+        if cell.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

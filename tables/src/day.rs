@@ -4,7 +4,7 @@ use std::fmt;
 
 use leadway_domain::Timestamp;
 
-use crate::value::{Cell, ColumnKind, Value};
+use crate::cell::small_cell;
 
 const SECONDS: i64 = 86_400;
 const MICROS: i64 = 86_400_000_000;
@@ -53,18 +53,7 @@ impl fmt::Display for Day {
     }
 }
 
-impl Cell for Day {
-    const KIND: ColumnKind = ColumnKind::Date;
-    fn to_value(&self) -> Value {
-        Value::Date(self.0)
-    }
-    fn from_value(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::Date(number) => Ok(Self(*number)),
-            other => Err(format!("expected a date, found {:?}", other.kind())),
-        }
-    }
-}
+small_cell!(Day, Date, |day| day.0, |number| Ok(Self(*number)));
 
 #[cfg(test)]
 mod tests {

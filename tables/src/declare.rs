@@ -1,10 +1,13 @@
 //! Declaring tables as Rust structs.
 
+use std::borrow::Cow;
+
 use leadway_domain::record::JsonFault;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::value::{Cell, ColumnKind, Table, Value};
+use crate::cell::{Cell, CellRef};
+use crate::value::{ColumnKind, Table, Value, ValueRef};
 use crate::{Key, Row, Tables, TablesError, Write};
 
 /// A struct that is a row of a declared table.
@@ -17,18 +20,16 @@ pub trait TableRow: Sized {
     fn from_row(row: &Row) -> Result<Self, TablesError>;
 
     /// The change that sets this row's fields, and leaves those that are `None` as they are.
-    fn upsert(&self) -> Write {
-        Write::Upsert { table: Self::table(), row: self.to_row() }
-    }
+    fn upsert(&self) -> Write;
 
     /// The change that removes the row with this key.
     fn delete(key: Key) -> Write {
-        Write::Delete { table: Self::table(), key, version: None }
+        Write::delete(Self::table(), &key, None)
     }
 
     /// The change that removes the row with this key, unless a higher version made it.
     fn delete_version(key: Key, version: i64) -> Write {
-        Write::Delete { table: Self::table(), key, version: Some(version) }
+        Write::delete(Self::table(), &key, Some(version))
     }
 }
 
@@ -36,10 +37,24 @@ pub trait TableRow: Sized {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Json<T>(pub T);
 
+/// A [`Json`] cell that is text already.
+#[derive(Clone, Debug)]
+pub struct JsonText<'a>(pub Cow<'a, str>);
+
+impl CellRef for JsonText<'_> {
+    fn with<T>(&self, take: impl FnOnce(ValueRef<'_>) -> T) -> T {
+        take(ValueRef::Text(&self.0))
+    }
+}
+
 impl<T: Serialize + DeserializeOwned> Cell for Json<T> {
     const KIND: ColumnKind = ColumnKind::Text;
-    fn to_value(&self) -> Value {
-        Value::Text(serde_json::to_string(&self.0).unwrap_or_default())
+    type Borrowed<'a>
+        = JsonText<'a>
+    where
+        T: 'a;
+    fn borrowed(&self) -> JsonText<'_> {
+        JsonText(Cow::Owned(serde_json::to_string(&self.0).unwrap_or_default()))
     }
     fn from_value(value: &Value) -> Result<Self, String> {
         match value {
@@ -71,12 +86,13 @@ macro_rules! key {
 }
 
 /// Declares a table as a struct: key fields are plain, data fields are `Option`s that default to `None`. An optional
-/// block `versioned` before `data` holds the columns that are versioned by the first of them.
+/// block `versioned` before `data` holds the columns that are versioned by the first of them. A second name makes a second
+/// struct that only borrows what it writes: for what is written with every lead.
 ///
 /// ```text
 /// table! {
 ///     /// What a row is.
-///     pub struct LeadRow = 3 "leads" {
+///     pub struct LeadRow, LeadChange = 3 "leads" {
 ///         partition { /// Which part. bucket: i64 }
 ///         clustering { /// Which lead. lead_id: LeadId }
 ///         versioned { /// Which decision this is. decision: i64, /// What was decided. status: String }
@@ -86,6 +102,13 @@ macro_rules! key {
 /// ```
 #[macro_export]
 macro_rules! table {
+    (
+        $(#[$doc:meta])*
+        pub struct $row:ident, $change:ident = $id:literal $name:literal { $($columns:tt)* }
+    ) => {
+        $crate::table! { $(#[$doc])* pub struct $row = $id $name { $($columns)* } }
+        $crate::change! { $row, $change { $($columns)* } }
+    };
     (
         $(#[$doc:meta])*
         pub struct $row:ident = $id:literal $name:literal {
@@ -141,6 +164,16 @@ macro_rules! table {
                 ]
             }
 
+            fn upsert(&self) -> $crate::Write {
+                let mut upsert = $crate::Upsert::of(Self::TABLE);
+                $(upsert.key(&$crate::Cell::borrowed(&self.$pk));)+
+                $(upsert.key(&$crate::Cell::borrowed(&self.$ck));)*
+                upsert.set(&[$($(self.$vk.is_some(),)+)? $(self.$dk.is_some(),)*]);
+                $($(upsert.cell(self.$vk.as_ref().map($crate::Cell::borrowed).as_ref());)+)?
+                $(upsert.cell(self.$dk.as_ref().map($crate::Cell::borrowed).as_ref());)*
+                upsert.done()
+            }
+
             #[allow(unused_assignments)]
             fn from_row(row: &$crate::Row) -> Result<Self, $crate::TablesError> {
                 let mut cells = row.iter();
@@ -166,6 +199,51 @@ macro_rules! table {
                         _ => None,
                     },)*
                 })
+            }
+        }
+    };
+}
+
+/// The struct of [`table!`] that only borrows what it writes.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! change {
+    (
+        $row:ident, $change:ident {
+            partition { $($(#[$pdoc:meta])* $pk:ident : $pty:ty),+ $(,)? }
+            clustering { $($(#[$cdoc:meta])* $ck:ident : $cty:ty),* $(,)? }
+            $(versioned { $($(#[$vdoc:meta])* $vk:ident : $vty:ty),+ $(,)? })?
+            data { $($(#[$ddoc:meta])* $dk:ident : $dty:ty),* $(,)? }
+        }
+    ) => {
+        #[doc = concat!("A change of a [`", stringify!($row), "`], which only borrows what it writes.")]
+        #[derive(Clone, Debug)]
+        pub struct $change<'a> {
+            $($(#[$pdoc])* pub $pk: <$pty as $crate::Cell>::Borrowed<'a>,)+
+            $($(#[$cdoc])* pub $ck: <$cty as $crate::Cell>::Borrowed<'a>,)*
+            $($($(#[$vdoc])* pub $vk: Option<<$vty as $crate::Cell>::Borrowed<'a>>,)+)?
+            $($(#[$ddoc])* pub $dk: Option<<$dty as $crate::Cell>::Borrowed<'a>>,)*
+        }
+
+        impl<'a> $change<'a> {
+            /// Of the row with this key; nothing is changed yet.
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(
+                $($pk: <$pty as $crate::Cell>::Borrowed<'a>,)+
+                $($ck: <$cty as $crate::Cell>::Borrowed<'a>,)*
+            ) -> Self {
+                Self { $($pk,)+ $($ck,)* $($($vk: None,)+)? $($dk: None,)* }
+            }
+
+            /// The change that sets these fields, and leaves those that are `None` as they are.
+            pub fn upsert(&self) -> $crate::Write {
+                let mut upsert = $crate::Upsert::of($row::TABLE);
+                $(upsert.key(&self.$pk);)+
+                $(upsert.key(&self.$ck);)*
+                upsert.set(&[$($(self.$vk.is_some(),)+)? $(self.$dk.is_some(),)*]);
+                $($(upsert.cell(self.$vk.as_ref());)+)?
+                $(upsert.cell(self.$dk.as_ref());)*
+                upsert.done()
             }
         }
     };

@@ -1,62 +1,103 @@
 //! Several changes of one row become one, in the order of keys: a provider then touches each row once, and rows that
 //! stand side by side one after the other.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::borrow::Cow;
 
-use crate::version::{merge, removes, version_of};
-use crate::{Key, Row, Table, Write};
+use crate::version::{encoded_version, merge_encoded, removes};
+use crate::{Key, Row, Table, TablesError, Write, cells, key};
 
-/// What a batch does to one row. Cells are those of the data columns.
+/// What a batch does to one row; `C` are its data cells.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Change {
+pub(crate) enum Change<C> {
     /// Sets cells of what is stored.
-    Merge(Row),
+    Merge(C),
     /// Sets the row, whatever is stored. Not of a versioned row: there a [`Merge`](Self::Merge) of a higher version is
     /// this.
-    Replace(Row),
+    Replace(C),
     /// Removes the row, if a version is given only one of at most this version.
     Delete(Option<i64>),
 }
 
-/// The changes of a batch by key.
-pub(crate) type Changes<K> = BTreeMap<K, (&'static Table, Change)>;
-
-/// Folds changes that are to be applied in order. They fit their declarations. `key` makes the map's keys, which differ
-/// for different rows.
-pub(crate) fn fold<K: Ord>(writes: Vec<Write>, key: impl Fn(&'static Table, Key) -> K) -> Changes<K> {
-    let mut changes = Changes::new();
-    for write in writes {
-        let (table, values, change) = match write {
-            Write::Upsert { table, mut row } => {
-                let data = row.split_off(table.key_columns().min(row.len()));
-                (table, row.into_iter().flatten().collect(), Change::Merge(data))
-            }
-            Write::Delete { table, key, version } => (table, key, Change::Delete(version)),
-        };
-        match changes.entry(key(table, values)) {
-            Entry::Vacant(entry) => {
-                entry.insert((table, change));
-            }
-            Entry::Occupied(mut entry) => entry.get_mut().1.then(table, change),
-        }
-    }
-    changes
+/// What a batch does to the row with this key.
+#[derive(Debug)]
+pub(crate) struct RowChange<'w> {
+    pub(crate) table: &'static Table,
+    pub(crate) key: &'w [u8],
+    pub(crate) change: Change<Cow<'w, [u8]>>,
 }
 
-impl Change {
-    fn then(&mut self, table: &Table, later: Self) {
-        match (&mut *self, later) {
-            (Self::Merge(cells) | Self::Replace(cells), Self::Merge(newer)) => merge(table, cells, newer),
-            (Self::Delete(None), Self::Merge(cells)) => *self = Self::Replace(cells),
-            (Self::Delete(Some(deleted)), Self::Merge(cells)) if version_of(table, &cells) > Some(*deleted) => {
-                *self = Self::Merge(cells);
-            }
-            (Self::Delete(Some(_)), Self::Merge(_)) => {}
-            (Self::Merge(cells), Self::Delete(version)) if !removes(table, version, cells) => {}
-            (Self::Delete(earlier), Self::Delete(version)) => *earlier = (*earlier).max(version),
-            (_, later) => *self = later,
+/// Puts the changes in the order of tables and keys, those of one row in their own.
+pub(crate) fn sort(writes: &mut [Write]) {
+    // Each table's changes come nearly in order, several times: both sorts find that.
+    writes.sort_by_key(|write| write.table().id);
+    for of_table in writes.chunk_by_mut(|a, b| a.table() == b.table()) {
+        of_table.sort_by(|a, b| a.key_bytes().cmp(b.key_bytes()));
+    }
+}
+
+/// One change per row of changes that are sorted and fit their declarations.
+pub(crate) fn fold(sorted: &[Write]) -> impl Iterator<Item = Result<RowChange<'_>, TablesError>> {
+    let rows = sorted.chunk_by(|a, b| a.table() == b.table() && a.key_bytes() == b.key_bytes());
+    rows.filter_map(|row| {
+        let (first, later) = row.split_first()?;
+        let (table, mut change) = (first.table(), first.change().map(Cow::Borrowed));
+        for write in later {
+            change = match change.then(table, write.change()) {
+                Ok(change) => change,
+                Err(reason) => return Some(Err(TablesError::Mismatch { table: table.name, reason })),
+            };
         }
+        Some(Ok(RowChange { table, key: first.key_bytes(), change }))
+    })
+}
+
+impl RowChange<'_> {
+    /// The same in values.
+    pub(crate) fn decode(&self) -> Result<(&'static Table, Key, Change<Row>), TablesError> {
+        let table = self.table;
+        let decoded = key::decode(table, self.key).and_then(|key| {
+            let cells = |bytes: &Cow<'_, [u8]>| {
+                let mut row = Row::with_capacity(table.data_columns().len());
+                cells::decode(table.data_columns(), bytes, &mut row).map(|()| row)
+            };
+            let change = match &self.change {
+                Change::Merge(bytes) => Change::Merge(cells(bytes)?),
+                Change::Replace(bytes) => Change::Replace(cells(bytes)?),
+                Change::Delete(version) => Change::Delete(*version),
+            };
+            Ok((table, key, change))
+        });
+        decoded.map_err(|reason| TablesError::Mismatch { table: table.name, reason })
+    }
+}
+
+impl<C> Change<C> {
+    fn map<D>(self, cells: impl FnOnce(C) -> D) -> Change<D> {
+        match self {
+            Self::Merge(of) => Change::Merge(cells(of)),
+            Self::Replace(of) => Change::Replace(cells(of)),
+            Self::Delete(version) => Change::Delete(version),
+        }
+    }
+}
+
+impl<'w> Change<Cow<'w, [u8]>> {
+    /// This change and then the other.
+    fn then(self, table: &Table, later: Change<&'w [u8]>) -> Result<Self, String> {
+        let version = |cells: &[u8]| encoded_version(table, cells);
+        let merged = |cells: Cow<'w, [u8]>, newer| merge_encoded(table, &cells, newer).map(Cow::Owned);
+        Ok(match (self, later) {
+            (Self::Merge(cells), Change::Merge(newer)) => Self::Merge(merged(cells, newer)?),
+            (Self::Replace(cells), Change::Merge(newer)) => Self::Replace(merged(cells, newer)?),
+            (Self::Delete(None), Change::Merge(cells)) => Self::Replace(Cow::Borrowed(cells)),
+            (Self::Delete(Some(deleted)), Change::Merge(cells)) if version(cells)? > Some(deleted) => {
+                Self::Merge(Cow::Borrowed(cells))
+            }
+            (Self::Delete(deleted), Change::Merge(_)) => Self::Delete(deleted),
+            (Self::Merge(cells), Change::Delete(deleted)) if !removes(deleted, version(&cells)?) => Self::Merge(cells),
+            (Self::Delete(earlier), Change::Delete(version)) => Self::Delete(earlier.max(version)),
+            (_, later) => later.map(Cow::Borrowed),
+        })
     }
 }
 
@@ -79,8 +120,9 @@ mod tests {
         SlotRow::delete(key![name.to_owned(), Timestamp::UNIX_EPOCH])
     }
 
-    fn folded(writes: Vec<Write>) -> Vec<Change> {
-        fold(writes, |table, key| (table.id, key)).into_values().map(|(_, change)| change).collect()
+    fn folded(mut writes: Vec<Write>) -> Vec<Change<Row>> {
+        sort(&mut writes);
+        fold(&writes).map(|row| row.unwrap().decode().unwrap().2).collect()
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! every provider serves it. This crate holds the contract ([`Tables`]), the declarations and the providers; callers
 //! know the trait and [`open`].
 
+mod cell;
 mod cells;
 mod check;
 mod day;
@@ -11,6 +12,7 @@ mod declare;
 mod embedded;
 mod error;
 mod fold;
+mod key;
 mod memory;
 mod reader;
 #[cfg(test)]
@@ -19,6 +21,8 @@ pub mod schema;
 mod scylla;
 mod value;
 mod version;
+mod waiters;
+mod write;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,13 +31,15 @@ use async_trait::async_trait;
 use leadway_domain::record::Topic;
 use leadway_domain::{Clock, Offset, Partition};
 
+pub use cell::{Cell, CellRef};
 pub use day::Day;
-pub use declare::{Json, TableRow, get, scan};
+pub use declare::{Json, JsonText, TableRow, get, scan};
 pub use embedded::Options as EmbeddedOptions;
 pub use error::TablesError;
 pub use memory::MemoryTables;
 pub use scylla::{Consistency as ScyllaConsistency, Options as ScyllaOptions};
-pub use value::{Cell, Column, ColumnKind, Table, Value};
+pub use value::{Column, ColumnKind, Table, Value, ValueRef};
+pub use write::{Upsert, Write};
 
 /// Opens the embedded tables in a folder, making them if they are not there.
 pub async fn open(options: EmbeddedOptions) -> Result<Arc<dyn Tables>, TablesError> {
@@ -83,27 +89,6 @@ pub type Row = Vec<Option<Value>>;
 
 /// The values of a row's key columns: the partition key, then the clustering key, in the order of declaration.
 pub type Key = Vec<Value>;
-
-/// One change of one row.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Write {
-    /// Sets the columns that are `Some` and leaves the others as they are; makes the row if it is not there.
-    Upsert {
-        /// The table.
-        table: &'static Table,
-        /// The cells; those of the key are all `Some`.
-        row: Row,
-    },
-    /// Removes the row, if it is there.
-    Delete {
-        /// The table.
-        table: &'static Table,
-        /// Its whole key.
-        key: Key,
-        /// Only of a table whose data columns are all versioned, and there always: a row of a higher version stays.
-        version: Option<i64>,
-    },
-}
 
 /// How far the log has been applied to the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -204,6 +189,12 @@ pub trait Tables: Send + Sync + 'static {
 
     /// Waits until the partition has been applied up to `next` (exclusive). Dropping the future is safe.
     async fn wait_applied(&self, topic: Topic, partition: Partition, next: Offset) -> Result<(), TablesError>;
+
+    /// Waits until somebody in this process waits for a position that is not applied yet: a writer who gathers changes
+    /// then writes what it has. A provider that cannot tell never answers.
+    async fn awaited(&self) {
+        std::future::pending().await
+    }
 
     /// Removes every row and position.
     async fn clear(&self) -> Result<(), TablesError>;

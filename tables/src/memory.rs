@@ -11,8 +11,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::check::check_positions;
-use crate::fold::{Change, fold};
-use crate::version::{merge, removes};
+use crate::fold::{Change, fold, sort};
+use crate::version::{merge, removes, version_of};
+use crate::waiters::Waiters;
 use crate::{Applied, Key, Range, Row, Table, Tables, TablesError, Value, Write};
 
 /// Tables in memory; clones are the same tables.
@@ -23,6 +24,7 @@ struct Inner {
     state: Mutex<State>,
     failing: Mutex<Option<Box<dyn FnMut() -> bool + Send>>>,
     tick: watch::Sender<u64>,
+    waiters: Waiters,
 }
 
 #[derive(Default)]
@@ -34,7 +36,7 @@ struct State {
 impl Default for MemoryTables {
     fn default() -> Self {
         let (tick, _) = watch::channel(0);
-        Self(Arc::new(Inner { state: Mutex::default(), failing: Mutex::default(), tick }))
+        Self(Arc::new(Inner { state: Mutex::default(), failing: Mutex::default(), tick, waiters: Waiters::default() }))
     }
 }
 
@@ -70,7 +72,7 @@ impl State {
         Ok(())
     }
 
-    fn apply(&mut self, table: &'static Table, key: Key, change: Change) {
+    fn apply(&mut self, table: &'static Table, key: Key, change: Change<Row>) {
         let rows = self.table_mut(table);
         let key_cells = || key.iter().cloned().map(Some);
         let data = |row: &Row| row.get(table.key_columns()..).unwrap_or_default().to_vec();
@@ -86,7 +88,7 @@ impl State {
                 rows.insert(key, row);
             }
             Change::Delete(version) => {
-                if rows.get(&key).is_some_and(|row| removes(table, version, &data(row))) {
+                if rows.get(&key).is_some_and(|row| removes(version, version_of(table, &data(row)))) {
                     rows.remove(&key);
                 }
             }
@@ -97,7 +99,7 @@ impl State {
 #[async_trait]
 impl Tables for MemoryTables {
     async fn get(&self, table: &'static Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
-        table.check_key(key)?;
+        table.key_bytes(key)?;
         Ok(self.0.state.lock().table(table).and_then(|rows| rows.get(key)).cloned())
     }
 
@@ -123,16 +125,18 @@ impl Tables for MemoryTables {
         })
     }
 
-    async fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
+    async fn write(&self, mut writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
         writes.iter().try_for_each(Write::check)?;
         check_positions(positions)?;
         if self.0.failing.lock().as_mut().is_some_and(|f| f()) {
             return Err(TablesError::Unavailable("the test refused it".into()));
         }
+        sort(&mut writes);
+        let changes: Vec<_> = fold(&writes).map(|row| row?.decode()).collect::<Result<_, _>>()?;
         {
             let mut state = self.0.state.lock();
             state.check_stand(positions)?;
-            for ((_, key), (table, change)) in fold(writes, |table, key| (table.id, key)) {
+            for (table, key, change) in changes {
                 state.apply(table, key, change);
             }
             state.applied.extend(positions.iter().map(|p| ((p.topic, p.partition), p.next)));
@@ -147,6 +151,10 @@ impl Tables for MemoryTables {
 
     async fn wait_applied(&self, topic: Topic, partition: Partition, next: Offset) -> Result<(), TablesError> {
         let mut tick = self.0.tick.subscribe();
+        if self.applied(topic, partition).await? >= next {
+            return Ok(());
+        }
+        let _waiting = self.0.waiters.enter();
         loop {
             tick.mark_unchanged();
             if self.applied(topic, partition).await? >= next {
@@ -154,6 +162,10 @@ impl Tables for MemoryTables {
             }
             tick.changed().await.map_err(|_| TablesError::Unavailable("the tables are closed".into()))?;
         }
+    }
+
+    async fn awaited(&self) {
+        self.0.waiters.any().await;
     }
 
     async fn clear(&self) -> Result<(), TablesError> {

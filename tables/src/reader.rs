@@ -18,6 +18,13 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// The bytes that `read` reads.
+    pub(crate) fn taken(&mut self, read: impl FnOnce(&mut Self) -> Result<(), String>) -> Result<&'a [u8], String> {
+        let before = self.0;
+        read(self)?;
+        before.get(..before.len() - self.0.len()).ok_or_else(|| "it ends too early".into())
+    }
+
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
         let (taken, rest) = self.0.split_first_chunk::<N>().ok_or("it ends too early")?;
         self.0 = rest;

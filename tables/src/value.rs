@@ -1,11 +1,5 @@
 //! Columns and cells.
 
-use std::borrow::Cow;
-use std::sync::Arc;
-
-use leadway_domain::{
-    ContactId, LeadId, Money, Offset, Partition, Phone, ProviderId, RuleId, Timestamp, WorkspaceId, Zip,
-};
 use uuid::Uuid;
 
 /// What a column holds.
@@ -49,6 +43,45 @@ pub enum Value {
 impl Value {
     /// What kind of column it belongs in.
     pub fn kind(&self) -> ColumnKind {
+        self.as_ref().kind()
+    }
+
+    /// The same value, borrowed.
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            Self::Text(text) => ValueRef::Text(text),
+            Self::Int(number) => ValueRef::Int(*number),
+            Self::Money(cents) => ValueRef::Money(*cents),
+            Self::Date(day) => ValueRef::Date(*day),
+            Self::Bool(value) => ValueRef::Bool(*value),
+            Self::Timestamp(millis) => ValueRef::Timestamp(*millis),
+            Self::Uuid(id) => ValueRef::Uuid(*id),
+        }
+    }
+}
+
+/// One cell's value, its text borrowed: what is encoded, so that no text is copied before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueRef<'a> {
+    /// UTF-8 text.
+    Text(&'a str),
+    /// A 64-bit integer.
+    Int(i64),
+    /// An amount in cents.
+    Money(i64),
+    /// True or false.
+    Bool(bool),
+    /// Days since 1970-01-01.
+    Date(i32),
+    /// Milliseconds since 1970.
+    Timestamp(i64),
+    /// A UUID.
+    Uuid(Uuid),
+}
+
+impl ValueRef<'_> {
+    /// What kind of column it belongs in.
+    pub fn kind(self) -> ColumnKind {
         match self {
             Self::Text(_) => ColumnKind::Text,
             Self::Int(_) => ColumnKind::Int,
@@ -57,6 +90,19 @@ impl Value {
             Self::Bool(_) => ColumnKind::Bool,
             Self::Timestamp(_) => ColumnKind::Timestamp,
             Self::Uuid(_) => ColumnKind::Uuid,
+        }
+    }
+
+    /// A value of its own.
+    pub fn to_value(self) -> Value {
+        match self {
+            Self::Text(text) => Value::Text(text.to_owned()),
+            Self::Int(number) => Value::Int(number),
+            Self::Money(cents) => Value::Money(cents),
+            Self::Date(day) => Value::Date(day),
+            Self::Bool(value) => Value::Bool(value),
+            Self::Timestamp(millis) => Value::Timestamp(millis),
+            Self::Uuid(id) => Value::Uuid(id),
         }
     }
 }
@@ -112,151 +158,3 @@ impl PartialEq for Table {
 }
 
 impl Eq for Table {}
-
-/// A Rust type that a column can hold.
-pub trait Cell: Sized {
-    /// The column's kind.
-    const KIND: ColumnKind;
-    /// As a cell.
-    fn to_value(&self) -> Value;
-    /// From a cell; tells what is wrong with it.
-    fn from_value(value: &Value) -> Result<Self, String>;
-}
-
-fn mismatch<T>(expected: &str, value: &Value) -> Result<T, String> {
-    Err(format!("expected {expected}, found {:?}", value.kind()))
-}
-
-impl Cell for String {
-    const KIND: ColumnKind = ColumnKind::Text;
-    fn to_value(&self) -> Value {
-        Value::Text(self.clone())
-    }
-    fn from_value(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::Text(s) => Ok(s.clone()),
-            other => mismatch("text", other),
-        }
-    }
-}
-
-impl Cell for Arc<str> {
-    const KIND: ColumnKind = ColumnKind::Text;
-    fn to_value(&self) -> Value {
-        Value::Text(self.to_string())
-    }
-    fn from_value(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::Text(s) => Ok(s.as_str().into()),
-            other => mismatch("text", other),
-        }
-    }
-}
-
-impl Cell for i64 {
-    const KIND: ColumnKind = ColumnKind::Int;
-    fn to_value(&self) -> Value {
-        Value::Int(*self)
-    }
-    fn from_value(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::Int(n) => Ok(*n),
-            other => mismatch("an integer", other),
-        }
-    }
-}
-
-impl Cell for bool {
-    const KIND: ColumnKind = ColumnKind::Bool;
-    fn to_value(&self) -> Value {
-        Value::Bool(*self)
-    }
-    fn from_value(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::Bool(b) => Ok(*b),
-            other => mismatch("a boolean", other),
-        }
-    }
-}
-
-impl Cell for Timestamp {
-    const KIND: ColumnKind = ColumnKind::Timestamp;
-    /// Cut to the millisecond, towards the past.
-    fn to_value(&self) -> Value {
-        Value::Timestamp(self.as_microsecond().div_euclid(1_000))
-    }
-    fn from_value(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::Timestamp(millis) => Timestamp::from_millisecond(*millis).map_err(|e| e.to_string()),
-            other => mismatch("a timestamp", other),
-        }
-    }
-}
-
-impl Cell for Money {
-    const KIND: ColumnKind = ColumnKind::Money;
-    fn to_value(&self) -> Value {
-        Value::Money(self.cents())
-    }
-    fn from_value(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::Money(cents) => Ok(Self::from_cents(*cents)),
-            other => mismatch("an amount", other),
-        }
-    }
-}
-
-impl Cell for Uuid {
-    const KIND: ColumnKind = ColumnKind::Uuid;
-    fn to_value(&self) -> Value {
-        Value::Uuid(*self)
-    }
-    fn from_value(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::Uuid(u) => Ok(*u),
-            other => mismatch("a UUID", other),
-        }
-    }
-}
-
-/// Implements [`Cell`] for a type by way of another.
-macro_rules! cell_by {
-    ($type:ty, $inner:ty, |$it:ident| $to:expr, |$from:ident| $back:expr) => {
-        impl Cell for $type {
-            const KIND: ColumnKind = <$inner as Cell>::KIND;
-            fn to_value(&self) -> Value {
-                let $it = self;
-                <$inner as Cell>::to_value(&$to)
-            }
-            fn from_value(value: &Value) -> Result<Self, String> {
-                let $from = <$inner as Cell>::from_value(value)?;
-                $back
-            }
-        }
-    };
-}
-
-cell_by!(LeadId, i64, |id| id.0 as i64, |n| u64::try_from(n).map(LeadId).map_err(|e| e.to_string()));
-cell_by!(Offset, i64, |o| o.0 as i64, |n| u64::try_from(n).map(Offset).map_err(|e| e.to_string()));
-cell_by!(Partition, i64, |p| i64::from(p.0), |n| u32::try_from(n).map(Partition).map_err(|e| e.to_string()));
-cell_by!(ContactId, Uuid, |id| id.0, |u| Ok(ContactId(u)));
-cell_by!(RuleId, Uuid, |id| id.0, |u| Ok(RuleId(u)));
-cell_by!(ProviderId, String, |id| id.to_string(), |s| ProviderId::new(&s).map_err(|e| e.to_string()));
-cell_by!(WorkspaceId, String, |id| id.to_string(), |s| WorkspaceId::new(&s).map_err(|e| e.to_string()));
-cell_by!(Phone, String, |p| p.e164(), |s| Phone::parse(&s).map_err(|e| e.to_string()));
-cell_by!(Zip, String, |z| z.to_string(), |s| Zip::parse(&s).map_err(|e| e.to_string()));
-cell_by!(Cow<'static, str>, String, |s| s.to_string(), |s| Ok(Cow::Owned(s)));
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_are_cut_to_the_millisecond_towards_the_past() {
-        let kept = |micros| {
-            let cell = Timestamp::from_microsecond(micros).unwrap().to_value();
-            Timestamp::from_value(&cell).unwrap().as_microsecond()
-        };
-        assert_eq!([0, 999, 1_000, 1_999, -1, -1_000, -1_001].map(kept), [0, 0, 1_000, 1_000, -1_000, -1_000, -2_000]);
-    }
-}

@@ -28,6 +28,22 @@ async fn embedded(folder: &TempDir) -> Arc<dyn Tables> {
     open_declared(options(folder), contract::declarations::ALL).await.unwrap()
 }
 
+/// What tables keep that only this process writes.
+mod one_process_keeps {
+    use super::contract::cases::a_writer_is_told_that_somebody_waits_for_as_long_as_somebody_does as told;
+
+    #[tokio::test]
+    async fn memory_tells_a_writer_that_somebody_waits() {
+        told(&super::MemoryTables::default()).await;
+    }
+
+    #[tokio::test]
+    async fn embedded_tells_a_writer_that_somebody_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        told(&*super::embedded(&folder).await).await;
+    }
+}
+
 macro_rules! contract {
     ($($case:ident),* $(,)?) => {
         mod memory_keeps {

@@ -1,9 +1,10 @@
 //! The transport against real sockets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use leadway_dispatcher::{HttpTransport, Options, SendError, Transport, WebhookRequest};
+use leadway_dispatcher::{HttpTransport, Options, SendError, Target, Transport, WebhookRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -48,7 +49,7 @@ fn transport(allow_private_targets: bool) -> HttpTransport {
 
 fn request(url: &str) -> WebhookRequest {
     WebhookRequest {
-        url: Url::parse(url).unwrap(),
+        target: Arc::new(Target::new(&Url::parse(url).unwrap())),
         id: "appt_7".into(),
         timestamp: 1_705_314_600,
         signature: "v1,abc v1,def".into(),

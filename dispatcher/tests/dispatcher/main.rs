@@ -3,6 +3,7 @@
 
 mod crashes;
 mod http;
+mod pace;
 mod world;
 use std::time::Duration;
 

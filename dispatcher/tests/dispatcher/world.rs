@@ -43,7 +43,7 @@ pub(crate) struct Clients {
 #[async_trait]
 impl Transport for Clients {
     async fn send(&self, request: WebhookRequest) -> Result<Answer, SendError> {
-        let host = request.url.host_str().unwrap().to_owned();
+        let host = request.target.url().host_str().unwrap().to_owned();
         self.seen.lock().push(Seen { request: request.clone(), at: Instant::now() });
         {
             let mut busy = self.busy.lock();
@@ -177,7 +177,7 @@ impl World {
         let records = ids.iter().map(|id| {
             let mut appointment = appointment(*id, workspace, now);
             shape(&mut appointment);
-            NewRecord::of(&AppointmentRecord::Routed(Box::new(appointment)), now)
+            NewRecord::of(&AppointmentRecord::Routed(Arc::new(appointment)), now)
         });
         self.log.append(records.collect()).await.unwrap();
         ids
@@ -230,7 +230,7 @@ impl World {
 
     pub(crate) fn requests_to(&self, workspace: &str) -> Vec<Seen> {
         let host = format!("{workspace}.example.com");
-        self.clients.seen.lock().iter().filter(|s| s.request.url.host_str() == Some(&host)).cloned().collect()
+        self.clients.seen.lock().iter().filter(|s| s.request.target.url().host_str() == Some(&host)).cloned().collect()
     }
 
     pub(crate) async fn open_rows(&self, workspace: &str) -> usize {
@@ -280,7 +280,7 @@ pub(crate) async fn score(log: MemoryLog, tables: MemoryTables) {
                 {
                     let mut row = OpenDeliveryRow::new(record.workspace_id, due_at, record.appointment_id);
                     row.attempts = Some(i64::from(record.attempts));
-                    row.appointment = Some(Json(*appointment));
+                    row.appointment = Some(Json((*appointment).clone()));
                     writes.push(row.upsert());
                 }
             }

@@ -8,7 +8,7 @@ use simd_json::{BorrowedValue, StaticNode};
 use super::aliases::Field;
 use super::to_owned_json;
 use crate::problem::FieldError;
-use crate::settings::{FieldMapping, fold_name};
+use crate::settings::{FieldMapping, fold_short};
 
 /// The texts of our fields, and everything that no field took.
 pub(super) struct Fields<'v> {
@@ -32,14 +32,14 @@ impl<'v> Fields<'v> {
                 fields.offer(field, value);
             }
         }
-        for (name, value) in in_stable_order(object) {
-            if mapping.fields.contains_key(name.as_ref()) {
-                continue;
-            }
-            let taken = Field::by_alias(name).is_some_and(|field| fields.offer(field, value));
-            if !taken && !is_empty(value) {
-                fields.extra.insert(name.to_string(), to_owned_json(value));
-            }
+        // A small object keeps the order in which it was written. A large one is a hash map with an order of its own,
+        // other each time: it is read by name, so that the same post is the same lead.
+        if object.is_map() {
+            let mut pairs: Vec<_> = object.iter().collect();
+            pairs.sort_unstable_by_key(|(name, _)| *name);
+            pairs.into_iter().for_each(|(name, value)| fields.take(mapping, name, value));
+        } else {
+            object.iter().for_each(|(name, value)| fields.take(mapping, name, value));
         }
         for (target, value) in &mapping.constants {
             if let Some(slot) = Field::by_name(target).and_then(|f| fields.texts.get_mut(f as usize)) {
@@ -49,8 +49,9 @@ impl<'v> Fields<'v> {
         for (target, synonyms) in &mapping.values {
             let slot = Field::by_name(target).and_then(|f| fields.texts.get_mut(f as usize));
             if let Some(Some(text)) = slot {
-                let folded = fold_name(text);
-                if let Some((_, meant)) = synonyms.iter().find(|(sent, _)| fold_name(sent) == folded) {
+                let (mut room, mut other) = Default::default();
+                let folded = fold_short(text, &mut room);
+                if let Some((_, meant)) = synonyms.iter().find(|(sent, _)| fold_short(sent, &mut other) == folded) {
                     *text = Cow::Owned(meant.clone());
                 }
             }
@@ -66,6 +67,17 @@ impl<'v> Fields<'v> {
     /// What no field took.
     pub(super) fn into_extra(self) -> Map<String, Value> {
         self.extra
+    }
+
+    /// Gives the value to the field that is commonly called so; what no field takes is kept with the rest.
+    fn take(&mut self, mapping: &FieldMapping, name: &str, value: &'v BorrowedValue<'v>) {
+        if mapping.fields.contains_key(name) {
+            return;
+        }
+        let taken = Field::by_alias(name).is_some_and(|field| self.offer(field, value));
+        if !taken && !is_empty(value) {
+            self.extra.insert(name.to_owned(), to_owned_json(value));
+        }
     }
 
     /// Gives `field` the value if it has none yet; tells whether the value needs no other home.
@@ -95,16 +107,6 @@ impl<'v> Fields<'v> {
             None => false,
         }
     }
-}
-
-/// A small object keeps the order in which it was written. A large one is a hash map with an order of its own, other
-/// each time: it is read by name, so that the same post is the same lead.
-fn in_stable_order<'v>(object: &'v simd_json::borrowed::Object<'v>) -> Vec<(&'v Cow<'v, str>, &'v BorrowedValue<'v>)> {
-    let mut pairs: Vec<_> = object.iter().collect();
-    if object.is_map() {
-        pairs.sort_unstable_by_key(|(name, _)| *name);
-    }
-    pairs
 }
 
 fn is_empty(value: &BorrowedValue<'_>) -> bool {

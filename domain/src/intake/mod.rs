@@ -6,7 +6,7 @@ mod check;
 mod date;
 mod fields;
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -19,7 +19,7 @@ use crate::money::Money;
 use crate::phone::Phone;
 use crate::problem::FieldError;
 use crate::record::PostedAs;
-use crate::settings::{Provider, Settings, fold_name};
+use crate::settings::{Named, Provider, Settings, fold_short};
 use crate::zip::{Zip, ZipDirectory, ZipInfo};
 
 pub use aliases::Field;
@@ -68,7 +68,7 @@ impl Intake<'_> {
         let (first_name, last_name) = read.names();
         let phone = read.required(Field::Phone, phone);
         let email = read.optional(Field::Email, email);
-        let product_type = read.required(Field::ProductType, |text| product(text, self.settings));
+        let product = read.required(Field::ProductType, |text| product(text, self.settings));
         let zip = read.required(Field::ZipCode, |text| known_zip(text, self.zips));
         let estimated_value = read.optional(Field::EstimatedValue, amount);
         let interest_level = read.optional(Field::InterestLevel, interest);
@@ -82,11 +82,10 @@ impl Intake<'_> {
         };
         let test = read.optional(Field::Test, truth).unwrap_or(false);
 
-        let (Some(phone), Some(product_type), Some(zip), true) = (phone, product_type, zip, errors.is_empty()) else {
+        let (Some(phone), Some(product), Some(zip), true) = (phone, product, zip, errors.is_empty()) else {
             return Err(errors);
         };
         let provider_id = self.provider.id.clone();
-        let product = self.settings.product(&product_type);
         let mut lead = Lead {
             v: 1,
             contact_id: ContactId::derive(phone, &provider_id),
@@ -95,7 +94,7 @@ impl Intake<'_> {
             last_name,
             phone,
             email,
-            product_type,
+            product_type: product.name.clone(),
             zip_code: zip.zip,
             state: zip.state.clone(),
             estimated_value,
@@ -105,7 +104,7 @@ impl Intake<'_> {
             external_id,
             extra: fields.into_extra(),
             test,
-            auto_schedule: self.provider.auto_schedule || product.is_some_and(|p| p.auto_schedule),
+            auto_schedule: self.provider.auto_schedule || product.product.auto_schedule,
             cost: self.provider.cost_per_lead,
             submission: SubmissionKey(0),
             received_at: self.now,
@@ -121,24 +120,7 @@ impl Intake<'_> {
         if let Some(id) = &lead.external_id {
             return SubmissionKey::of_external_id(&lead.provider_id, id);
         }
-        let text = |v: &dyn std::fmt::Display| v.to_string();
-        SubmissionKey::of_content(
-            &lead.provider_id,
-            &[
-                &lead.phone.e164(),
-                &lead.first_name,
-                &lead.last_name,
-                lead.email.as_deref().unwrap_or(""),
-                &lead.product_type,
-                &text(&lead.zip_code),
-                &lead.estimated_value.map(|v| text(&v)).unwrap_or_default(),
-                &lead.interest_level.map(|i| format!("{i:?}")).unwrap_or_default(),
-                &lead.notes,
-                &lead.appointment_date.map(|d| text(&d)).unwrap_or_default(),
-                &serde_json::to_string(&lead.extra).unwrap_or_default(),
-                if lead.test { "test" } else { "" },
-            ],
-        )
+        SubmissionKey::of_content(lead)
     }
 }
 
@@ -187,6 +169,9 @@ impl Reader<'_, '_, '_> {
 
 /// Collapses runs of white space, removes control characters and checks the length.
 fn bounded(text: &str, max: usize) -> Checked<String> {
+    if text.len() <= max && is_clean(text) {
+        return Ok(text.to_owned());
+    }
     let clean: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
     let clean = if max <= 2 * MAX_NAME { clean.split_whitespace().collect::<Vec<_>>().join(" ") } else { clean };
     if clean.chars().count() > max {
@@ -195,12 +180,23 @@ fn bounded(text: &str, max: usize) -> Checked<String> {
     Ok(clean.trim().to_owned())
 }
 
+/// Whether it is visible ASCII with single spaces between the words, as most texts are.
+fn is_clean(text: &str) -> bool {
+    let mut after_space = true;
+    let visible = text.bytes().all(|byte| {
+        let again = after_space && byte == b' ';
+        after_space = byte == b' ';
+        !again && (b' '..=b'~').contains(&byte)
+    });
+    visible && !after_space
+}
+
 fn phone(text: &str) -> Checked<Phone> {
     Phone::parse(text).map_err(|e| ("invalid", e.to_string()))
 }
 
-fn product(text: &str, settings: &Settings) -> Checked<Arc<str>> {
-    let known = settings.product_name(text).cloned();
+fn product<'s>(text: &str, settings: &'s Settings) -> Checked<&'s Named> {
+    let known = settings.named(text);
     known.ok_or_else(|| ("unknown", "is no known product; the operator's list is at /api/products".into()))
 }
 
@@ -216,19 +212,31 @@ fn date_in(text: &str, zone: Option<&TimeZone>) -> Checked<Timestamp> {
 fn email(text: &str) -> Checked<String> {
     let options = email_address::Options::default().with_required_tld().without_display_text().without_domain_literal();
     match email_address::EmailAddress::parse_with_options(text, options) {
-        Ok(address) => Ok(address.to_string().to_lowercase()),
+        Ok(address) => Ok(lower_case(address.into())),
         Err(_) => Err(("invalid", "must be an e-mail address such as name@example.com".into())),
     }
 }
 
+fn lower_case(mut text: String) -> String {
+    if !text.is_ascii() {
+        return text.to_lowercase();
+    }
+    text.make_ascii_lowercase();
+    text
+}
+
 fn amount(text: &str) -> Checked<Money> {
-    let plain: String = text.chars().filter(|c| !matches!(c, '$' | ',' | ' ')).collect();
+    let decorations = ['$', ',', ' '];
+    let plain = match text.contains(decorations) {
+        true => Cow::Owned(text.replace(decorations, "")),
+        false => Cow::Borrowed(text),
+    };
     let money = Money::parse(&plain).map_err(|e| ("invalid", e.to_string()))?;
     if money.is_negative() { Err(("invalid", "must not be negative".into())) } else { Ok(money) }
 }
 
 fn interest(text: &str) -> Checked<InterestLevel> {
-    match fold_name(text).as_str() {
+    match &*fold_short(text, &mut Default::default()) {
         "hot" => Ok(InterestLevel::Hot),
         "warm" => Ok(InterestLevel::Warm),
         "cold" => Ok(InterestLevel::Cold),
@@ -237,7 +245,7 @@ fn interest(text: &str) -> Checked<InterestLevel> {
 }
 
 fn truth(text: &str) -> Checked<bool> {
-    match fold_name(text).as_str() {
+    match &*fold_short(text, &mut Default::default()) {
         "true" | "1" | "yes" => Ok(true),
         "false" | "0" | "no" => Ok(false),
         _ => Err(("invalid", "must be true or false".into())),

@@ -164,7 +164,7 @@ pub struct CommandRefused {
 #[serde(untagged)]
 pub enum AppointmentRecord {
     /// `appointment.routed`
-    Routed(Box<Appointment>),
+    Routed(Arc<Appointment>),
     /// `appointment.unrouted`
     Unrouted(Box<Unrouted>),
     /// `lead.duplicate`
@@ -183,17 +183,17 @@ impl Payload for AppointmentRecord {
             Self::Refused(_) => "command.refused",
         }
     }
-    fn key(&self) -> String {
+    fn key(&self) -> Arc<str> {
         match self {
-            Self::Routed(a) => a.workspace_id.to_string(),
-            Self::Unrouted(u) => u.lead_id.to_string(),
-            Self::Duplicate(d) => d.lead_id.to_string(),
-            Self::Refused(r) => r.lead_id.to_string(),
+            Self::Routed(a) => a.workspace_id.shared(),
+            Self::Unrouted(u) => u.lead_id.to_string().into(),
+            Self::Duplicate(d) => d.lead_id.to_string().into(),
+            Self::Refused(r) => r.lead_id.to_string().into(),
         }
     }
     fn decode(kind: &str, data: &[u8]) -> Result<Self, UnreadableRecord> {
         match kind {
-            "appointment.routed" => read(Self::TOPIC, kind, data).map(|a| Self::Routed(Box::new(a))),
+            "appointment.routed" => read(Self::TOPIC, kind, data).map(|a| Self::Routed(Arc::new(a))),
             "appointment.unrouted" => read(Self::TOPIC, kind, data).map(|u| Self::Unrouted(Box::new(u))),
             "lead.duplicate" => read(Self::TOPIC, kind, data).map(Self::Duplicate),
             "command.refused" => read(Self::TOPIC, kind, data).map(Self::Refused),

@@ -20,7 +20,7 @@ pub enum Outcome {
         /// When.
         due_at: Timestamp,
         /// What the next attempt needs.
-        appointment: Box<Appointment>,
+        appointment: Arc<Appointment>,
     },
     /// The attempt failed and was the last of the schedule, or no attempt can succeed.
     GivenUp,
@@ -31,7 +31,7 @@ pub enum Outcome {
         /// Why it waits.
         reason: HeldReason,
         /// What the attempt needs.
-        appointment: Box<Appointment>,
+        appointment: Arc<Appointment>,
     },
 }
 
@@ -103,8 +103,8 @@ impl Payload for DeliveryRecord {
             Outcome::Held { .. } => "delivery.held",
         }
     }
-    fn key(&self) -> String {
-        self.workspace_id.to_string()
+    fn key(&self) -> Arc<str> {
+        self.workspace_id.shared()
     }
     fn decode(kind: &str, data: &[u8]) -> Result<Self, UnreadableRecord> {
         match kind {

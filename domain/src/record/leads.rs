@@ -1,5 +1,7 @@
 //! Topic `leads`: what arrived, and what people ask to be done with it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +14,7 @@ use crate::lead::Lead;
 #[serde(untagged)]
 pub enum LeadRecord {
     /// `lead.received`
-    Received(Box<Lead>),
+    Received(Arc<Lead>),
     /// `lead.schedule_requested`, `lead.assign_requested`, `lead.retry_requested`
     Command(LeadCommand),
 }
@@ -64,15 +66,15 @@ impl Payload for LeadRecord {
             },
         }
     }
-    fn key(&self) -> String {
+    fn key(&self) -> Arc<str> {
         match self {
-            Self::Received(lead) => lead.log_key(),
-            Self::Command(command) => command.lead_key.clone(),
+            Self::Received(lead) => lead.log_key().into(),
+            Self::Command(command) => command.lead_key.as_str().into(),
         }
     }
     fn decode(kind: &str, data: &[u8]) -> Result<Self, UnreadableRecord> {
         match kind {
-            "lead.received" => read(Self::TOPIC, kind, data).map(|lead| Self::Received(Box::new(lead))),
+            "lead.received" => read(Self::TOPIC, kind, data).map(|lead| Self::Received(Arc::new(lead))),
             "lead.schedule_requested" | "lead.assign_requested" | "lead.retry_requested" => {
                 read(Self::TOPIC, kind, data).map(Self::Command)
             }

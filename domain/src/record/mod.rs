@@ -5,6 +5,8 @@ mod deliveries;
 mod leads;
 mod quarantine;
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -91,18 +93,22 @@ impl From<serde_json::Error> for JsonFault {
     }
 }
 
-/// A kind of record: its topic, its CloudEvents type, its key and its JSON.
-pub trait Payload: Serialize + Sized {
+/// A kind of record: its topic, its CloudEvents type, its key and its JSON. Clones are cheap: they share what is large.
+pub trait Payload: Serialize + Clone + Send + Sync + 'static {
     /// Where such records stand.
     const TOPIC: Topic;
     /// CloudEvents type of this record, `lead.received`.
     fn kind(&self) -> &'static str;
     /// What it is partitioned by.
-    fn key(&self) -> String;
+    fn key(&self) -> Arc<str>;
     /// The JSON of its data.
     fn encode(&self) -> Vec<u8> {
+        // Most records fit: growing step by step would copy what is written three times.
+        let mut data = Vec::with_capacity(1_024);
         // Our own types have no maps with keys that JSON cannot carry: encoding them cannot fail.
-        serde_json::to_vec(self).unwrap_or_default()
+        let _ = serde_json::to_writer(&mut data, self);
+        data.shrink_to_fit();
+        data
     }
     /// Reads a record of kind `kind`.
     fn decode(kind: &str, data: &[u8]) -> Result<Self, UnreadableRecord>;
@@ -124,8 +130,8 @@ impl Payload for SettingsChange {
     fn kind(&self) -> &'static str {
         "settings.changed"
     }
-    fn key(&self) -> String {
-        String::new()
+    fn key(&self) -> Arc<str> {
+        Arc::default()
     }
     fn decode(kind: &str, data: &[u8]) -> Result<Self, UnreadableRecord> {
         match kind {

@@ -1,5 +1,7 @@
 //! Topic `quarantine`: leads that were refused.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -73,10 +75,10 @@ impl Payload for QuarantineRecord {
             Self::Ended(_) => "quarantine.discarded",
         }
     }
-    fn key(&self) -> String {
+    fn key(&self) -> Arc<str> {
         match self {
-            Self::Added(q) => q.provider_id.to_string(),
-            Self::Ended(end) => end.provider_id.to_string(),
+            Self::Added(q) => q.provider_id.shared(),
+            Self::Ended(end) => end.provider_id.shared(),
         }
     }
     fn decode(kind: &str, data: &[u8]) -> Result<Self, UnreadableRecord> {

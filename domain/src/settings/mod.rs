@@ -15,6 +15,7 @@ pub use provider::{FieldMapping, Provider, RateLimit};
 pub use rule::Rule;
 pub use workspace::{SigningSecret, Workspace};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap};
@@ -38,8 +39,15 @@ pub struct Settings {
     pub accounts: OrdMap<uuid::Uuid, Arc<Account>>,
     providers_by_key: HashMap<KeyHash, ProviderId>,
     accounts_by_key: HashMap<KeyHash, uuid::Uuid>,
-    /// Canonical product names by folded name and synonym.
-    product_names: HashMap<String, Arc<str>>,
+    /// Products by folded name and synonym.
+    product_names: HashMap<String, Named>,
+}
+
+/// A product, and its canonical name as leads share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) name: Arc<str>,
+    pub(crate) product: Arc<Product>,
 }
 
 impl Settings {
@@ -59,11 +67,11 @@ impl Settings {
             }
             Change::Put(Entity::Product(p)) => {
                 self.forget_product(&fold_name(&p.name));
-                let name: Arc<str> = p.name.as_str().into();
+                let named = Named { name: p.name.as_str().into(), product: Arc::new(p.clone()) };
                 for alias in p.synonyms.iter().chain([&p.name]) {
-                    self.product_names.insert(fold_name(alias), name.clone());
+                    self.product_names.insert(fold_name(alias), named.clone());
                 }
-                self.products.insert(fold_name(&p.name), Arc::new(p.clone()));
+                self.products.insert(fold_name(&p.name), named.product);
             }
             Change::Put(Entity::Account(a)) => {
                 self.forget_account_key(a.id);
@@ -133,18 +141,36 @@ impl Settings {
 
     /// The canonical name of a product, by its name or a synonym, however it is spaced, cased or punctuated.
     pub fn product_name(&self, name: &str) -> Option<&Arc<str>> {
-        self.product_names.get(&fold_name(name))
+        self.named(name).map(|named| &named.name)
     }
 
     /// The product of this name or synonym.
     pub fn product(&self, name: &str) -> Option<&Arc<Product>> {
-        self.products.get(&fold_name(self.product_name(name)?))
+        self.named(name).map(|named| &named.product)
+    }
+
+    /// Both at once.
+    pub(crate) fn named(&self, name: &str) -> Option<&Named> {
+        self.product_names.get(&*fold_short(name, &mut Default::default()))
     }
 }
 
 /// A name without case, spacing and punctuation: `Heat-Pump` and `heat pump` are one.
 pub fn fold_name(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// The same, in `room` where it fits.
+pub(crate) fn fold_short<'r>(name: &str, room: &'r mut [u8; 32]) -> Cow<'r, str> {
+    if !name.is_ascii() || name.len() > room.len() {
+        return Cow::Owned(fold_name(name));
+    }
+    let mut length = 0;
+    for (slot, byte) in room.iter_mut().zip(name.bytes().filter(u8::is_ascii_alphanumeric)) {
+        *slot = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    Cow::Borrowed(room.get(..length).and_then(|folded| std::str::from_utf8(folded).ok()).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -170,6 +196,14 @@ mod tests {
         assert_eq!(settings.product_name("mini split"), None);
         settings.apply(&Change::Delete { kind: EntityKind::Product, id: "Heat Pump".into() });
         assert_eq!(settings.product_name("heatpumps"), None);
+    }
+
+    #[test]
+    fn a_short_name_is_folded_like_any_other() {
+        let long = "Solar ".repeat(9);
+        for name in ["Heat-Pump 2", "", " - ", "ÉNERGIE solaire", long.as_str(), &long[..32], &long[..33]] {
+            assert_eq!(fold_short(name, &mut Default::default()), fold_name(name), "{name}");
+        }
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl ZipPattern {
             Self::State(state) => zip.state == *state,
             Self::Radius { centre, miles } => {
                 let middle = directory.get(*centre).and_then(|z| z.position);
-                middle.zip(zip.position).is_some_and(|(a, b)| a.miles_to(b) <= *miles)
+                middle.zip(zip.position).is_some_and(|(a, b)| a.is_within(*miles, b))
             }
         }
     }

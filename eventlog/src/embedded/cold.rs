@@ -100,7 +100,7 @@ impl ColdRead {
             found.bytes += raw.len();
             // A copy, so that a record that is kept does not keep the whole piece that was read.
             let raw = bytes::Bytes::copy_from_slice(frame.body.get(raw).unwrap_or_default());
-            found.records.push(read_record(&raw, None)?);
+            found.records.push(read_record(&raw)?);
             found.next = found.next.next();
         }
         Ok(if found.next < self.end { Room::Left } else { Room::None })

@@ -1,6 +1,5 @@
 //! Entries: what a frame's body consists of. Records, a stage's progress, and at the start of a segment what was before.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use uuid::Uuid;
 
 use super::frame::Fields;
 use super::lanes::{code, topic_of};
-use crate::{Address, NewRecord, Position, Record};
+use crate::{Address, Decoded, NewRecord, Position, Record};
 
 const RECORD: u8 = 1;
 const PROGRESS: u8 = 2;
@@ -100,11 +99,10 @@ pub(crate) fn record_size(record: &NewRecord) -> usize {
     RECORD_SIZE + record.kind.len() + record.key.len() + record.data.len()
 }
 
-/// Appends a record; returns where in the frame it stands, for [`read_record`].
-pub(crate) fn put_record(frame: &mut Vec<u8>, record: &NewRecord, address: Address) -> Range<usize> {
+/// Appends a record.
+pub(crate) fn put_record(frame: &mut Vec<u8>, record: &NewRecord, address: Address) {
     frame.push(RECORD);
     frame.extend_from_slice(&((record_size(record) - 5) as u32).to_le_bytes());
-    let start = frame.len();
     put_position(frame, address.topic, address.partition, address.offset);
     frame.extend_from_slice(record.id.as_bytes());
     frame.extend_from_slice(&record.time.as_second().to_le_bytes());
@@ -114,17 +112,15 @@ pub(crate) fn put_record(frame: &mut Vec<u8>, record: &NewRecord, address: Addre
     frame.extend_from_slice(record.kind.as_bytes());
     frame.extend_from_slice(record.key.as_bytes());
     frame.extend_from_slice(&record.data);
-    start..frame.len()
 }
 
-/// Reads a record from the bytes that [`Entry::Record`] or [`put_record`] named. `kind` spares making a string of it
-/// when it is known. The record's data is a slice of `raw`.
-pub(crate) fn read_record(raw: &Bytes, kind: Option<Cow<'static, str>>) -> Result<Record, Malformed> {
+/// Reads a record from the bytes that [`Entry::Record`] named. The record's data is a slice of `raw`.
+pub(crate) fn read_record(raw: &Bytes) -> Result<Record, Malformed> {
     let mut fields = Fields(raw);
-    record(&mut fields, raw, kind).ok_or(Malformed("it holds a record of unknown form"))
+    record(&mut fields, raw).ok_or(Malformed("it holds a record of unknown form"))
 }
 
-fn record(fields: &mut Fields<'_>, raw: &Bytes, known_kind: Option<Cow<'static, str>>) -> Option<Record> {
+fn record(fields: &mut Fields<'_>, raw: &Bytes) -> Option<Record> {
     let Position { topic, partition, next } = position(fields)?;
     let id = Uuid::from_bytes(fields.array()?);
     let time = Timestamp::new(fields.array().map(i64::from_le_bytes)?, fields.array().map(i32::from_le_bytes)?).ok()?;
@@ -133,11 +129,12 @@ fn record(fields: &mut Fields<'_>, raw: &Bytes, known_kind: Option<Cow<'static, 
     let key = std::str::from_utf8(fields.take(key_length as usize)?).ok()?;
     Some(Record {
         address: Address { topic, partition, offset: next },
-        key: key.to_owned(),
-        kind: known_kind.unwrap_or_else(|| kind.to_owned().into()),
+        key: key.into(),
+        kind: kind.to_owned().into(),
         id,
         time,
         data: raw.slice(raw.len() - fields.0.len()..),
+        decoded: Decoded::default(),
     })
 }
 
@@ -182,19 +179,21 @@ mod tests {
             let new = NewRecord {
                 topic: Topic::Deliveries,
                 partition: None,
-                key: key.clone(),
+                key: key.as_str().into(),
                 kind: "delivery.retry".into(),
                 id: Uuid::from_u128(id),
                 time: Timestamp::new(second.abs(), nanos).unwrap(),
                 data: data.clone().into(),
+                decoded: Decoded::default(),
             };
             let mut body = Vec::new();
-            let raw = put_record(&mut body, &new, address());
+            put_record(&mut body, &new, address());
             prop_assert_eq!(body.len(), record_size(&new));
             let entries: Vec<_> = Entries::of(&body).collect();
+            let raw = 5..body.len();
             prop_assert_eq!(&entries, &vec![Ok(Entry::Record { address: address(), raw: raw.clone() })]);
-            let read = read_record(&Bytes::from(body).slice(raw), None).unwrap();
-            prop_assert_eq!((read.address, &read.key, &*read.kind), (address(), &key, "delivery.retry"));
+            let read = read_record(&Bytes::from(body).slice(raw)).unwrap();
+            prop_assert_eq!((read.address, &*read.key, &*read.kind), (address(), &*key, "delivery.retry"));
             prop_assert_eq!((read.id, read.time, &read.data[..]), (new.id, new.time, &data[..]));
         }
 
@@ -203,10 +202,10 @@ mod tests {
             let body = Bytes::from(body);
             for entry in Entries::of(&body) {
                 if let Ok(Entry::Record { raw, .. }) = entry {
-                    let _ = read_record(&body.slice(raw), None);
+                    let _ = read_record(&body.slice(raw));
                 }
             }
-            let _ = read_record(&body, None);
+            let _ = read_record(&body);
         }
     }
 

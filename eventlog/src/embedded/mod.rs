@@ -42,7 +42,6 @@ use crate::member::Rounds;
 use crate::record::placed_partition;
 use crate::{Address, EventLog, LogError, NewRecord, Position, ReadLimit, Record, Stage, StageEvent};
 use disk::{Disk, OsDisk};
-use entry::read_record;
 use lanes::{Lanes, code};
 pub use options::Options;
 use queue::{Commit, Join, Member, Queue, Request};
@@ -179,13 +178,15 @@ impl Journal {
 
     async fn commit(
         &self,
-        records: Vec<NewRecord>,
+        mut records: Vec<NewRecord>,
         member: Option<Member>,
         progress: Vec<Position>,
     ) -> Result<Vec<Address>, LogError> {
         let writing = self.writing()?;
-        for record in &records {
-            self.check_partition(record.topic, placed_partition(record, self.lanes.partitions(record.topic)))?;
+        for record in &mut records {
+            let partition = placed_partition(record, self.lanes.partitions(record.topic));
+            self.check_partition(record.topic, partition)?;
+            record.partition = Some(partition);
         }
         for position in &progress {
             self.check_partition(position.topic, position.partition)?;
@@ -239,11 +240,7 @@ impl EventLog for Journal {
         let plan = self.shared.view.read().plan(Position { topic, partition, next: from }, limit);
         match plan {
             Plan::Nothing => Ok(Vec::new()),
-            Plan::Tail(records) => {
-                let read = records.iter().map(|r| read_record(&r.raw, Some(r.kind.clone())));
-                // They were encoded by this process: an error here is a defect, not damage.
-                read.collect::<Result<_, _>>().map_err(|e| LogError::Unusable(format!("a record in memory: {}", e.0)))
-            }
+            Plan::Tail(records) => Ok(records),
             Plan::Files(cold) => blocking(move || cold.run()).await,
         }
     }
@@ -306,7 +303,7 @@ impl Stage for JournalStage {
         self.rounds.lag(&self.journal)
     }
 
-    async fn commit(&mut self, outputs: Vec<NewRecord>, progress: &[Position]) -> Result<Vec<Address>, LogError> {
-        self.journal.commit(outputs, Some(self.member), progress.to_vec()).await
+    async fn commit(&mut self, outputs: &[NewRecord], progress: &[Position]) -> Result<Vec<Address>, LogError> {
+        self.journal.commit(outputs.to_vec(), Some(self.member), progress.to_vec()).await
     }
 }

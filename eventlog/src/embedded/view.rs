@@ -1,17 +1,15 @@
 //! What readers see: each partition's end, its newest records in memory, and where in the files the others stand.
 //! Only what is durable gets in here.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use leadway_domain::Offset;
 
 use super::cold::{ColdRead, Span};
 use super::lanes::Lanes;
-use crate::{Position, ReadLimit};
+use crate::{Position, ReadLimit, Record};
 
 /// A partition's sparse index has an entry at its first record in a segment, then one in every so many bytes.
 pub(crate) const INDEX_INTERVAL: u64 = 64 << 10;
@@ -32,26 +30,19 @@ pub(crate) struct SegmentInfo {
     pub(crate) length: u64,
 }
 
-/// A record in memory: its stored form, a slice of the frame that was written.
-#[derive(Clone, Debug)]
-pub(crate) struct TailRecord {
-    pub(crate) raw: Bytes,
-    pub(crate) kind: Cow<'static, str>,
-}
-
 /// A durable frame that readers are to see.
 pub(crate) struct Committed {
     pub(crate) position: u64,
     /// Bytes of the whole frame.
     pub(crate) length: u64,
     /// Its records with their lanes, in order.
-    pub(crate) records: Vec<(usize, TailRecord)>,
+    pub(crate) records: Vec<(usize, Record)>,
 }
 
 /// How a read is to be served.
 pub(crate) enum Plan {
     Nothing,
-    Tail(Vec<TailRecord>),
+    Tail(Vec<Record>),
     Files(ColdRead),
 }
 
@@ -72,7 +63,7 @@ struct Lane {
     end: u64,
     index: Vec<IndexEntry>,
     /// The records right before `end`.
-    tail: VecDeque<TailRecord>,
+    tail: VecDeque<Record>,
 }
 
 impl View {
@@ -166,9 +157,9 @@ impl View {
         let tail_start = lane.end - lane.tail.len() as u64;
         if let Some(skip) = from.0.checked_sub(tail_start) {
             let mut left = limit.bytes;
-            let mut fits = |(at, record): &(usize, &TailRecord)| {
-                let fits = *at == 0 || record.raw.len() <= left;
-                left = left.saturating_sub(record.raw.len());
+            let mut fits = |(at, record): &(usize, &Record)| {
+                let fits = *at == 0 || record.data.len() <= left;
+                left = left.saturating_sub(record.data.len());
                 fits
             };
             let records = lane.tail.iter().skip(skip as usize).take(limit.records.max(1)).enumerate();
@@ -199,6 +190,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Address;
     use leadway_domain::Partition;
     use leadway_domain::record::Topic;
 
@@ -209,7 +201,9 @@ mod tests {
     }
 
     fn commit(view: &mut View, position: u64, lanes: &[usize]) {
-        let record = TailRecord { raw: Bytes::from_static(b"0123456789"), kind: "k".into() };
+        let address = Address { topic: Topic::Leads, partition: Partition(0), offset: Offset(0) };
+        let (id, time, data) = (uuid::Uuid::nil(), leadway_domain::Timestamp::UNIX_EPOCH, "0123456789".into());
+        let record = Record { address, key: "".into(), kind: "k".into(), id, time, data, decoded: Default::default() };
         let records = lanes.iter().map(|&l| (l, record.clone())).collect();
         view.commit(Committed { position, length: 100, records });
     }

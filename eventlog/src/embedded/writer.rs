@@ -1,13 +1,10 @@
 //! The writer: a thread that takes everything waiting, makes one frame of it, writes and syncs it once, lets readers
 //! see it and answers.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use leadway_domain::record::Topic;
 use leadway_domain::{Offset, telemetry};
 use tokio::sync::{oneshot, watch};
@@ -20,9 +17,8 @@ use super::queue::{Commit, Join, Joined, Member, Queue, Request, Tick};
 use super::segment::{Appender, NotWritten};
 use super::sidecar::Sidecar;
 use super::state::State;
-use super::view::{Committed, TailRecord};
-use crate::record::placed_partition;
-use crate::{Address, LogError, Position};
+use super::view::Committed;
+use crate::{Address, LogError, Position, Record};
 
 type Answer = (oneshot::Sender<Result<Vec<Address>, LogError>>, Vec<Address>);
 
@@ -45,16 +41,10 @@ pub(crate) struct Writer {
 /// A frame in the making.
 struct Draft {
     frame: Vec<u8>,
-    records: Vec<DraftRecord>,
+    /// With their lanes.
+    records: Vec<(usize, Record)>,
     progress: Vec<(&'static str, Position)>,
     answers: Vec<Answer>,
-}
-
-struct DraftRecord {
-    lane: usize,
-    address: Address,
-    kind: Cow<'static, str>,
-    raw: Range<usize>,
 }
 
 impl Writer {
@@ -166,14 +156,14 @@ impl Writer {
             }
         }
         let mut addresses = Vec::with_capacity(commit.records.len());
-        for record in &commit.records {
-            let partition = placed_partition(record, self.state.lanes.partitions(record.topic));
-            // Partitions were checked before the request was queued.
+        for record in commit.records {
+            // Partitions were settled before the request was queued.
+            let Some(partition) = record.partition else { continue };
             let Some(lane) = self.state.lanes.of(record.topic, partition) else { continue };
             let offset = self.state.end(lane);
             let address = Address { topic: record.topic, partition, offset: Offset(offset) };
-            let raw = put_record(&mut draft.frame, record, address);
-            draft.records.push(DraftRecord { lane, address, kind: record.kind.clone(), raw });
+            put_record(&mut draft.frame, &record, address);
+            draft.records.push((lane, record.at(address)));
             self.state.set_end(lane, offset + 1);
             addresses.push(address);
         }
@@ -193,17 +183,14 @@ impl Writer {
         if draft.is_empty() {
             return topics;
         }
-        let frame = Bytes::from(draft.frame);
-        let length = frame.len() as u64;
-        let record = |r: DraftRecord| {
-            if let Some(count) = topics.get_mut(usize::from(code(r.address.topic))) {
+        for (_, record) in &draft.records {
+            if let Some(count) = topics.get_mut(usize::from(code(record.address.topic))) {
                 *count += 1;
             }
-            (r.lane, TailRecord { raw: frame.slice(r.raw), kind: r.kind })
-        };
-        let records = draft.records.into_iter().map(record).collect();
+        }
+        let length = draft.frame.len() as u64;
         let position = self.appender.segment().length - length;
-        self.shared.view.write().commit(Committed { position, length, records });
+        self.shared.view.write().commit(Committed { position, length, records: draft.records });
         for (stage, position) in draft.progress {
             self.state.advance(stage, position);
         }
@@ -225,8 +212,8 @@ impl Writer {
 
     /// The offsets of a frame that was not written are given to the next records.
     fn take_back(&mut self, draft: &Draft) {
-        for record in draft.records.iter().rev() {
-            self.state.set_end(record.lane, record.address.offset.0);
+        for (lane, record) in draft.records.iter().rev() {
+            self.state.set_end(*lane, record.address.offset.0);
         }
         metrics::counter!(telemetry::LOG_FAILURES).increment(1);
     }

@@ -1,7 +1,8 @@
 //! Appending outside of stages: one idempotent producer for the node.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use leadway_domain::Partition;
@@ -10,7 +11,7 @@ use leadway_domain::telemetry::{LOG_COMMIT_SECONDS, LOG_COMMITS, LOG_FAILURES, L
 use parking_lot::Mutex;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{Producer, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, Producer};
 
 use super::client::{Clients, refused};
 use super::codec;
@@ -20,13 +21,16 @@ use crate::LogError;
 use crate::record::{Address, NewRecord};
 
 /// How long dropping the log waits for records on their way.
-const CLOSING: std::time::Duration = std::time::Duration::from_secs(1);
+const CLOSING: Duration = Duration::from_secs(1);
+/// How long the thread that takes in acknowledgements waits at a time. What comes is taken in at once; the library spins
+/// through the last millisecond.
+const SERVE: Duration = Duration::from_secs(1);
 
 /// Appends records and counts what waits.
 pub(crate) struct Appender {
     clients: Clients,
     lanes: Arc<Lanes>,
-    producer: ArcSwapOption<ThreadedProducer<Arrivals>>,
+    producer: ArcSwapOption<Served>,
     /// Held while a producer that can no longer be used is replaced.
     replacing: Mutex<()>,
     waiting: Arc<AtomicUsize>,
@@ -34,7 +38,7 @@ pub(crate) struct Appender {
 
 impl Appender {
     pub(crate) fn new(clients: Clients, lanes: Arc<Lanes>) -> Result<Self, LogError> {
-        let producer = ArcSwapOption::from_pointee(producer(&clients)?);
+        let producer = ArcSwapOption::from_pointee(Served::start(&clients)?);
         Ok(Self { clients, lanes, producer, replacing: Mutex::default(), waiting: Arc::default() })
     }
 
@@ -44,7 +48,7 @@ impl Appender {
         let started = tokio::time::Instant::now();
         let (flight, landed) = Flight::new(records.iter().map(|(r, p)| (r.topic, *p)), Some(waiting));
         let producer = self.producer.load_full().ok_or(LogError::Closed)?;
-        board(&flight, &self.lanes.topics, &records, |message| producer.send(message).map_err(|(error, _)| error));
+        board(&flight, &self.lanes.topics, &records, |message| producer.0.send(message).map_err(|(error, _)| error));
         count_records(&records);
         drop(records);
         let landed = landed.await.map_err(|_| LogError::Closed)?;
@@ -92,18 +96,16 @@ impl Appender {
     }
 
     /// A producer that met a fatal error takes nothing more: the next call gets a new one.
-    fn replace_if_broken(&self, used: &Arc<ThreadedProducer<Arrivals>>) {
-        let Some((code, reason)) = used.client().fatal_error() else { return };
+    fn replace_if_broken(&self, used: &Arc<Served>) {
+        let Some((code, reason)) = used.0.client().fatal_error() else { return };
         let _one_at_a_time = self.replacing.lock();
         if !self.producer.load().as_ref().is_some_and(|present| Arc::ptr_eq(present, used)) {
             return;
         }
-        match producer(&self.clients) {
+        match Served::start(&self.clients) {
             Ok(new) => {
                 tracing::warn!(%code, reason, "the Kafka producer broke and was replaced");
-                let old = self.producer.swap(Some(Arc::new(new)));
-                // Closing waits for threads of its own.
-                std::thread::spawn(move || drop(old));
+                self.producer.store(Some(Arc::new(new)));
             }
             Err(error) => tracing::error!(%error, "the Kafka producer broke and cannot be replaced yet"),
         }
@@ -113,16 +115,37 @@ impl Appender {
 impl Drop for Appender {
     fn drop(&mut self) {
         let Some(producer) = self.producer.swap(None) else { return };
-        if let Err(error) = producer.flush(CLOSING) {
+        if let Err(error) = producer.0.flush(CLOSING) {
             tracing::warn!(%error, "records were still waiting for their acknowledgement when the log was closed");
         }
-        std::thread::spawn(move || drop(producer));
     }
 }
 
-fn producer(clients: &Clients) -> Result<ThreadedProducer<Arrivals>, LogError> {
-    ThreadedProducer::from_config_and_context(&clients.producer(), Arrivals(clients.context()))
-        .map_err(|e| LogError::Unusable(format!("Kafka: these settings cannot be used: {e}")))
+/// A producer, and a thread that takes in its acknowledgements until this is dropped.
+struct Served(Arc<BaseProducer<Arrivals>>, Arc<AtomicBool>);
+
+impl Served {
+    fn start(clients: &Clients) -> Result<Self, LogError> {
+        let producer = BaseProducer::from_config_and_context(&clients.producer(), Arrivals(clients.context()))
+            .map_err(|e| LogError::Unusable(format!("Kafka: these settings cannot be used: {e}")))?;
+        let (producer, stop) = (Arc::new(producer), Arc::new(AtomicBool::new(false)));
+        let served = Self(producer.clone(), stop.clone());
+        let serve = move || {
+            while !stop.load(Ordering::Acquire) {
+                producer.poll(SERVE);
+            }
+        };
+        let thread = std::thread::Builder::new().name("kafka-appender".into());
+        thread.spawn(serve).map_err(|e| LogError::Unusable(format!("a thread cannot be started: {e}")))?;
+        Ok(served)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // The thread has the producer too, and closes it: that waits for threads of the library.
+        self.1.store(true, Ordering::Release);
+    }
 }
 
 /// Counts records that were sent, by topic.

@@ -11,6 +11,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::options::{Compression, Options, RECORD_OVERHEAD, SaslMechanism, Security};
 use crate::LogError;
 
+/// Bytes of records that a broker need not wait for more of.
+const ENOUGH: usize = 64 << 10;
+/// How long a broker waits for a first record, in milliseconds, where it answers at every record.
+const IDLE_WAIT: u64 = 100;
+
 /// What the brokers, or the way to them, last complained about.
 #[derive(Clone, Default)]
 pub(crate) struct Complaints(Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>);
@@ -138,6 +143,8 @@ impl Clients {
 
     /// For reading what has been committed. `buffered` bytes wait in the client at most.
     pub(crate) fn consumer(&self, group: &str, buffered: usize) -> ClientConfig {
+        let wait = self.options.fetch_wait_ms;
+        let (enough, wait) = if wait == 0 { (1, IDLE_WAIT) } else { (ENOUGH, wait) };
         let mut config = self.admin();
         config
             .set("group.id", format!("{}{group}", self.options.group_prefix))
@@ -146,9 +153,9 @@ impl Clients {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
             .set("allow.auto.create.topics", "false")
-            // A record wakes its readers at once; a quiet partition is asked for ten times a second.
-            .set("fetch.min.bytes", "1")
-            .set("fetch.wait.max.ms", "100")
+            // An answer at every record would be hundreds a second, and each names every partition that is read.
+            .set("fetch.min.bytes", enough.to_string())
+            .set("fetch.wait.max.ms", wait.to_string())
             .set("fetch.error.backoff.ms", "50")
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.message.max.bytes", (1 << 20).to_string())

@@ -2,6 +2,7 @@
 //! other consumer can read them.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use leadway_domain::record::Topic;
@@ -9,7 +10,7 @@ use leadway_domain::{Offset, Partition, Timestamp};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use uuid::Uuid;
 
-use crate::record::{Address, NewRecord, Record, source_of};
+use crate::record::{Address, Decoded, NewRecord, Record, source_of};
 
 /// The kinds that leadway writes: reading one of them makes no new string.
 const KINDS: [&str; 16] = [
@@ -59,11 +60,12 @@ pub(crate) fn read(topic: Topic, message: &BorrowedMessage<'_>) -> Record {
     let partition = Partition(u32::try_from(message.partition()).unwrap_or(0));
     let mut record = Record {
         address: Address { topic, partition, offset },
-        key: message.key().map(|k| String::from_utf8_lossy(k).into_owned()).unwrap_or_default(),
+        key: message.key().map(|k| Arc::from(String::from_utf8_lossy(k))).unwrap_or_default(),
         kind: Cow::Borrowed(""),
         id: Uuid::nil(),
         time: Timestamp::UNIX_EPOCH,
         data: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
+        decoded: Decoded::default(),
     };
     let mut time = None;
     for header in message.headers().into_iter().flat_map(Headers::iter) {

@@ -57,7 +57,9 @@ impl Cold {
         for _ in 0..THREADS {
             let (jobs, queue) = mpsc::channel(QUEUE);
             let mut config = clients.consumer("reader", AHEAD);
-            config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10").set("auto.offset.reset", "error");
+            // Somebody waits for the answer, and for the end of a partition too.
+            config.set("fetch.min.bytes", "1").set("fetch.wait.max.ms", "10");
+            config.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
             let consumer = BaseConsumer::from_config_and_context(&config, clients.context())
                 .map_err(|e| LogError::Unusable(format!("Kafka: these settings cannot be used: {e}")))?;
             let thread = std::thread::Builder::new().name("kafka-reader".into());

@@ -139,7 +139,7 @@ pub(crate) fn messages<'r>(
         let passenger = Box::new(Passenger { flight: flight.clone(), number });
         BaseRecord::with_opaque_to(topics.name(record.topic), passenger)
             .partition(i32::try_from(partition.0).unwrap_or(i32::MAX))
-            .key(record.key.as_str())
+            .key(&*record.key)
             .payload(&record.data[..])
             .timestamp(record.time.as_millisecond())
             .headers(codec::headers(record))

@@ -327,7 +327,7 @@ mod tests {
         let address = Address { topic: Topic::Leads, partition: Partition(0), offset: Offset(offset) };
         let data = vec![b'x'; 100].into();
         let (id, time) = (Default::default(), Timestamp::UNIX_EPOCH);
-        (LANE, Record { address, key: String::new(), kind: "test".into(), id, time, data })
+        (LANE, Record { address, key: "".into(), kind: "test".into(), id, time, data, decoded: Default::default() })
     }
 
     fn at(offset: u64) -> Start {

@@ -124,7 +124,7 @@ impl Stage for MemoryStage {
         self.rounds.lag(&self.member.log)
     }
 
-    async fn commit(&mut self, outputs: Vec<NewRecord>, progress: &[Position]) -> Result<Vec<Address>, LogError> {
+    async fn commit(&mut self, outputs: &[NewRecord], progress: &[Position]) -> Result<Vec<Address>, LogError> {
         let check = |state: &mut State| {
             if let Some(refused) = self.member.refused(state, progress) {
                 return Err(refused);
@@ -135,7 +135,7 @@ impl Stage for MemoryStage {
             }
             Ok(())
         };
-        self.member.log.write(check, outputs)
+        self.member.log.write(check, outputs.to_vec())
     }
 }
 

@@ -18,6 +18,7 @@ fn lead(partition: u32, data: &'static str) -> NewRecord {
         id: Uuid::from_u128(7),
         time: Timestamp::UNIX_EPOCH,
         data: data.into(),
+        decoded: Default::default(),
     };
     record.in_partition(Partition(partition))
 }
@@ -60,7 +61,7 @@ async fn members_divide_the_partitions_and_learn_of_losses_first() {
     let mut first = join(&log, 1).await;
     assert_eq!(told(&mut *first).unwrap(), "+0@0 1@0 2@0 3@0");
     assert!(told(&mut *first).unwrap().starts_with("records"));
-    first.commit(Vec::new(), &[at(1, 1)]).await.unwrap();
+    first.commit(&[], &[at(1, 1)]).await.unwrap();
 
     let mut second = join(&log, 2).await;
     assert_eq!(told(&mut *first).unwrap(), "-13");
@@ -78,12 +79,12 @@ async fn a_commit_for_a_lost_partition_lands_nothing() {
     let mut first = join(&log, 1).await;
     told(&mut *first);
     let mut second = join(&log, 2).await;
-    let error = first.commit(output(), &[at(0, 5), at(1, 5)]).await.unwrap_err();
+    let error = first.commit(&output(), &[at(0, 5), at(1, 5)]).await.unwrap_err();
     assert!(matches!(error, LogError::Revoked { .. }), "{error}");
     assert_eq!(settings(&log), Offset(0));
-    first.commit(output(), &[at(0, 5)]).await.unwrap();
+    first.commit(&output(), &[at(0, 5)]).await.unwrap();
     assert_eq!(told(&mut *second).unwrap(), "+1@0 3@0");
-    second.commit(output(), &[at(1, 6)]).await.unwrap();
+    second.commit(&output(), &[at(1, 6)]).await.unwrap();
     assert_eq!(settings(&log), Offset(2));
 }
 
@@ -94,13 +95,13 @@ async fn what_came_back_meanwhile_was_lost_all_the_same() {
     told(&mut *first);
     let mut second = join(&log, 2).await;
     told(&mut *second);
-    second.commit(Vec::new(), &[at(1, 8)]).await.unwrap();
+    second.commit(&[], &[at(1, 8)]).await.unwrap();
     drop(second);
-    let error = first.commit(output(), &[at(1, 1)]).await.unwrap_err();
+    let error = first.commit(&output(), &[at(1, 1)]).await.unwrap_err();
     assert!(matches!(error, LogError::Revoked { .. }), "{error}");
     assert_eq!(told(&mut *first).unwrap(), "-13");
     assert_eq!(told(&mut *first).unwrap(), "+1@8 3@0");
-    first.commit(output(), &[at(1, 9)]).await.unwrap();
+    first.commit(&output(), &[at(1, 9)]).await.unwrap();
 }
 
 #[tokio::test]
@@ -112,7 +113,7 @@ async fn who_was_thrown_out_is_refused_and_joins_again() {
     log.expel(1);
     assert_eq!(told(&mut *second).unwrap(), "+0@0 2@0");
     for progress in [&[at(0, 1)][..], &[]] {
-        let error = first.commit(output(), progress).await.unwrap_err();
+        let error = first.commit(&output(), progress).await.unwrap_err();
         assert!(matches!(error, LogError::Revoked { .. }), "{error}");
     }
     assert_eq!(settings(&log), Offset(0));

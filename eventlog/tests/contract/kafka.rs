@@ -90,7 +90,7 @@ async fn route_all(
     mut told: impl FnMut(StageEvent),
 ) -> Vec<Record> {
     while !records.is_empty() {
-        match stage.commit(records.iter().map(&output).collect(), &behind(&records)).await {
+        match stage.commit(&records.iter().map(&output).collect::<Vec<_>>(), &behind(&records)).await {
             Ok(_) => break,
             Err(LogError::Revoked { .. }) => {
                 let event = next(stage).await.unwrap();

@@ -294,7 +294,7 @@ async fn outputs_and_progress_land_together(provider: Provider) {
         assigned(&mut *stage).await;
         let outputs = vec![record(Topic::Appointments, "w", "of a"), record(Topic::Appointments, "w", "of b")];
         let home = log.partition_of(Topic::Appointments, "w");
-        let addresses = stage.commit(outputs, &[at(Topic::Leads, 0, 2)]).await.unwrap();
+        let addresses = stage.commit(&outputs, &[at(Topic::Leads, 0, 2)]).await.unwrap();
         let places: Vec<_> = addresses.iter().map(|a| (a.topic, a.partition, a.offset.0)).collect();
         assert_eq!(places, [(Topic::Appointments, home, 0), (Topic::Appointments, home, 1)]);
     }
@@ -309,7 +309,7 @@ async fn a_refused_commit_leaves_nothing(provider: Provider) {
     let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
     let outputs = vec![record(Topic::Settings, "", "a"), lead(PARTITIONS, "no such partition")];
     assigned(&mut *stage).await;
-    stage.commit(outputs, &[at(Topic::Leads, 0, 5)]).await.unwrap_err();
+    stage.commit(&outputs, &[at(Topic::Leads, 0, 5)]).await.unwrap_err();
     nothing_landed(&*log).await;
     drop(stage);
     assert_eq!(progress(&*log, "router", &[]).await[0], at(Topic::Leads, 0, 0));
@@ -322,7 +322,7 @@ async fn what_was_not_committed_is_delivered_again(provider: Provider) {
         let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
         assigned(&mut *stage).await;
         assert_eq!(data(&gathered(&mut *stage, 3).await), ["a", "b", "c"]);
-        stage.commit(Vec::new(), &[at(Topic::Leads, 0, 1)]).await.unwrap();
+        stage.commit(&[], &[at(Topic::Leads, 0, 1)]).await.unwrap();
     }
     let log = provider.open().await;
     let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
@@ -335,13 +335,13 @@ async fn who_was_taken_over_is_fenced_off(provider: Provider) {
     let mut earlier = log.stage("router", Topic::Leads, &[]).await.unwrap();
     let mut later = log.stage("router", Topic::Leads, &[]).await.unwrap();
     let output = || vec![record(Topic::Settings, "", "output")];
-    let error = earlier.commit(output(), &[at(Topic::Leads, 0, 9)]).await.unwrap_err();
+    let error = earlier.commit(&output(), &[at(Topic::Leads, 0, 9)]).await.unwrap_err();
     assert!(matches!(&error, LogError::Fenced { stage } if stage == "router"), "{error}");
     // Also when there would be nothing to write.
-    assert!(matches!(earlier.commit(Vec::new(), &[]).await, Err(LogError::Fenced { .. })));
+    assert!(matches!(earlier.commit(&[], &[]).await, Err(LogError::Fenced { .. })));
     nothing_landed(&*log).await;
     assert_eq!(assigned(&mut *later).await[0], at(Topic::Leads, 0, 0));
-    later.commit(output(), &[at(Topic::Leads, 0, 1)]).await.unwrap();
+    later.commit(&output(), &[at(Topic::Leads, 0, 1)]).await.unwrap();
     assert_eq!(all(&*log, Topic::Settings, 0).await.len(), 1);
     assert_eq!(progress(&*log, "router", &[]).await[0], at(Topic::Leads, 0, 1));
 }
@@ -352,7 +352,8 @@ async fn a_commit_under_way_when_a_stage_is_taken_over_counts_or_is_refused(prov
     for round in 1..=40 {
         let mut earlier = log.stage("router", Topic::Leads, &[]).await.unwrap();
         let position = [at(Topic::Leads, 0, round)];
-        let commit = earlier.commit(vec![record(Topic::Settings, "", "output")], &position);
+        let outputs = [record(Topic::Settings, "", "output")];
+        let commit = earlier.commit(&outputs, &position);
         let take_over = progress(&*log, "router", &[]);
         let (committed, told) = match round % 2 {
             0 => tokio::join!(commit, take_over),
@@ -375,9 +376,9 @@ async fn progress_never_moves_back(provider: Provider) {
         let log = provider.open().await;
         let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
         assigned(&mut *stage).await;
-        stage.commit(Vec::new(), &[at(Topic::Leads, 0, 7)]).await.unwrap();
+        stage.commit(&[], &[at(Topic::Leads, 0, 7)]).await.unwrap();
         // The commit itself counts all the same.
-        stage.commit(vec![record(Topic::Settings, "", "output")], &[at(Topic::Leads, 0, 3)]).await.unwrap();
+        stage.commit(&[record(Topic::Settings, "", "output")], &[at(Topic::Leads, 0, 3)]).await.unwrap();
         drop(stage);
         assert_eq!(progress(&*log, "router", &[]).await[0], at(Topic::Leads, 0, 7));
     }
@@ -394,8 +395,8 @@ async fn tracked_topics_keep_their_progress(provider: Provider) {
         assigned(&mut *stage).await;
         assert_eq!(data(&records(&mut *stage).await), ["input"]);
         assert!(stage.next(ReadLimit::default()).now_or_never().is_none(), "tracked topics are not delivered");
-        stage.commit(Vec::new(), &[at(Topic::Deliveries, 1, 4)]).await.unwrap();
-        stage.commit(Vec::new(), &[at(Topic::Leads, 1, 1), at(Topic::Deliveries, 1, 5)]).await.unwrap();
+        stage.commit(&[], &[at(Topic::Deliveries, 1, 4)]).await.unwrap();
+        stage.commit(&[], &[at(Topic::Leads, 1, 1), at(Topic::Deliveries, 1, 5)]).await.unwrap();
     }
     let log = provider.open().await;
     let told = progress(&*log, "dispatcher", &[Topic::Deliveries]).await;
@@ -408,10 +409,10 @@ async fn stages_do_not_know_of_each_other(provider: Provider) {
     let mut router = log.stage("router", Topic::Leads, &[]).await.unwrap();
     let mut scoring = log.stage("scoring", Topic::Leads, &[]).await.unwrap();
     assigned(&mut *router).await;
-    router.commit(Vec::new(), &[at(Topic::Leads, 0, 1)]).await.unwrap();
+    router.commit(&[], &[at(Topic::Leads, 0, 1)]).await.unwrap();
     assert_eq!(assigned(&mut *scoring).await[0], at(Topic::Leads, 0, 0));
     assert_eq!(data(&records(&mut *scoring).await), ["a"]);
-    scoring.commit(Vec::new(), &[]).await.unwrap();
+    scoring.commit(&[], &[]).await.unwrap();
 }
 
 async fn dropping_next_loses_nothing(provider: Provider) {
@@ -451,7 +452,7 @@ async fn what_was_not_given_yet_is_the_lag(provider: Provider) {
     log.append(vec![lead(1, "one more")]).await.unwrap();
     lag(&mut stage, 1).await;
     gathered(&mut *stage, 1).await;
-    stage.commit(Vec::new(), &[at(Topic::Leads, 0, 2), at(Topic::Leads, 1, 3)]).await.unwrap();
+    stage.commit(&[], &[at(Topic::Leads, 0, 2), at(Topic::Leads, 1, 3)]).await.unwrap();
     lag(&mut stage, 0).await;
 }
 

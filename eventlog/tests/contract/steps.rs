@@ -14,6 +14,7 @@ pub(crate) fn record(topic: Topic, key: &str, data: impl Into<String>) -> NewRec
         id: Uuid::from_u128(7),
         time: Timestamp::from_microsecond(1_700_000_000_123_456).unwrap(),
         data: data.into().into(),
+        decoded: Default::default(),
     }
 }
 

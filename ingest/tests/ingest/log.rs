@@ -1,7 +1,7 @@
 //! The in-memory log with a gate before its writes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use leadway_domain::record::Topic;
@@ -16,6 +16,7 @@ pub(crate) struct GatedLog {
     shut: Arc<watch::Sender<bool>>,
     arrived: Arc<watch::Sender<usize>>,
     reads_fail: Arc<AtomicBool>,
+    leads_read: Arc<AtomicUsize>,
 }
 
 impl GatedLog {
@@ -25,6 +26,7 @@ impl GatedLog {
             shut: Arc::new(watch::channel(false).0),
             arrived: Arc::new(watch::channel(0).0),
             reads_fail: Arc::default(),
+            leads_read: Arc::default(),
         }
     }
 
@@ -39,6 +41,11 @@ impl GatedLog {
 
     pub(crate) fn fail_reads(&self) {
         self.reads_fail.store(true, Ordering::SeqCst);
+    }
+
+    /// How many records of leads were read since this was last asked.
+    pub(crate) fn leads_read(&self) -> usize {
+        self.leads_read.swap(0, Ordering::SeqCst)
     }
 
     /// Waits until so many appends stand at the gate.
@@ -63,7 +70,11 @@ impl EventLog for GatedLog {
         if t == Topic::Leads && self.reads_fail.load(Ordering::SeqCst) {
             return Err(LogError::Unavailable("the test refused it".into()));
         }
-        self.memory.read(t, p, from, limit).await
+        let records = self.memory.read(t, p, from, limit).await?;
+        if t == Topic::Leads {
+            self.leads_read.fetch_add(records.len(), Ordering::SeqCst);
+        }
+        Ok(records)
     }
 
     async fn end(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {

@@ -11,3 +11,4 @@ mod leads;
 mod log;
 mod measured;
 mod node;
+mod window;

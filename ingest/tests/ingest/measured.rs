@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use leadway_domain::telemetry::METRICS;
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use parking_lot::Mutex;
 
 use crate::node::{KEY, LEAD, Node};
 
-/// Keeps counters by name and labels, and gauges by name.
+/// Keeps counters, gauges and how often a duration was recorded, by name and labels.
 #[derive(Default)]
 struct Counts(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
 
@@ -44,8 +44,16 @@ impl Recorder for Counts {
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        self.cell(key).fetch_add(1, Ordering::SeqCst);
-        Histogram::noop()
+        Histogram::from_arc(Arc::new(Durations(self.cell(key))))
+    }
+}
+
+/// How many durations were recorded.
+struct Durations(Arc<AtomicU64>);
+
+impl HistogramFn for Durations {
+    fn record(&self, _: f64) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -84,7 +84,11 @@ impl Node {
     }
 
     pub(crate) async fn with(options: Options) -> Self {
-        let log = GatedLog::new();
+        Self::with_log(GatedLog::new(), options).await
+    }
+
+    /// The same on a log that holds nothing.
+    pub(crate) async fn with_log(log: GatedLog, options: Options) -> Self {
         let clock = Clock::manual(start_of_time());
         let node = Self::join(log, clock, options).await;
         let products = DEFAULT_PRODUCTS.iter().map(|(name, synonyms)| Product {
@@ -180,7 +184,7 @@ impl Node {
         let records = self.records(Topic::Leads).await.into_iter();
         records
             .map(|(id, record)| match record {
-                LeadRecord::Received(lead) => (id, *lead),
+                LeadRecord::Received(lead) => (id, Arc::unwrap_or_clone(lead)),
                 LeadRecord::Command(_) => panic!("ingest writes no commands"),
             })
             .collect()

@@ -113,11 +113,12 @@ async fn reconciliation_waits_for_the_tables_instead_of_reporting_lag() {
     let record = NewRecord {
         topic: Topic::Deliveries,
         partition: Some(Partition(2)),
-        key: String::new(),
+        key: "".into(),
         kind: "delivery.delivered".into(),
         id: uuid::Uuid::nil(),
         time: at(DAY),
         data: "{}".into(),
+        decoded: Default::default(),
     };
     world.log.append(vec![record]).await.unwrap();
     let late = world.get("/api/billing/reconciliation").await.expect(503);

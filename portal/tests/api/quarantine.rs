@@ -33,7 +33,7 @@ async fn leads(world: &World) -> Vec<(LeadId, Lead)> {
     for partition in (0..PARTITIONS).map(Partition) {
         for record in world.log.read(Topic::Leads, partition, Offset(0), ReadLimit::default()).await.unwrap() {
             if let Ok(LeadRecord::Received(lead)) = record.decode() {
-                found.push((world.addressing.id(partition, record.address.offset), *lead));
+                found.push((world.addressing.id(partition, record.address.offset), (*lead).clone()));
             }
         }
     }

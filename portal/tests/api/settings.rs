@@ -217,11 +217,12 @@ async fn a_workspace_is_deleted_only_when_the_tables_show_every_decision() {
     let record = NewRecord {
         topic: Topic::Appointments,
         partition: Some(Partition(1)),
-        key: String::new(),
+        key: "".into(),
         kind: "appointment.routed".into(),
         id: uuid::Uuid::nil(),
         time: world.clock.now(),
         data: "{}".into(),
+        decoded: Default::default(),
     };
     world.log.append(vec![record]).await.unwrap();
     let path = "/api/workspaces/solar_west_coast";

@@ -198,11 +198,12 @@ impl World {
                 records.push(NewRecord {
                     topic: Topic::Leads,
                     partition: Some(Partition(partition)),
-                    key: String::new(),
+                    key: "".into(),
                     kind: "lead.received".into(),
                     id: uuid::Uuid::nil(),
                     time: self.clock.now(),
                     data: "{}".into(),
+                    decoded: Default::default(),
                 });
             }
         }

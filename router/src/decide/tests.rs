@@ -178,7 +178,7 @@ pub(crate) fn routed_to(workspace: &str, date: Timestamp) -> AppointmentRecord {
 
 fn routed(record: AppointmentRecord) -> Appointment {
     match record {
-        AppointmentRecord::Routed(appointment) => *appointment,
+        AppointmentRecord::Routed(appointment) => Appointment::clone(&appointment),
         other => panic!("not routed: {other:?}"),
     }
 }

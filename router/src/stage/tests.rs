@@ -62,11 +62,11 @@ impl World {
     }
 
     async fn receive(&self, lead: Lead) -> LeadId {
-        self.append(vec![NewRecord::of(&LeadRecord::Received(Box::new(lead)), at(NOW))]).await.1
+        self.append(vec![NewRecord::of(&LeadRecord::Received(Arc::new(lead)), at(NOW))]).await.1
     }
 
     async fn receive_all(&self, leads: Vec<Lead>) -> Vec<LeadId> {
-        let records = leads.into_iter().map(|l| NewRecord::of(&LeadRecord::Received(Box::new(l)), at(NOW)));
+        let records = leads.into_iter().map(|l| NewRecord::of(&LeadRecord::Received(Arc::new(l)), at(NOW)));
         let addresses = self.log.append(records.collect()).await.unwrap();
         addresses.iter().map(|a| Addressing::default().id(a.partition, a.offset)).collect()
     }
@@ -466,9 +466,9 @@ async fn leads_scheduled_by_themselves_take_one_slot_each_also_after_a_restart()
 async fn a_record_that_cannot_be_read_is_passed_over() {
     let world = World::new(1).await;
     let router = world.start().await;
-    let mut broken = NewRecord::of(&LeadRecord::Received(Box::new(nth(1))), at(NOW));
+    let mut broken = NewRecord::of(&LeadRecord::Received(Arc::new(nth(1))), at(NOW));
     broken.data = b"{\"v\":99}".to_vec().into();
-    let good = NewRecord::of(&LeadRecord::Received(Box::new(nth(2))), at(NOW));
+    let good = NewRecord::of(&LeadRecord::Received(Arc::new(nth(2))), at(NOW));
     let (_, id) = world.append(vec![broken, good]).await;
     assert_eq!(outcomes(&world.decisions_of(1).await)[&id], ["routed west"]);
     router.stop().await;

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use leadway_domain::record::{AppointmentRecord, CommandRefused, HeldReason, LeadAction, LeadRecord, Outcome, Topic};
 use leadway_domain::settings::{Account, Change, Entity, Role, Settings, SettingsChange, SigningSecret, Workspace};
 use leadway_domain::{LeadId, Money, Partition};
@@ -14,11 +16,11 @@ use super::{Bench, dump};
 
 fn received(lead: leadway_domain::lead::Lead) -> NewRecord {
     let time = lead.received_at;
-    NewRecord::of(&LeadRecord::Received(Box::new(lead)), time)
+    NewRecord::of(&LeadRecord::Received(Arc::new(lead)), time)
 }
 
 fn routed(a: &leadway_domain::record::Appointment) -> NewRecord {
-    NewRecord::of(&AppointmentRecord::Routed(Box::new(a.clone())), a.matched_at)
+    NewRecord::of(&AppointmentRecord::Routed(Arc::new(a.clone())), a.matched_at)
 }
 
 fn not_routed(u: &leadway_domain::record::Unrouted) -> NewRecord {
@@ -210,7 +212,7 @@ async fn a_duplicate_counts_for_nothing_in_the_sum() {
 async fn retries_lead_to_one_delivery_and_one_bill() {
     let bench = Bench::new();
     let a = appointment(id(0, 0), 0);
-    let retry = Outcome::Retry { due_at: minute(10), appointment: Box::new(a.clone()) };
+    let retry = Outcome::Retry { due_at: minute(10), appointment: Arc::new(a.clone()) };
     bench.tell(vec![routed(&a), record(&delivery(&a, 1, retry, 2), 2)]).await;
     let open: OpenDeliveryRow = bench.row();
     assert_eq!((open.due_at, open.attempts, open.appointment.unwrap().0), (minute(10), Some(1), a.clone()));
@@ -239,7 +241,7 @@ async fn retries_lead_to_one_delivery_and_one_bill() {
 async fn whatever_follows_a_delivery_bills_nothing_and_opens_nothing() {
     let a = appointment(id(0, 0), 0);
     let again = |outcome| delivery(&a, 1, outcome, 2_000);
-    let retry = Outcome::Retry { due_at: minute(3_000), appointment: Box::new(a.clone()) };
+    let retry = Outcome::Retry { due_at: minute(3_000), appointment: Arc::new(a.clone()) };
     for late in [again(Outcome::Delivered), again(retry), again(Outcome::GivenUp)] {
         let bench = Bench::new();
         // A day apart: the key of a second bill would differ.
@@ -270,7 +272,7 @@ async fn a_test_is_delivered_and_never_billed() {
 async fn a_held_delivery_waits_without_an_attempt_and_may_be_held_again() {
     let bench = Bench::new();
     let a = appointment(id(0, 0), 0);
-    let held = |due, reason| Outcome::Held { due_at: minute(due), reason, appointment: Box::new(a.clone()) };
+    let held = |due, reason| Outcome::Held { due_at: minute(due), reason, appointment: Arc::new(a.clone()) };
     bench.tell(vec![record(&delivery(&a, 0, held(5, HeldReason::QueueFull), 5), 5)]).await;
     assert!(bench.rows::<DailyRow>().is_empty(), "no attempt was made");
     let mut again = delivery(&a, 0, held(5, HeldReason::WebhookInactive), 6);

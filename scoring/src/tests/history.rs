@@ -1,5 +1,7 @@
 //! Random histories: what the other components could have written, and what must come of it.
 
+use std::sync::Arc;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use leadway_domain::lead::Lead;
@@ -40,7 +42,7 @@ enum Next {
     Arrive,
     Decide { decision: u32, command: Option<LeadId> },
     Ask { decision: u32 },
-    Deliver { attempts: u32, due: Option<Timestamp>, appointment: Box<Appointment> },
+    Deliver { attempts: u32, due: Option<Timestamp>, appointment: Arc<Appointment> },
 }
 
 struct Story {
@@ -118,7 +120,7 @@ impl Writer {
         lead.cost = Money::from_cents(self.rng.i64(0..10_000));
         lead.test = self.once_in(5);
         lead.received_at = minute(self.minutes);
-        let record = LeadRecord::Received(Box::new(story.lead.clone()));
+        let record = LeadRecord::Received(Arc::new(story.lead.clone()));
         let address = self.write(&record).await;
         story.id = Addressing::default().id(address.partition, address.offset);
         self.arrived.push(story.id);
@@ -171,10 +173,10 @@ impl Writer {
         a.rule_id = self.rng.bool().then_some(a.rule_id).flatten();
         a.appointment_date = minute(10_000 + 60 * self.rng.i64(0..5));
         a.price = Money::from_cents(self.rng.i64(0..30_000));
-        self.write(&AppointmentRecord::Routed(Box::new(a.clone()))).await;
+        self.write(&AppointmentRecord::Routed(Arc::new(a.clone()))).await;
         self.meaning.unrouted.remove(&story.id);
         self.meaning.appointments += i64::from(!a.test);
-        Some(Next::Deliver { attempts: 0, due: None, appointment: Box::new(a) })
+        Some(Next::Deliver { attempts: 0, due: None, appointment: Arc::new(a) })
     }
 
     async fn find_duplicate(&mut self, story: &Story) -> Option<Next> {
@@ -202,7 +204,7 @@ impl Writer {
         self.rng.bool().then_some(Next::Ask { decision: decision + 1 })
     }
 
-    async fn deliver(&mut self, made: u32, due: Option<Timestamp>, a: Box<Appointment>) -> Option<Next> {
+    async fn deliver(&mut self, made: u32, due: Option<Timestamp>, a: Arc<Appointment>) -> Option<Next> {
         let later = minute(self.minutes + self.rng.i64(0..90));
         let id = a.appointment_id;
         let (attempts, outcome) = match self.rng.u8(..8) {

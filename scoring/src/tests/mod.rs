@@ -15,6 +15,7 @@ use leadway_tables::{Applied, MemoryTables, Row, TableRow, Tables, TablesError};
 use crate::fold::Context;
 use crate::follower::fold_all;
 use crate::options::Options;
+use crate::rows::Rows;
 use crate::sources::Sources;
 
 /// Log and tables of one test, with what was applied so far.
@@ -63,7 +64,7 @@ async fn apply(
     applied: &[Applied],
 ) -> Result<usize, TablesError> {
     let context = Context { addressing: Default::default(), options: options.clone() };
-    let folded = fold_all(tables, &context, records).await?;
+    let folded = fold_all(tables, &mut Rows::default(), &context, records).await?;
     tables.write(folded.writes, applied).await?;
     Ok(folded.set_aside.len())
 }

@@ -46,12 +46,37 @@ async fn running_applies_everything_in_spite_of_failed_writes_and_stops_when_tol
     let options = Options { batch_records: 7, ..Options::default() };
     let running = tokio::spawn(scoring(&log, &tables, options).run(stop.clone()));
     all_applied(&log, &tables).await;
-    log.append(vec![record(&LeadRecord::Received(Box::new(lead(1))), 1)]).await.unwrap();
+    log.append(vec![record(&LeadRecord::Received(Arc::new(lead(1))), 1)]).await.unwrap();
     all_applied(&log, &tables).await;
     stop.cancel();
     running.await.unwrap().unwrap();
     assert!(failures.load(Ordering::Relaxed) > 10, "the writes failed indeed");
     assert_eq!(dump(&tables), dump(&rebuilt(&log).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_waits_for_more_records_unless_somebody_waits_for_it() {
+    let (log, tables) = (MemoryLog::new(1), MemoryTables::default());
+    let stop = CancellationToken::new();
+    let linger = Duration::from_secs(3_600);
+    let options = Options { linger_ms: linger.as_millis() as u64, ..Options::default() };
+    let running = tokio::spawn(scoring(&log, &tables, options).run(stop.clone()));
+    let received = |minutes| record(&LeadRecord::Received(Arc::new(lead(minutes))), minutes);
+    let applied = || async { tables.applied(Topic::Leads, Partition(0)).await.unwrap().0 };
+    log.append(vec![received(1)]).await.unwrap();
+    tokio::time::sleep(linger * 2).await;
+    log.append(vec![received(2)]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(applied().await, 2, "nothing was written for long");
+    log.append(vec![received(3)]).await.unwrap();
+    tokio::time::sleep(linger / 2).await;
+    assert_eq!(applied().await, 2, "it waits for more");
+    // The clock stands still while this waits, unless scoring only waits for the clock.
+    let asked = tokio::time::Instant::now();
+    all_applied(&log, &tables).await;
+    assert_eq!((applied().await, asked.elapsed()), (3, Duration::ZERO));
+    stop.cancel();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +101,7 @@ async fn what_another_writer_applied_is_not_applied_again() {
     let (log, tables) = (MemoryLog::new(1), MemoryTables::default());
     let stop = CancellationToken::new();
     let running = tokio::spawn(scoring(&log, &tables, Options::default()).run(stop.clone()));
-    let received = |minutes| record(&LeadRecord::Received(Box::new(lead(minutes))), minutes);
+    let received = |minutes| record(&LeadRecord::Received(Arc::new(lead(minutes))), minutes);
     log.append(vec![received(1)]).await.unwrap();
     all_applied(&log, &tables).await;
     // Nothing here waits, so the other writer comes before the one that runs, which then reads both records.
@@ -99,7 +124,7 @@ async fn a_rebuild_forgets_what_stood_there_and_counts_what_it_read() {
     let log = history::random(3, 30).await.log;
     let other = history::random(4, 30).await.log;
     let tables = rebuilt(&other).await;
-    let mut unreadable: NewRecord = record(&LeadRecord::Received(Box::new(lead(1))), 1);
+    let mut unreadable: NewRecord = record(&LeadRecord::Received(Arc::new(lead(1))), 1);
     unreadable.kind = "lead.teleported".into();
     log.append(vec![unreadable]).await.unwrap();
     let shared: Arc<dyn EventLog> = Arc::new(log.clone());
@@ -117,7 +142,7 @@ async fn a_rebuild_forgets_what_stood_there_and_counts_what_it_read() {
 #[tokio::test]
 async fn a_flood_in_one_partition_leaves_the_others_their_share() {
     let log = MemoryLog::new(2);
-    let received = record(&LeadRecord::Received(Box::new(lead(1))), 1);
+    let received = record(&LeadRecord::Received(Arc::new(lead(1))), 1);
     let flood = vec![received.clone().in_partition(Partition(0)); 1_000];
     log.append(flood).await.unwrap();
     log.append(vec![received.in_partition(Partition(1)), record(&quarantined("a", 1, 1), 1)]).await.unwrap();

@@ -139,7 +139,7 @@ impl Stage for FaultyStage {
         self.inner.lag()
     }
 
-    async fn commit(&mut self, outputs: Vec<NewRecord>, progress: &[Position]) -> Result<Vec<Address>, LogError> {
+    async fn commit(&mut self, outputs: &[NewRecord], progress: &[Position]) -> Result<Vec<Address>, LogError> {
         let log = self.log.clone();
         log.write(self.inner.commit(outputs, progress)).await
     }
@@ -155,10 +155,7 @@ pub(crate) struct SharedTables {
 impl SharedTables {
     async fn write(&self, mut writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
         writes.retain(|write| !self.was_removed(write));
-        let removals = writes.iter().filter_map(|write| match write {
-            Write::Delete { table, key, version: Some(version) } => Some(((table.id, key.clone()), *version)),
-            _ => None,
-        });
+        let removals = writes.iter().filter(|write| write.is_delete()).filter_map(place_and_version);
         let removals: Vec<_> = removals.collect();
         // It takes no time: nobody else writes between looking and noting.
         self.inner.write(writes, positions).await?;
@@ -171,12 +168,14 @@ impl SharedTables {
     }
 
     fn was_removed(&self, write: &Write) -> bool {
-        let Write::Upsert { table, row } = write else { return false };
-        let (key, data) = row.split_at(table.key_columns());
-        let Some(Some(Value::Int(version))) = data.first().filter(|_| table.versioned > 0) else { return false };
-        let key: Key = key.iter().flatten().cloned().collect();
-        self.removed.lock().get(&(table.id, key)).is_some_and(|removed| version <= removed)
+        let Some((place, version)) = place_and_version(write).filter(|_| !write.is_delete()) else { return false };
+        self.removed.lock().get(&place).is_some_and(|removed| version <= *removed)
     }
+}
+
+/// Which versioned row it changes, and with which version.
+fn place_and_version(write: &Write) -> Option<((u8, Key), i64)> {
+    Some(((write.table().id, write.key().ok()?), write.version()?))
 }
 
 #[derive(Clone)]

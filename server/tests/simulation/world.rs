@@ -240,7 +240,7 @@ impl World {
             if let LeadRecord::Received(received) = record.decode().unwrap()
                 && received.appointment_date.is_none()
             {
-                let n = received.external_id.unwrap().trim_start_matches("x-").parse().unwrap();
+                let n = received.external_id.as_ref().unwrap().trim_start_matches("x-").parse().unwrap();
                 let lead_id = self.site.addressing.id(record.address.partition, record.address.offset);
                 for _ in 0..2 {
                     self.ask(n, lead_id, LeadAction::Schedule { appointment_date: Some(self.now()) }).await;

@@ -22,14 +22,32 @@ impl Declared {
         Ok(Self(tables))
     }
 
-    /// The table with this number.
-    pub(super) fn table(self, id: u8) -> Option<&'static Table> {
-        self.0.iter().copied().find(|table| table.id == id)
+    /// How many tables.
+    pub(super) fn count(self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The tables' names.
+    pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|table| table.name)
+    }
+
+    /// The tables in the order of their numbers.
+    pub(super) fn by_number(self) -> Vec<&'static Table> {
+        let mut tables = self.0.to_vec();
+        tables.sort_by_key(|table| table.id);
+        tables
+    }
+
+    /// Which of the tables this one is.
+    pub(super) fn index(self, table: &Table) -> Option<usize> {
+        let same = |other: &&Table| other.name == table.name && other.columns.len() == table.columns.len();
+        self.0.iter().position(|other| other.id == table.id).filter(|index| self.0.get(*index).is_some_and(same))
     }
 
     /// Everything about the declarations that stored bytes depend on, with the version of the encoding.
     pub(super) fn fingerprint(self) -> String {
-        let mut text = String::from("leadway tables, encoding 2\n");
+        let mut text = String::from("leadway tables, encoding 3\n");
         for table in self.0 {
             let (partition, clustering, versioned) = (table.partition_key, table.clustering_key, table.versioned);
             let _ = write!(text, "{} {} {partition}+{clustering}+{versioned}", table.id, table.name);

@@ -7,7 +7,6 @@
 
 mod declared;
 mod folder;
-mod key;
 mod options;
 mod read_only;
 mod store;
@@ -24,7 +23,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::check::check_positions;
-use crate::{Applied, Range, Row, Table, Tables, TablesError, Value, Write};
+use crate::waiters::Waiters;
+use crate::{Applied, Key, Range, Row, Table, Tables, TablesError, Value, Write};
 use declared::Declared;
 use folder::Folder;
 pub use options::Options;
@@ -60,6 +60,7 @@ struct EmbeddedTables {
 struct Inner {
     store: Arc<Store>,
     applied: watch::Sender<Positions>,
+    waiters: Waiters,
     folder: Mutex<Folder>,
 }
 
@@ -81,7 +82,7 @@ impl Inner {
             (store, _) = Store::open(folder.path(), map_size, readers, declared)?;
         }
         let applied = watch::Sender::new(store.positions()?);
-        Ok(Self { store: Arc::new(store), applied, folder: Mutex::new(folder) })
+        Ok(Self { store: Arc::new(store), applied, waiters: Waiters::default(), folder: Mutex::new(folder) })
     }
 
     fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
@@ -139,8 +140,11 @@ impl EmbeddedTables {
 #[async_trait]
 impl Tables for EmbeddedTables {
     async fn get(&self, table: &'static Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
-        table.check_key(key)?;
         self.inner.store.get(table, key)
+    }
+
+    async fn get_all(&self, keys: Vec<(&'static Table, Key)>) -> Result<Vec<Option<Row>>, TablesError> {
+        self.inner.store.get_all(&keys)
     }
 
     async fn scan(&self, table: &'static Table, partition: &[Value], range: Range) -> Result<Vec<Row>, TablesError> {
@@ -160,8 +164,16 @@ impl Tables for EmbeddedTables {
 
     async fn wait_applied(&self, topic: Topic, partition: Partition, next: Offset) -> Result<(), TablesError> {
         let reached = |applied: &Positions| applied.get(&(topic, partition)).copied().unwrap_or_default() >= next;
+        if reached(&self.inner.applied.borrow()) {
+            return Ok(());
+        }
+        let _waiting = self.inner.waiters.enter();
         let waited = self.inner.applied.subscribe().wait_for(reached).await.map(drop);
         waited.map_err(|_| TablesError::Unavailable("they are being closed".into()))
+    }
+
+    async fn awaited(&self) {
+        self.inner.waiters.any().await;
     }
 
     async fn clear(&self) -> Result<(), TablesError> {

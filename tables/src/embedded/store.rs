@@ -1,5 +1,5 @@
-//! The LMDB environment: one database, in which a key's first byte is its table's number. Number 0 is the store's own:
-//! the declarations that it was made with, and how far each partition of the log has been applied.
+//! The LMDB environment: a database per table, so that a table whose keys grow fills its pages; and one of the store's own,
+//! with the declarations that it was made with and how far each partition of the log has been applied.
 //!
 //! Everything here blocks: reads for a few microseconds when the pages are in memory, writes for as long as a batch
 //! takes.
@@ -14,18 +14,16 @@ use leadway_domain::record::Topic;
 use leadway_domain::{Offset, Partition};
 
 use super::declared::Declared;
-use super::key;
-use crate::cells;
-use crate::fold::{Change, fold};
-use crate::version::{merge, removes};
-use crate::{Applied, Key, Range, Row, Table, TablesError, Value, Write};
+use crate::fold::{Change, RowChange, fold, sort};
+use crate::version::{encoded_version, merge_encoded, removes};
+use crate::{Applied, Key, Range, Row, Table, TablesError, Value, Write, cells, key};
 
 /// Where the declarations stand.
 const DECLARATIONS: &[u8] = &[0, b'd'];
 /// What the keys of positions begin with.
 const POSITIONS: &[u8] = &[0, b'p'];
-/// The first key that a row can have.
-const FIRST_ROW: &[u8] = &[1];
+
+type Rows = Database<'static, Bytes, Bytes>;
 
 /// Positions by topic and partition.
 pub(super) type Positions = HashMap<(Topic, Partition), Offset>;
@@ -45,7 +43,9 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Store {
     env: Env<WithoutTls>,
-    db: Database<'static, Bytes, Bytes>,
+    own: Rows,
+    /// Those of the tables, in the order of their declarations; empty when the files are of other declarations.
+    tables: Vec<Rows>,
     declared: Declared,
 }
 
@@ -58,93 +58,112 @@ impl Store {
         declared: Declared,
     ) -> Result<(Self, Found), TablesError> {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(map_size).max_readers(readers);
+        options.map_size(map_size).max_readers(readers).max_dbs(declared.count());
         let env = open_env(&options, EnvFlags::NO_SYNC, folder)?;
         // Readers of processes that were killed would keep pages from being used again.
         env.clear_stale_readers().map_err(failed)?;
-        let txn = env.write_txn().map_err(failed)?;
-        let made = env.create_databases_and_commit(txn, |opener, txn| {
-            opener.create_database::<Bytes, Bytes>(txn, None).map(CommitOrAbort::<_, ()>::Commit)
-        });
-        let db = made.map_err(failed)?.commit().ok_or_else(|| no_database(folder))?;
-        let store = Self { env, db, declared };
-        let found = store.found(folder)?;
+        let create = |name: Option<&str>| {
+            let txn = env.write_txn().map_err(failed)?;
+            let made = env.create_databases_and_commit(txn, |opener, txn| {
+                opener.create_database::<Bytes, Bytes>(txn, name).map(CommitOrAbort::<_, ()>::Commit)
+            });
+            made.map_err(failed)?.commit().ok_or_else(|| no_database(folder))
+        };
+        let own = create(None)?;
+        let found = found(&env, own, declared, folder)?;
+        let tables = match found {
+            Found::OtherDeclarations => Vec::new(),
+            Found::New | Found::Ours => declared.names().map(|name| create(Some(name))).collect::<Result<_, _>>()?,
+        };
+        let store = Self { env, own, tables, declared };
         if found == Found::New {
-            store.change(|txn| store.put(txn, DECLARATIONS, declared.fingerprint().as_bytes()))?;
+            store.change(|txn| put(store.own, txn, DECLARATIONS, declared.fingerprint().as_bytes()))?;
         }
         Ok((store, found))
     }
 
     /// Opens the folder for reading, also while another process writes.
     pub(super) fn open_read_only(folder: &Path, declared: Declared) -> Result<(Self, Found), TablesError> {
-        let options = EnvOpenOptions::new().read_txn_without_tls();
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options.max_dbs(declared.count());
         let env = open_env(&options, EnvFlags::READ_ONLY, folder)?;
-        let txn = env.read_txn().map_err(failed)?;
-        let opened = env.open_databases_and_commit(txn, |opener, txn| {
-            opener.open_database::<Bytes, Bytes>(txn, None).map(CommitOrAbort::<_, ()>::Commit)
-        });
-        let db = opened.map_err(failed)?.commit().flatten().ok_or_else(|| no_database(folder))?;
-        let store = Self { env, db, declared };
-        let found = store.found(folder)?;
-        Ok((store, found))
+        let open = |name: Option<&str>| {
+            let txn = env.read_txn().map_err(failed)?;
+            let opened = env.open_databases_and_commit(txn, |opener, txn| {
+                opener.open_database::<Bytes, Bytes>(txn, name).map(CommitOrAbort::<_, ()>::Commit)
+            });
+            opened.map_err(failed)?.commit().flatten().ok_or_else(|| no_database(folder))
+        };
+        let own = open(None)?;
+        let found = found(&env, own, declared, folder)?;
+        let tables = match found {
+            Found::Ours => declared.names().map(|name| open(Some(name))).collect::<Result<_, _>>()?,
+            Found::New | Found::OtherDeclarations => Vec::new(),
+        };
+        Ok((Self { env, own, tables, declared }, found))
     }
 
-    fn found(&self, folder: &Path) -> Result<Found, TablesError> {
-        let txn = self.read()?;
-        match self.db.get(&txn, DECLARATIONS).map_err(failed)? {
-            Some(stored) if stored == self.declared.fingerprint().as_bytes() => Ok(Found::Ours),
-            Some(_) => Ok(Found::OtherDeclarations),
-            None if self.db.is_empty(&txn).map_err(failed)? => Ok(Found::New),
-            None => Err(TablesError::Unusable(format!(
-                "{} holds another program's LMDB files: give leadway a data folder of its own",
-                folder.display()
-            ))),
-        }
+    /// The database of a table; rows of tables that the store does not know could not be read back.
+    fn rows(&self, table: &Table) -> Result<Rows, TablesError> {
+        let found = self.declared.index(table).and_then(|index| self.tables.get(index));
+        found.copied().ok_or_else(|| TablesError::Mismatch {
+            table: table.name,
+            reason: "the store was not opened with it".into(),
+        })
     }
 
     pub(super) fn get(&self, table: &Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
+        self.get_in(&*self.read()?, table, key)
+    }
+
+    /// Many rows as of one moment.
+    pub(super) fn get_all(&self, keys: &[(&'static Table, Key)]) -> Result<Vec<Option<Row>>, TablesError> {
         let txn = self.read()?;
-        self.stored_row(&txn, table, key, &key::encode(table, key))
+        keys.iter().map(|(table, key)| self.get_in(&txn, table, key)).collect()
+    }
+
+    fn get_in(&self, txn: &RoTxn<'_>, table: &Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
+        let stored = self.rows(table)?.get(txn, &table.key_bytes(key)?).map_err(failed)?;
+        stored.map(|cells| row(table, key.iter().cloned(), cells)).transpose()
     }
 
     pub(super) fn scan(&self, table: &Table, partition: &[Value], range: &Range) -> Result<Vec<Row>, TablesError> {
-        let prefixed = |bound: &Key| key::encode(table, partition.iter().chain(bound));
-        let all = key::encode(table, partition);
+        let prefixed = |bound: &Key| key::encode(partition.iter().chain(bound));
+        let all = key::encode(partition);
         let end = range.before.as_ref().map(prefixed).or_else(|| key::after(&all));
         let start = range.from.as_ref().map_or(all, prefixed);
         if end.as_ref().is_some_and(|end| *end <= start) {
             return Ok(Vec::new());
         }
         let bounds = (Bound::Included(start.as_slice()), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
-        let txn = self.read()?;
+        let (txn, rows) = (self.read()?, self.rows(table)?);
         let row = |entry: heed::Result<(&[u8], &[u8])>| {
             let (key, cells) = entry.map_err(failed)?;
             decode_row(table, key, cells)
         };
         match range.descending {
-            false => self.db.range(&txn, &bounds).map_err(failed)?.take(range.limit).map(row).collect(),
-            true => self.db.rev_range(&txn, &bounds).map_err(failed)?.take(range.limit).map(row).collect(),
+            false => rows.range(&txn, &bounds).map_err(failed)?.take(range.limit).map(row).collect(),
+            true => rows.rev_range(&txn, &bounds).map_err(failed)?.take(range.limit).map(row).collect(),
         }
     }
 
     /// Every row, by table number and key.
     pub(super) fn dump(&self) -> Result<Vec<(String, Row)>, TablesError> {
         let txn = self.read()?;
-        let rows = (Bound::Included(FIRST_ROW), Bound::Unbounded);
-        let entries = self.db.range(&txn, &rows).map_err(failed)?;
-        let row = |entry: heed::Result<(&[u8], &[u8])>| {
-            let (key, cells) = entry.map_err(failed)?;
-            let table = key.first().and_then(|id| self.declared.table(*id));
-            let table = table.ok_or_else(|| TablesError::Unusable("a row of no declared table is stored".into()))?;
-            Ok((table.name.to_owned(), decode_row(table, key, cells)?))
-        };
-        entries.map(row).collect()
+        let mut all = Vec::new();
+        for table in self.declared.by_number() {
+            for entry in self.rows(table)?.iter(&txn).map_err(failed)? {
+                let (key, cells) = entry.map_err(failed)?;
+                all.push((table.name.to_owned(), decode_row(table, key, cells)?));
+            }
+        }
+        Ok(all)
     }
 
     /// How far each partition has been applied.
     pub(super) fn positions(&self) -> Result<Positions, TablesError> {
         let txn = self.read()?;
-        let entries = self.db.prefix_iter(&txn, POSITIONS).map_err(failed)?;
+        let entries = self.own.prefix_iter(&txn, POSITIONS).map_err(failed)?;
         entries.map(|entry| entry.map_err(failed).and_then(|(key, next)| decode_position(key, next))).collect()
     }
 
@@ -154,16 +173,15 @@ impl Store {
     }
 
     /// Applies a batch, or nothing of it; tells how many rows it changed.
-    pub(super) fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<u64, TablesError> {
-        let changes = fold(writes, |table, key| key::encode(table, &key));
+    pub(super) fn write(&self, mut writes: Vec<Write>, positions: &[Applied]) -> Result<u64, TablesError> {
+        sort(&mut writes);
         self.change(|txn| {
             for position in positions {
                 self.advance(txn, *position)?;
             }
             let mut changed = 0;
-            for (key, (table, change)) in changes {
-                self.check_declared(table)?;
-                changed += u64::from(self.apply(txn, table, &key, change)?);
+            for row in fold(&writes) {
+                changed += u64::from(self.apply(txn, row?)?);
             }
             Ok(changed)
         })
@@ -172,8 +190,10 @@ impl Store {
     /// Removes every row and position.
     pub(super) fn clear(&self) -> Result<(), TablesError> {
         self.change(|txn| {
-            self.db.clear(txn).map_err(failed)?;
-            self.put(txn, DECLARATIONS, self.declared.fingerprint().as_bytes())
+            self.tables.iter().try_for_each(|rows| rows.clear(txn).map_err(failed))?;
+            let end = key::after(POSITIONS);
+            let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            self.own.delete_range(txn, &(Bound::Included(POSITIONS), end)).map(drop).map_err(failed)
         })
     }
 
@@ -201,35 +221,28 @@ impl Store {
         Ok(done)
     }
 
-    fn put(&self, txn: &mut RwTxn<'_>, key: &[u8], value: &[u8]) -> Result<(), TablesError> {
-        self.db.put(txn, key, value).map_err(failed)
-    }
-
-    fn apply(&self, txn: &mut RwTxn<'_>, table: &Table, key: &[u8], change: Change) -> Result<bool, TablesError> {
-        let cells = match change {
-            Change::Delete(None) => return self.db.delete(txn, key).map_err(failed),
+    fn apply(&self, txn: &mut RwTxn<'_>, row: RowChange<'_>) -> Result<bool, TablesError> {
+        let RowChange { table, key, change } = row;
+        let rows = self.rows(table)?;
+        match change {
+            Change::Delete(None) => rows.delete(txn, key).map_err(failed),
             Change::Delete(version) => {
-                let stored = self.stored_cells(txn, table, key)?;
-                let removed = stored.is_some_and(|cells| removes(table, version, &cells));
-                return if removed { self.db.delete(txn, key).map_err(failed) } else { Ok(false) };
+                let Some(stored) = rows.get(txn, key).map_err(failed)? else { return Ok(false) };
+                match removes(version, encoded_version(table, stored).map_err(|e| unreadable(table, e))?) {
+                    true => rows.delete(txn, key).map_err(failed),
+                    false => Ok(false),
+                }
             }
-            Change::Replace(cells) => cells,
-            Change::Merge(newer) => match self.stored_cells(txn, table, key)? {
-                None => newer,
-                Some(mut cells) => {
-                    merge(table, &mut cells, newer);
-                    cells
+            Change::Replace(cells) => put(rows, txn, key, &cells).map(|()| true),
+            // Most rows are new.
+            Change::Merge(cells) => match rows.get_or_put(txn, key, &cells).map_err(failed)? {
+                None => Ok(true),
+                Some(stored) => {
+                    let merged = merge_encoded(table, stored, &cells).map_err(|e| unreadable(table, e))?;
+                    put(rows, txn, key, &merged).map(|()| true)
                 }
             },
-        };
-        self.put(txn, key, &cells::encode(&cells)).map(|()| true)
-    }
-
-    fn stored_cells(&self, txn: &RoTxn<'_>, table: &Table, key: &[u8]) -> Result<Option<Row>, TablesError> {
-        let Some(stored) = self.db.get(txn, key).map_err(failed)? else { return Ok(None) };
-        let mut cells = Row::with_capacity(table.data_columns().len());
-        cells::decode(table.data_columns(), stored, &mut cells).map_err(|e| unreadable(table, e))?;
-        Ok(Some(cells))
+        }
     }
 
     fn advance(&self, txn: &mut RwTxn<'_>, position: Applied) -> Result<(), TablesError> {
@@ -237,36 +250,31 @@ impl Store {
         if position.from != stored {
             return Err(TablesError::stale(&position, stored));
         }
-        self.put(txn, &position_key(position.topic, position.partition), &position.next.0.to_be_bytes())
+        put(self.own, txn, &position_key(position.topic, position.partition), &position.next.0.to_be_bytes())
     }
 
     fn position_in(&self, txn: &RoTxn<'_>, topic: Topic, partition: Partition) -> Result<Offset, TablesError> {
         let key = position_key(topic, partition);
-        let stored = self.db.get(txn, &key).map_err(failed)?;
+        let stored = self.own.get(txn, &key).map_err(failed)?;
         stored.map_or(Ok(Offset(0)), |next| decode_position(&key, next).map(|(_, next)| next))
     }
+}
 
-    fn stored_row(
-        &self,
-        txn: &RoTxn<'_>,
-        table: &Table,
-        key: &[Value],
-        bytes: &[u8],
-    ) -> Result<Option<Row>, TablesError> {
-        let Some(stored) = self.db.get(txn, bytes).map_err(failed)? else { return Ok(None) };
-        let mut row = Row::with_capacity(table.columns.len());
-        row.extend(key.iter().cloned().map(Some));
-        cells::decode(table.data_columns(), stored, &mut row).map_err(|e| unreadable(table, e))?;
-        Ok(Some(row))
+fn found(env: &Env<WithoutTls>, own: Rows, declared: Declared, folder: &Path) -> Result<Found, TablesError> {
+    let txn = env.read_txn().map_err(failed)?;
+    match own.get(&txn, DECLARATIONS).map_err(failed)? {
+        Some(stored) if stored == declared.fingerprint().as_bytes() => Ok(Found::Ours),
+        Some(_) => Ok(Found::OtherDeclarations),
+        None if own.is_empty(&txn).map_err(failed)? => Ok(Found::New),
+        None => Err(TablesError::Unusable(format!(
+            "{} holds another program's LMDB files: give leadway a data folder of its own",
+            folder.display()
+        ))),
     }
+}
 
-    /// Rows of tables that the store does not know could not be read back.
-    fn check_declared(&self, table: &Table) -> Result<(), TablesError> {
-        match self.declared.table(table.id) {
-            Some(declared) if declared.name == table.name && declared.columns.len() == table.columns.len() => Ok(()),
-            _ => Err(TablesError::Mismatch { table: table.name, reason: "the store was not opened with it".into() }),
-        }
-    }
+fn put(rows: Rows, txn: &mut RwTxn<'_>, key: &[u8], value: &[u8]) -> Result<(), TablesError> {
+    rows.put(txn, key, value).map_err(failed)
 }
 
 // The two unsafe calls of the crate. `NO_SYNC` gives up durability (see `folder`), and mapping a file asks that nobody
@@ -311,11 +319,15 @@ fn decode_position(key: &[u8], next: &[u8]) -> Result<((Topic, Partition), Offse
     }
 }
 
-fn decode_row(table: &Table, key: &[u8], stored: &[u8]) -> Result<Row, TablesError> {
+fn decode_row(table: &Table, key: &[u8], cells: &[u8]) -> Result<Row, TablesError> {
     let key = key::decode(table, key).map_err(|e| unreadable(table, e))?;
+    row(table, key.into_iter(), cells)
+}
+
+fn row(table: &Table, key: impl Iterator<Item = Value>, cells: &[u8]) -> Result<Row, TablesError> {
     let mut row = Row::with_capacity(table.columns.len());
-    row.extend(key.into_iter().map(Some));
-    cells::decode(table.data_columns(), stored, &mut row).map_err(|e| unreadable(table, e))?;
+    row.extend(key.map(Some));
+    cells::decode(table.data_columns(), cells, &mut row).map_err(|e| unreadable(table, e))?;
     Ok(row)
 }
 

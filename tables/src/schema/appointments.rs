@@ -11,7 +11,7 @@ use crate::{Day, Json, table};
 table! {
     /// What was decided about a lead, and its delivery. The versioned columns come from the topic `appointments`, the
     /// others from `deliveries`: for a moment either may be there without the other.
-    pub struct AppointmentRow = 6 "appointments" {
+    pub struct AppointmentRow, AppointmentChange = 6 "appointments" {
         partition {
             /// See [`bucket`](super::bucket).
             bucket: i64,
@@ -92,7 +92,7 @@ table! {
 
 table! {
     /// A workspace's appointments by the day they were routed.
-    pub struct AppointmentByWorkspaceRow = 7 "appointments_by_workspace" {
+    pub struct AppointmentByWorkspaceRow, AppointmentByWorkspaceChange = 7 "appointments_by_workspace" {
         partition {
             /// Who receives it.
             workspace_id: WorkspaceId,
@@ -162,7 +162,7 @@ table! {
 
 table! {
     /// Everything that happened to an appointment.
-    pub struct AppointmentEventRow = 9 "appointment_events" {
+    pub struct AppointmentEventRow, AppointmentEventChange = 9 "appointment_events" {
         partition {
             /// Which appointment.
             appointment_id: LeadId,

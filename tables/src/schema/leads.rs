@@ -55,7 +55,7 @@ table! {
 table! {
     /// A lead as it was accepted. `duplicate_of` comes from another topic than the other columns, and may be there
     /// for a moment before them.
-    pub struct LeadRow = 3 "leads" {
+    pub struct LeadRow, LeadChange = 3 "leads" {
         partition {
             /// See [`bucket`](super::bucket).
             bucket: i64,

@@ -13,11 +13,11 @@ use leadway_domain::{Addressing, LeadId, Timestamp};
 use crate::{Day, Table};
 
 pub use appointments::{
-    AppointmentByWorkspaceRow, AppointmentEventRow, AppointmentRow, UNROUTED_SHARDS, UnroutedRow, micros_of,
-    unrouted_shard,
+    AppointmentByWorkspaceChange, AppointmentByWorkspaceRow, AppointmentChange, AppointmentEventChange,
+    AppointmentEventRow, AppointmentRow, UNROUTED_SHARDS, UnroutedRow, micros_of, unrouted_shard,
 };
-pub use leads::{ContactByDayRow, ContactRow, LeadByContactRow, LeadDayRow, LeadRow};
-pub use money::{BillingEventRow, DailyRow, DeliveryRow, OpenDeliveryRow};
+pub use leads::{ContactByDayRow, ContactRow, LeadByContactRow, LeadChange, LeadDayRow, LeadRow};
+pub use money::{BillingEventChange, BillingEventRow, DailyRow, DeliveryChange, DeliveryRow, OpenDeliveryRow};
 pub use operation::{CommandRow, QuarantineCountRow, QuarantineRow, SettingsChangeRow, SlotRow};
 
 /// Leads per bucket and log partition.

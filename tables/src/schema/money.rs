@@ -8,7 +8,7 @@ use crate::{Day, Json, table};
 
 table! {
     /// The one billing event of a delivered appointment.
-    pub struct BillingEventRow = 10 "billing_events" {
+    pub struct BillingEventRow, BillingEventChange = 10 "billing_events" {
         partition {
             /// Who pays.
             workspace_id: WorkspaceId,
@@ -36,7 +36,7 @@ table! {
 
 table! {
     /// Appointments that a client took, tests included.
-    pub struct DeliveryRow = 11 "deliveries" {
+    pub struct DeliveryRow, DeliveryChange = 11 "deliveries" {
         partition {
             /// Who took it.
             workspace_id: WorkspaceId,

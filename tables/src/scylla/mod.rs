@@ -30,13 +30,11 @@ use leadway_domain::{Clock, Offset, Partition};
 use tokio::time::Instant;
 
 use crate::check::check_positions;
-use crate::fold::fold;
 use crate::{Applied, Key, Range, Row, Table, Tables, TablesError, Value, Write};
 use batch::Stamps;
 use client::{Cells, Client};
 pub use options::{Consistency, Options};
 use positions::PositionsCql;
-use rows::RowChange;
 use statements::Statements;
 use wait::Progress;
 use write::Writer;
@@ -107,7 +105,7 @@ fn row_of(table: &'static Table, cells: Cells) -> Result<Row, TablesError> {
 #[async_trait]
 impl Tables for ScyllaTables {
     async fn get(&self, table: &'static Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
-        table.check_key(key)?;
+        table.key_bytes(key)?;
         let rows = self.client.rows(&self.statements.of(table)?.get(key)).await?;
         rows.into_iter().next().map(|cells| row_of(table, cells)).transpose()
     }
@@ -115,7 +113,7 @@ impl Tables for ScyllaTables {
     async fn get_all(&self, keys: Vec<(&'static Table, Key)>) -> Result<Vec<Option<Row>>, TablesError> {
         let (mut tables, mut questions) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
         for (table, key) in keys {
-            table.check_key(&key)?;
+            table.key_bytes(&key)?;
             questions.push(self.statements.of(table)?.get(&key));
             tables.push(table);
         }
@@ -141,9 +139,7 @@ impl Tables for ScyllaTables {
         writes.iter().try_for_each(Write::check)?;
         check_positions(positions)?;
         let started = Instant::now();
-        let folded = fold(writes, |table, key| (table.id, key));
-        let changes = folded.into_iter().map(|((_, key), (table, change))| RowChange { table, key, change });
-        let rows = self.writer.write(changes.collect(), positions).await?;
+        let rows = self.writer.write(rows::changes(writes)?, positions).await?;
         self.progress.tell(positions.iter().map(|p| ((p.topic, p.partition), p.next)));
         metrics::histogram!(TABLES_BATCH_SECONDS).record(started.elapsed());
         metrics::counter!(TABLES_ROWS).increment(rows);

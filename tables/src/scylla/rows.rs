@@ -7,9 +7,9 @@
 use super::bind::Bind;
 use super::client::Statement;
 use super::statements::{Statements, TableCql};
-use crate::fold::Change;
+use crate::fold::{Change, fold, sort};
 use crate::version::version_of;
-use crate::{Key, Row, Table, TablesError, Value};
+use crate::{Key, Row, Table, TablesError, Value, Write};
 
 /// Most statements of one request.
 const MAX_STATEMENTS: usize = 64;
@@ -21,7 +21,14 @@ const MAX_BYTES: usize = 64 << 10;
 pub(super) struct RowChange {
     pub(super) table: &'static Table,
     pub(super) key: Key,
-    pub(super) change: Change,
+    pub(super) change: Change<Row>,
+}
+
+/// What these changes do, row by row.
+pub(super) fn changes(mut writes: Vec<Write>) -> Result<Vec<RowChange>, TablesError> {
+    sort(&mut writes);
+    let rows = fold(&writes).map(|row| row?.decode());
+    rows.map(|row| row.map(|(table, key, change)| RowChange { table, key, change })).collect()
 }
 
 /// The requests that make these changes, which are in the order of keys. Each is of one partition.
@@ -55,7 +62,7 @@ pub(super) fn requests(
 }
 
 /// The statements of one change.
-fn of(cql: &TableCql, key: &Key, change: &Change, timestamp: i64) -> Vec<Statement> {
+fn of(cql: &TableCql, key: &Key, change: &Change<Row>, timestamp: i64) -> Vec<Statement> {
     match change {
         Change::Merge(cells) => set(cql, key, cells, timestamp),
         Change::Replace(cells) => {
@@ -99,15 +106,10 @@ mod tests {
 
     use super::*;
     use crate::schema::{ALL, AppointmentRow, SlotRow};
-    use crate::{TableRow, Write, fold, key};
-
-    fn changes(writes: Vec<Write>) -> Vec<RowChange> {
-        let folded = fold::fold(writes, |table, key| (table.id, key));
-        folded.into_iter().map(|((_, key), (table, change))| RowChange { table, key, change }).collect()
-    }
+    use crate::{TableRow, key};
 
     fn of_writes(writes: Vec<Write>) -> Vec<Vec<Statement>> {
-        requests(&Statements::new("ks", ALL), &changes(writes), 1_000).unwrap()
+        requests(&Statements::new("ks", ALL), &changes(writes).unwrap(), 1_000).unwrap()
     }
 
     fn slot(workspace: &str, second: i64) -> SlotRow {

@@ -263,11 +263,25 @@ pub(crate) async fn a_waiter_wakes_when_its_position_is_applied(tables: &dyn Tab
     assert!(matches!(reached.as_mut().poll(&mut context), Poll::Ready(Ok(()))), "nothing to wait for");
 }
 
+pub(crate) async fn a_writer_is_told_that_somebody_waits_for_as_long_as_somebody_does(tables: &dyn Tables) {
+    let mut context = Context::from_waker(Waker::noop());
+    tables.wait_applied(Topic::Leads, Partition(0), Offset(0)).await.unwrap();
+    let mut told = pin!(tables.awaited());
+    assert!(told.as_mut().poll(&mut context).is_pending(), "nobody waits for what is applied");
+    {
+        let mut waiting = pin!(tables.wait_applied(Topic::Leads, Partition(0), Offset(1)));
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        assert!(told.as_mut().poll(&mut context).is_ready());
+        assert!(pin!(tables.awaited()).poll(&mut context).is_ready());
+    }
+    assert!(pin!(tables.awaited()).poll(&mut context).is_pending(), "nobody waits any more");
+}
+
 pub(crate) async fn what_does_not_fit_is_refused_before_anything_is_touched(tables: &dyn Tables) {
     let upsert = |change: fn(&mut Vec<Option<Value>>)| {
         let mut row = note("a", "t", 1).to_row();
         change(&mut row);
-        Write::Upsert { table: NoteRow::TABLE, row }
+        Write::upsert(NoteRow::TABLE, &row)
     };
     let wrong = [
         upsert(|row| row[1] = None),
@@ -296,7 +310,7 @@ pub(crate) async fn what_does_not_fit_is_refused_before_anything_is_touched(tabl
 
 pub(crate) async fn a_key_may_be_as_long_as_the_store_takes_and_no_longer(tables: &dyn Tables) {
     let pair = |left: usize| PairRow::new("x".repeat(left), "\0".repeat(100));
-    let fits = 511 - 1 - 2 - 200 - 2;
+    let fits = 511 - 2 - 200 - 2;
     put(tables, &[pair(fits)]).await;
     assert_eq!(tables.dump().await.unwrap().len(), 1);
     let refused = tables.write(vec![pair(fits + 1).upsert()], &[]).await;

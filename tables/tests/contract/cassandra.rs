@@ -158,7 +158,7 @@ async fn columns_of_a_later_version_are_added_and_rows_stay() {
     let mut row = counted("a", "t", 1, 5).to_row();
     row.truncate(4);
     row[3] = Some(leadway_tables::Value::Text("old".into()));
-    old.write(vec![leadway_tables::Write::Upsert { table: BEFORE, row }], &[]).await.unwrap();
+    old.write(vec![leadway_tables::Write::upsert(BEFORE, &row)], &[]).await.unwrap();
     let new = open(&options, ALL).await.unwrap();
     new.write(vec![counted("a", "t", 1, 7).upsert()], &[]).await.unwrap();
     let stored: NoteRow = get(&*new, &key!["a".to_owned(), "t".to_owned(), 1i64]).await.unwrap().unwrap();

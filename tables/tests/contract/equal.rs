@@ -61,10 +61,10 @@ fn row(table: &'static Table) -> impl Strategy<Value = Row> {
 fn write() -> impl Strategy<Value = Write> {
     table().prop_flat_map(|table| {
         prop_oneof![
-            3 => row(table).prop_map(move |row| Write::Upsert { table, row }),
+            3 => row(table).prop_map(move |row| Write::upsert(table, &row)),
             1 => values(table, 0..table.key_columns()).prop_map(move |key| {
                 // Of rows with versions the one column that has none would be left: such a delete is refused.
-                Write::Delete { table, key, version: None }
+                Write::delete(table, &key, None)
             }),
         ]
     })

@@ -100,11 +100,11 @@ async fn a_commit_that_failed_moves_no_progress() {
     let position = Position { topic: Topic::Leads, partition: Partition(0), next: Offset(1) };
     *failing.lock() = Some((Op::Write, 900));
     let output = || vec![record(Topic::Appointments, "w", "routed")];
-    assert!(stage.commit(output(), &[position]).await.unwrap_err().is_transient());
+    assert!(stage.commit(&output(), &[position]).await.unwrap_err().is_transient());
     *failing.lock() = None;
     assert_eq!(progress(&log).await, 0);
     let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
-    stage.commit(output(), &[position]).await.unwrap();
+    stage.commit(&output(), &[position]).await.unwrap();
     assert_eq!(progress(&log).await, 1);
     assert_eq!(all(&log, Topic::Appointments, 0).await.unwrap(), ["routed"]);
 }
@@ -251,7 +251,8 @@ impl History {
             let next = self.progress + 1;
             let progress = [Position { topic: Topic::Leads, partition: Partition(0), next: Offset(next) }];
             let appends = join_all(calls.iter().map(|call| log.append(records(call))));
-            let (appended, committed) = tokio::join!(appends, stage.commit(records(&output), &progress));
+            let outputs = records(&output);
+            let (appended, committed) = tokio::join!(appends, stage.commit(&outputs, &progress));
             let answers = appended.into_iter().chain([committed]);
             let calls = calls.into_iter().map(|call| (call, None)).chain([(output, Some(next))]);
             failures += 1;

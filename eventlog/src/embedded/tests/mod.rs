@@ -26,6 +26,7 @@ fn record(topic: Topic, key: &str, data: impl Into<String>) -> NewRecord {
         id: Uuid::nil(),
         time: Timestamp::UNIX_EPOCH,
         data: data.into().into(),
+        decoded: Default::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use leadway_domain::{Offset, Partition};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 use crate::record::Record;
 use crate::{Assignment, LogError, ReadLimit, StageEvent};
@@ -21,6 +22,8 @@ const RECORD_BYTES: usize = 192;
 pub(crate) struct Inbox {
     state: Mutex<State>,
     filled: Notify,
+    /// How long records gather after others were given.
+    gather: Duration,
 }
 
 struct State {
@@ -29,6 +32,8 @@ struct State {
     bytes: usize,
     /// The partition that was served first the last time.
     turn: Partition,
+    /// Until then records gather, if there is not a batch of them.
+    gathering: Option<tokio::time::Instant>,
     /// The partitions that the stage knows to be its own.
     told: BTreeSet<Partition>,
     /// How far each of the member's partitions goes, and how far the stage has been given it.
@@ -45,6 +50,14 @@ struct Distance {
     end: Offset,
 }
 
+/// What the stage is given.
+enum Taken {
+    Event(Result<StageEvent, LogError>),
+    /// More may have gathered by then.
+    Later(tokio::time::Instant),
+    Nothing,
+}
+
 enum Event {
     Assigned(Vec<Assignment>),
     Revoked(Vec<Partition>),
@@ -57,6 +70,7 @@ impl Default for State {
             queues: BTreeMap::new(),
             bytes: 0,
             turn: Partition(0),
+            gathering: None,
             told: BTreeSet::new(),
             distances: BTreeMap::new(),
             error: None,
@@ -79,16 +93,25 @@ impl Drop for Asking<'_> {
 }
 
 impl Inbox {
+    /// An inbox whose records gather for so long after others were given.
+    pub(crate) fn new(gather: Duration) -> Self {
+        Self { gather, ..Self::default() }
+    }
+
     /// Waits for the next event. Nothing is lost when the future is dropped.
     pub(crate) async fn next(&self, limit: ReadLimit) -> Result<StageEvent, LogError> {
         self.state.lock().asking = true;
         let _asking = Asking(self);
         loop {
             let filled = self.filled.notified();
-            if let Some(event) = self.state.lock().take(limit) {
-                return event;
+            let taken = self.state.lock().take(limit, self.gather);
+            match taken {
+                Taken::Event(event) => return event,
+                Taken::Later(at) => {
+                    let _filled_or_later = timeout_at(at, filled).await;
+                }
+                Taken::Nothing => filled.await,
             }
-            filled.await;
         }
     }
 
@@ -192,24 +215,34 @@ impl Inbox {
 }
 
 impl State {
-    fn take(&mut self, limit: ReadLimit) -> Option<Result<StageEvent, LogError>> {
+    fn take(&mut self, limit: ReadLimit, gather: Duration) -> Taken {
         if let Some(error) = self.error.take() {
-            return Some(Err(error));
+            return Taken::Event(Err(error));
         }
         match self.events.pop_front() {
             Some(Event::Assigned(assignments)) => {
                 self.told.extend(assignments.iter().map(|a| a.partition));
-                return Some(Ok(StageEvent::Assigned(assignments)));
+                return Taken::Event(Ok(StageEvent::Assigned(assignments)));
             }
-            Some(Event::Revoked(partitions)) => return Some(Ok(StageEvent::Revoked(partitions))),
+            Some(Event::Revoked(partitions)) => return Taken::Event(Ok(StageEvent::Revoked(partitions))),
+            None if self.queues.is_empty() => return Taken::Nothing,
             None => {}
         }
-        let records = self.gather(limit);
-        (!records.is_empty()).then_some(Ok(StageEvent::Records(records)))
+        let now = tokio::time::Instant::now();
+        if let Some(at) = self.gathering.filter(|at| *at > now && !self.fills(limit)) {
+            return Taken::Later(at);
+        }
+        self.gathering = Some(now + gather);
+        Taken::Event(Ok(StageEvent::Records(self.batch(limit))))
+    }
+
+    /// Whether a batch's worth of records waits.
+    fn fills(&self, limit: ReadLimit) -> bool {
+        self.bytes >= limit.bytes || self.queues.values().map(VecDeque::len).sum::<usize>() >= limit.records
     }
 
     /// What waits, of one partition after the other, beginning behind the one that was served first the last time.
-    fn gather(&mut self, limit: ReadLimit) -> Vec<Record> {
+    fn batch(&mut self, limit: ReadLimit) -> Vec<Record> {
         let behind = Partition(self.turn.0 + 1);
         let order: Vec<Partition> =
             self.queues.range(behind..).chain(self.queues.range(..behind)).map(|(partition, _)| *partition).collect();
@@ -257,7 +290,15 @@ mod tests {
     fn record(partition: u32, offset: u64) -> Record {
         let address = Address { topic: Topic::Leads, partition: Partition(partition), offset: Offset(offset) };
         let (id, time) = (Default::default(), Timestamp::UNIX_EPOCH);
-        Record { address, key: String::new(), kind: "test".into(), id, time, data: vec![b'x'; 1_000].into() }
+        Record {
+            address,
+            key: "".into(),
+            kind: "test".into(),
+            id,
+            time,
+            data: vec![b'x'; 1_000].into(),
+            decoded: Default::default(),
+        }
     }
 
     fn assignment(partition: u32) -> Assignment {
@@ -317,6 +358,23 @@ mod tests {
         assert_eq!(inbox.lag(), 1);
         inbox.measured(Partition(0), Offset(6), Offset(6));
         assert_eq!(inbox.lag(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn records_gather_after_others_were_given_unless_they_are_a_batch() {
+        let inbox = Inbox::new(Duration::from_millis(20));
+        inbox.assigned(vec![assignment(0)]);
+        inbox.records(vec![record(0, 0)]);
+        assert_eq!([next(&inbox).unwrap(), next(&inbox).unwrap()], ["assigned [0]", "0@0"], "the first do not wait");
+        inbox.records(vec![record(0, 1)]);
+        assert_eq!(next(&inbox), None);
+        inbox.records(vec![record(0, 2)]);
+        assert_eq!(next(&inbox).unwrap(), "0@1 0@2", "as many as the stage takes at once");
+        inbox.records(vec![record(0, 3)]);
+        inbox.revoked(&[Partition(1)]);
+        assert_eq!(next(&inbox).unwrap(), "revoked [1]", "only records gather");
+        let given = inbox.next(ReadLimit { records: 2, bytes: 10_000 }).await.unwrap();
+        assert!(matches!(given, StageEvent::Records(records) if records.len() == 1), "they come when the time is over");
     }
 
     #[test]

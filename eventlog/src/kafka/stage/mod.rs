@@ -63,7 +63,7 @@ impl KafkaStage {
     pub(crate) fn join(role: Role) -> Result<Self, LogError> {
         let name = role.name;
         let role = Arc::new(role);
-        let (inbox, bell) = (Arc::new(Inbox::default()), Bell::default());
+        let (inbox, bell) = (Arc::new(Inbox::new(role.clients.options.gather())), Bell::default());
         let (commits, queue) = mpsc::channel(1);
         let (leaving, left) = std::sync::mpsc::channel();
         let worker = Worker::new(role.clone(), inbox.clone(), queue, bell.clone());
@@ -100,8 +100,8 @@ impl Stage for KafkaStage {
         self.inbox.lag()
     }
 
-    async fn commit(&mut self, outputs: Vec<NewRecord>, progress: &[Position]) -> Result<Vec<Address>, LogError> {
-        let outputs = self.check(outputs, progress)?;
+    async fn commit(&mut self, outputs: &[NewRecord], progress: &[Position]) -> Result<Vec<Address>, LogError> {
+        let outputs = self.check(outputs.to_vec(), progress)?;
         self.inbox.touch();
         let (answer, answered) = oneshot::channel();
         let commit = Commit {

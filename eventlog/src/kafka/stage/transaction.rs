@@ -18,6 +18,8 @@ use crate::record::{Address, NewRecord};
 
 /// How long one call to the brokers may take before the thread looks around.
 const TURN: Duration = Duration::from_secs(1);
+/// How often acknowledgements are looked for.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// A transactional producer.
 pub(crate) struct Transactions {
@@ -110,7 +112,7 @@ impl Transactions {
         // The library's own waiting for acknowledgements takes a tenth of a second at least. They come in any case: as
         // failures, when the brokers stay away.
         while flight.under_way() && go_on() {
-            self.producer.poll(Duration::from_millis(1));
+            self.wait_for_acknowledgements();
         }
         // The library commits what it has: it does not count what it refused.
         if let Some(code) = flight.error() {
@@ -137,6 +139,12 @@ impl Transactions {
         }
     }
 
+    /// Takes in what has come, and waits a moment. The library's own waiting spins through its last millisecond.
+    fn wait_for_acknowledgements(&self) {
+        std::thread::sleep(MOMENT);
+        self.producer.poll(Duration::ZERO);
+    }
+
     /// Hands a record to the library. While its queue is full, the acknowledgements that come make room.
     fn queue(&self, mut message: Message<'_>, flight: &Flight, go_on: impl Fn() -> bool) -> Result<(), Refused> {
         loop {
@@ -153,7 +161,7 @@ impl Transactions {
                 _ => return Err(Refused::Error(error)),
             }
             message = back;
-            self.producer.poll(Duration::from_millis(1));
+            self.wait_for_acknowledgements();
             if let Some(code) = flight.error() {
                 return Err(Refused::Error(KafkaError::MessageProduction(code)));
             }

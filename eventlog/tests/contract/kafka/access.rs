@@ -148,7 +148,7 @@ async fn tls_and_passwords_let_in_whom_they_should() {
     assert_eq!(log.end(Topic::Leads, Partition(0)).await.unwrap(), Offset(1));
     let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
     crate::assigned(&mut *stage).await;
-    stage.commit(vec![lead(1, "b")], &[crate::at(Topic::Leads, 0, 1)]).await.unwrap();
+    stage.commit(&[lead(1, "b")], &[crate::at(Topic::Leads, 0, 1)]).await.unwrap();
 
     let wrong = KafkaOptions { password: Secret::new("guessed"), ..good.clone() };
     let error = refusal(wrong).await;

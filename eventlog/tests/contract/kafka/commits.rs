@@ -33,7 +33,7 @@ async fn a_commit_that_is_larger_than_the_queue_lands_whole() {
     let log = open(&options).await;
     let mut stage = ready(&*log).await;
     let outputs = ["a", "b", "c", "d"].map(|letter| record(Topic::Appointments, letter, letter.repeat(LARGE)));
-    let addresses = stage.commit(outputs.to_vec(), &[at(Topic::Leads, 0, 1)]).await.unwrap();
+    let addresses = stage.commit(&outputs, &[at(Topic::Leads, 0, 1)]).await.unwrap();
     assert_eq!(addresses.len(), 4);
     drop(stage);
     let mut seen: Vec<(String, usize)> =
@@ -53,11 +53,11 @@ async fn of_a_commit_with_a_record_that_the_library_refuses_nothing_lands() {
     refused.kind = "k".repeat(8 << 10).into();
     let small = |data: &str| record(Topic::Appointments, "k", data);
     let outputs = vec![small("before"), refused, small("behind")];
-    let error = stage.commit(outputs, &[at(Topic::Leads, 0, 1)]).await.unwrap_err();
+    let error = stage.commit(&outputs, &[at(Topic::Leads, 0, 1)]).await.unwrap_err();
     let LogError::TooLarge { topic: Some(Topic::Appointments), bytes, limit } = error else { panic!("{error}") };
     assert!(bytes > limit && limit == 1 << 20, "{bytes} of {limit}");
     // The same stage goes on, and the progress of the failed commit is not kept.
-    stage.commit(vec![small("again")], &[]).await.unwrap();
+    stage.commit(&[small("again")], &[]).await.unwrap();
     drop(stage);
     let seen: Vec<String> = everything(&*log, Topic::Appointments).await.iter().map(text).collect();
     assert_eq!(seen, ["again"]);

@@ -95,8 +95,8 @@ async fn members_share_what_one_had_and_take_over_what_one_leaves() {
 
     let (mine, lost) = (*ones.first().unwrap(), *twos.first().unwrap());
     let to = |partition: Partition| [at(Topic::Leads, partition.0, 5)];
-    one.commit(vec![record(Topic::Settings, "", "mine")], &to(mine)).await.unwrap();
-    let refused = one.commit(vec![record(Topic::Settings, "", "not mine")], &to(lost)).await;
+    one.commit(&[record(Topic::Settings, "", "mine")], &to(mine)).await.unwrap();
+    let refused = one.commit(&[record(Topic::Settings, "", "not mine")], &to(lost)).await;
     assert!(matches!(refused, Err(LogError::Revoked { .. })), "{refused:?}");
 
     drop(one);
@@ -121,7 +121,7 @@ async fn a_member_that_keeps_partitions_goes_on_with_them_while_others_come() {
     }
     assert!(told.len() == 1 && told[0].starts_with("Revoked([Partition("), "one event, for one partition: {told:?}");
     let kept = *ones.first().unwrap();
-    one.commit(vec![record(Topic::Settings, "", "kept")], &[at(Topic::Leads, kept.0, 1)]).await.unwrap();
+    one.commit(&[record(Topic::Settings, "", "kept")], &[at(Topic::Leads, kept.0, 1)]).await.unwrap();
     two.wait_for(1).await;
     two.kill();
 }
@@ -171,16 +171,13 @@ async fn what_a_member_commits_that_the_group_has_dropped_is_refused_and_never_s
     eventually("the heir has decided", async || outputs(&*there).await == 2).await;
     // It does not know yet: only the brokers can refuse it.
     let outputs = vec![record(Topic::Appointments, "k", "from the dead")];
-    let refused = zombie.commit(outputs, &[at(Topic::Leads, 0, 1), at(Topic::Leads, 1, 1)]).await;
+    let refused = zombie.commit(&outputs, &[at(Topic::Leads, 0, 1), at(Topic::Leads, 1, 1)]).await;
     assert!(matches!(refused, Err(LogError::Revoked { .. })), "{refused:?}");
     own(&mut *zombie, &mut zombies, 0).await;
     // It lives on as a member like any other.
     own(&mut *zombie, &mut zombies, 1).await;
     let own = *zombies.first().unwrap();
-    zombie
-        .commit(vec![record(Topic::Appointments, "k", "of the living")], &[at(Topic::Leads, own.0, 1)])
-        .await
-        .unwrap();
+    zombie.commit(&[record(Topic::Appointments, "k", "of the living")], &[at(Topic::Leads, own.0, 1)]).await.unwrap();
     let mut seen: Vec<String> = everything(&*there, Topic::Appointments).await.iter().map(text).collect();
     seen.sort();
     assert_eq!(seen, ["a", "b", "of the living"]);
@@ -202,11 +199,11 @@ async fn a_commit_from_before_a_partition_went_and_came_back_is_refused() {
     log.append(vec![lead(0, "a"), lead(1, "b")]).await.unwrap();
     eventually("it has both again", async || one.lag() == 2).await;
 
-    let refused = one.commit(vec![record(Topic::Settings, "", "old")], &[at(Topic::Leads, moved.0, 1)]).await;
+    let refused = one.commit(&[record(Topic::Settings, "", "old")], &[at(Topic::Leads, moved.0, 1)]).await;
     assert!(matches!(refused, Err(LogError::Revoked { .. })), "{refused:?}");
     assert!(matches!(next(&mut *one).await.unwrap(), StageEvent::Revoked(lost) if lost == [moved]));
     assert!(matches!(next(&mut *one).await.unwrap(), StageEvent::Assigned(new) if new[0].partition == moved));
-    one.commit(vec![record(Topic::Settings, "", "new")], &[at(Topic::Leads, moved.0, 1)]).await.unwrap();
+    one.commit(&[record(Topic::Settings, "", "new")], &[at(Topic::Leads, moved.0, 1)]).await.unwrap();
     let landed: Vec<String> = everything(&*log, Topic::Settings).await.iter().map(text).collect();
     assert_eq!(landed, ["new"]);
 }
@@ -221,7 +218,7 @@ async fn marks_of_transactions_are_stepped_over_everywhere() {
     let to = |n| record(Topic::Appointments, "k", format!("{n}")).in_partition(Partition(0));
     let mut expected = Vec::new();
     for n in 0..5_u64 {
-        let landed = stage.commit(vec![to(n)], &[at(Topic::Leads, 0, n + 1)]).await.unwrap();
+        let landed = stage.commit(&[to(n)], &[at(Topic::Leads, 0, n + 1)]).await.unwrap();
         expected.push(landed[0].offset.0);
         let position = Position { topic: Topic::Appointments, partition: Partition(0), next: landed[0].offset };
         log.wait(&[position]).await.unwrap();
@@ -257,14 +254,14 @@ async fn what_a_commit_wrote_before_it_failed_is_never_seen() {
     let to = |partition, data: &str| record(Topic::Appointments, "k", data).in_partition(Partition(partition));
     let progress = [at(Topic::Leads, 0, 1)];
     let outputs = vec![to(0, "small"), to(1, &"x".repeat(3 << 20))];
-    let error = stage.commit(outputs, &progress).await.unwrap_err();
+    let error = stage.commit(&outputs, &progress).await.unwrap_err();
     assert!(!error.is_transient() && !error.may_have_landed(), "{error}");
     for partition in 0..2 {
         assert_eq!(log.end(Topic::Appointments, Partition(partition)).await.unwrap(), Offset(0));
         let read = log.read(Topic::Appointments, Partition(partition), Offset(0), Default::default()).await.unwrap();
         assert!(read.is_empty());
     }
-    let landed = stage.commit(vec![to(0, "again")], &progress).await.unwrap();
+    let landed = stage.commit(&[to(0, "again")], &progress).await.unwrap();
     assert!(landed[0].offset > Offset(0), "the first one was written, and does not count");
     let seen: Vec<String> = everything(&*log, Topic::Appointments).await.iter().map(text).collect();
     assert_eq!(seen, ["again"]);

@@ -128,12 +128,11 @@ async fn a_batch_larger_than_a_chunk_is_completed_whole() {
     let options = options().await;
     let first = node(&options).await;
     let large = |n| StepRow { writer: Some("x".repeat(90_000)), ..StepRow::new(0, n) };
-    let changes = |tables: &ScyllaTables| {
-        let folded = fold((0..10).map(|n| large(n).upsert()).collect(), |table, key| (table.id, key));
-        let changes = folded.into_iter().map(|((_, key), (table, change))| RowChange { table, key, change });
-        tables.writer.batch(changes.collect(), &positions(0), &Default::default())
+    let batch = |tables: &ScyllaTables| {
+        let changes = super::changes((0..10).map(|n| large(n).upsert()).collect()).unwrap();
+        tables.writer.batch(changes, &positions(0), &Default::default())
     };
-    let batch = changes(&first);
+    let batch = batch(&first);
     first.writer.put_down(&batch).await.unwrap();
     assert!(first.writer.claim(&batch, &Default::default()).await.unwrap());
     let second = node(&options).await;

@@ -13,9 +13,8 @@ use leadway_domain::record::Topic;
 use leadway_domain::{Clock, Offset, Partition, Timestamp};
 
 use super::batch::Batch;
-use super::rows::{RowChange, requests};
+use super::rows::{changes, requests};
 use super::{Options, ScyllaTables};
-use crate::fold::fold;
 use crate::{Applied, Day, Row, Table, TableRow, Tables, TablesError, Write, get, key, table};
 
 table! {
@@ -193,8 +192,7 @@ async fn apply_next(tables: &ScyllaTables, writer: &str) -> usize {
 
 /// A batch that a writer has begun: nothing of it is written.
 async fn begun(tables: &ScyllaTables, n: u64, writer: &str) -> (Batch, super::positions::Claims) {
-    let folded = fold(folded(tables, n, writer).await.unwrap(), |table, key| (table.id, key));
-    let changes = folded.into_iter().map(|((_, key), (table, change))| RowChange { table, key, change }).collect();
+    let changes = changes(folded(tables, n, writer).await.unwrap()).unwrap();
     let before = tables.writer.stand(&positions(n)).await.unwrap();
     (tables.writer.batch(changes, &positions(n), &before), before)
 }

@@ -1,0 +1,148 @@
+//! The figures, as a table and as JSON.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::track::Percentiles;
+
+/// What one run showed.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) scenario: &'static str,
+    /// Who ran.
+    pub(crate) subject: String,
+    pub(crate) leads: u64,
+    /// Posted but refused.
+    pub(crate) refused: u64,
+    /// Distinct leads delivered.
+    pub(crate) delivered: u64,
+    /// Deliveries of a lead that had been delivered.
+    pub(crate) delivered_again: u64,
+    /// Leads a second: delivered, or accepted where nothing is delivered.
+    pub(crate) per_second: f64,
+    /// From posting to the answer.
+    pub(crate) accepted: Percentiles,
+    /// From posting to delivery; from posting to the answer where nothing is delivered.
+    pub(crate) latency: Percentiles,
+    /// CPU seconds of the processes under test per 10,000 leads.
+    pub(crate) cpu_per_10000: f64,
+    /// The same of the brokers and the database.
+    pub(crate) servers_cpu_per_10000: Option<f64>,
+    pub(crate) peak_resident_mb: u64,
+    pub(crate) peak_anonymous_mb: u64,
+    /// From the last delivery until the tables had everything.
+    pub(crate) tables_behind_ms: Option<f64>,
+}
+
+/// A figure beside its goal.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) what: String,
+    pub(crate) measured: f64,
+    pub(crate) goal: String,
+    pub(crate) met: bool,
+}
+
+impl Verdict {
+    pub(crate) fn at_least(what: impl Into<String>, measured: f64, goal: f64) -> Self {
+        Self { what: what.into(), measured, goal: format!("≥ {goal}"), met: measured >= goal }
+    }
+
+    pub(crate) fn at_most(what: impl Into<String>, measured: f64, goal: f64) -> Self {
+        Self { what: what.into(), measured, goal: format!("≤ {goal}"), met: measured <= goal }
+    }
+}
+
+/// Everything that was measured.
+#[derive(Default, Serialize)]
+pub(crate) struct Report {
+    runs: Vec<Figures>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, figures: Figures) {
+        line(&figures);
+        self.runs.push(figures);
+    }
+
+    pub(crate) fn judge(&mut self, verdict: Verdict) {
+        self.verdicts.push(verdict);
+    }
+
+    /// Says what is on disk.
+    #[allow(clippy::print_stderr)]
+    pub(crate) fn note_folder(&mut self, folder: &Path, leads: u64) {
+        let bytes = size(folder);
+        eprintln!("{} bytes in {}, {} per lead", bytes, folder.display(), bytes / leads.max(1));
+    }
+
+    /// Prints the table and writes the JSON.
+    #[allow(clippy::print_stdout)]
+    pub(crate) fn finish(&self, json: &Path) -> anyhow::Result<()> {
+        println!(
+            "\n| run | leads/s | p50 ms | p95 ms | p99 ms | 202 p99 ms | CPU s per 10,000 | its servers' | peak RSS MB | anonymous MB | tables behind ms |"
+        );
+        println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+        self.runs.iter().for_each(row);
+        println!("\n| figure | measured | goal | |\n| --- | ---: | ---: | --- |");
+        for verdict in &self.verdicts {
+            let met = if verdict.met { "met" } else { "missed" };
+            println!("| {} | {:.2} | {} | {met} |", verdict.what, verdict.measured, verdict.goal);
+        }
+        if let Some(folder) = json.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(json, serde_json::to_vec_pretty(self)?)?;
+        println!("\nwritten to {}", json.display());
+        Ok(())
+    }
+}
+
+#[allow(clippy::print_stderr)] // progress; the table comes at the end
+fn line(f: &Figures) {
+    eprintln!(
+        "{} {}: {} leads, {} refused, {} delivered ({} again), {:.0}/s, p50 {:.1} p99 {:.1} ms, CPU {:.2} s per 10,000",
+        f.scenario,
+        f.subject,
+        f.leads,
+        f.refused,
+        f.delivered,
+        f.delivered_again,
+        f.per_second,
+        f.latency.p50_ms,
+        f.latency.p99_ms,
+        f.cpu_per_10000
+    );
+}
+
+#[allow(clippy::print_stdout)]
+fn row(f: &Figures) {
+    let or_dash = |value: Option<f64>, digits| value.map_or("–".to_owned(), |v| format!("{v:.digits$}"));
+    println!(
+        "| {}: {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {} | {} | {} | {} |",
+        f.scenario,
+        f.subject,
+        f.per_second,
+        f.latency.p50_ms,
+        f.latency.p95_ms,
+        f.latency.p99_ms,
+        f.accepted.p99_ms,
+        f.cpu_per_10000,
+        or_dash(f.servers_cpu_per_10000, 2),
+        f.peak_resident_mb,
+        f.peak_anonymous_mb,
+        or_dash(f.tables_behind_ms, 0)
+    );
+}
+
+/// Bytes of the files of a folder that are really on disk.
+fn size(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| {
+        let kind = entry.metadata().ok()?;
+        Some(if kind.is_dir() { size(&entry.path()) } else { std::os::unix::fs::MetadataExt::blocks(&kind) * 512 })
+    });
+    sizes.sum()
+}

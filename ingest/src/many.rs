@@ -1,0 +1,4 @@
+use smallvec::SmallVec;
+
+/// As many as a request has leads: one, as a rule, which takes no memory of its own.
+pub(crate) type Many<T> = SmallVec<[T; 1]>;

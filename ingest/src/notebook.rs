@@ -1,0 +1,108 @@
+//! Keeping the window's notes, off the runtime's threads.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leadway_domain::Timestamp;
+use leadway_domain::record::Topic;
+use leadway_eventlog::{EventLog, LogError, Position};
+use tokio::time::Instant;
+
+use crate::Options;
+use crate::dedupe::Window;
+use crate::notes::Notes;
+
+/// After a crash, so much of the log is read besides the notes.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The notes of a node that keeps some.
+pub(crate) struct Notebook {
+    window: Arc<Window>,
+    notes: Option<Notes>,
+    /// What was noted last.
+    positions: Vec<Position>,
+    due: Instant,
+}
+
+impl Notebook {
+    /// Lets the window learn what is noted. Tells up to where that reaches: nowhere where nothing is noted.
+    pub(crate) async fn open(
+        window: &Arc<Window>,
+        options: &Options,
+        log: &dyn EventLog,
+        now: Timestamp,
+    ) -> Result<(Self, Vec<Position>), LogError> {
+        let mut book = Self { window: Arc::clone(window), notes: None, positions: Vec::new(), due: Instant::now() };
+        let Some(folder) = options.notes.clone() else { return Ok((book, Vec::new())) };
+        let max_entries = options.dedupe_max_entries;
+        let Some((notes, positions)) = blocking(move || Notes::open(&folder, max_entries)).await else {
+            return Ok((book, Vec::new()));
+        };
+        let is_of_log = is_of(&positions, log).await?;
+        let window = Arc::clone(window);
+        book.notes = blocking(move || learn(notes, is_of_log, &window, now)).await;
+        if book.notes.is_some() {
+            book.window.keep_notes();
+        }
+        let is_known = is_of_log && book.notes.is_some();
+        Ok((book, if is_known { positions } else { Vec::new() }))
+    }
+
+    /// Notes what the window learnt since the last time. With positions: it knows all leads below them.
+    pub(crate) async fn note(&mut self, positions: &[Position]) {
+        let Some(leads) = self.window.take_notes() else { return };
+        let moved = !positions.is_empty() && positions != self.positions;
+        if leads.is_empty() && !moved {
+            return;
+        }
+        let Some(mut notes) = self.notes.take() else { return };
+        let noted = positions.to_vec();
+        self.notes = blocking(move || notes.write(&leads, &noted).map(|()| notes)).await;
+        if moved {
+            self.positions = positions.to_vec();
+        }
+        if self.notes.is_none() {
+            self.window.end_notes();
+        }
+    }
+
+    /// The same, once a second.
+    pub(crate) async fn note_now_and_then(&mut self, positions: &[Position]) {
+        let now = Instant::now();
+        if now >= self.due {
+            self.due = now + PAUSE;
+            self.note(positions).await;
+        }
+    }
+}
+
+/// Whether notes up to these positions can be of this log: one that was put back from a backup ends before them.
+async fn is_of(positions: &[Position], log: &dyn EventLog) -> Result<bool, LogError> {
+    for position in positions {
+        if position.next > log.end(position.topic, position.partition).await? {
+            return Ok(false);
+        }
+    }
+    Ok(positions.len() == log.partitions(Topic::Leads) as usize)
+}
+
+fn learn(mut notes: Notes, is_of_log: bool, window: &Window, now: Timestamp) -> io::Result<Notes> {
+    match is_of_log {
+        true => notes.read(|leads| window.learn_noted(leads, now))?,
+        false => notes.forget()?,
+    }
+    Ok(notes)
+}
+
+/// The notes are worth nobody's waiting: where they cannot be kept, there are none.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Option<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(done)) => Some(done),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the submission window cannot be noted; the next start reads it from the log");
+            None
+        }
+        Err(_) => None,
+    }
+}

@@ -1,0 +1,153 @@
+//! A change of one row, encoded once: where it is made.
+
+use std::cell::Cell;
+
+use crate::cell::CellRef;
+use crate::fold::Change;
+use crate::{Key, Row, Table, TablesError, Value, cells, key};
+
+/// One change of one row: an upsert sets the columns that it has and leaves the others as they are, and makes the row if
+/// it is not there; a delete removes the row, if it is there. What does not fit the table's declaration is refused when
+/// it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    table: &'static Table,
+    kind: Kind,
+    /// The key, as `key.rs` has it, and the data cells of an upsert, as `cells.rs` has them.
+    bytes: Box<[u8]>,
+    key_length: usize,
+    /// What does not fit.
+    fault: Option<Box<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Upsert,
+    Delete(Option<i64>),
+}
+
+impl Write {
+    /// Sets the columns that are `Some`; those of the key all are.
+    pub fn upsert(table: &'static Table, row: &Row) -> Self {
+        let (key, data) = row.split_at_checked(table.key_columns()).unwrap_or_default();
+        let mut bytes = key::encode(key.iter().flatten());
+        let key_length = bytes.len();
+        bytes.extend(cells::encode(data));
+        Self {
+            table,
+            kind: Kind::Upsert,
+            bytes: bytes.into(),
+            key_length,
+            fault: table.fault_of_row(row).map(String::into),
+        }
+    }
+
+    /// Removes the row with this whole key. A version is given only of a table whose data columns are all versioned, and
+    /// there always: a row of a higher version stays.
+    pub fn delete(table: &'static Table, key: &[Value], version: Option<i64>) -> Self {
+        let (bytes, fault) = (key::encode(key), table.fault_of_key(key).map(String::into));
+        Self { table, kind: Kind::Delete(version), key_length: bytes.len(), bytes: bytes.into(), fault }
+    }
+
+    /// Of which table.
+    pub fn table(&self) -> &'static Table {
+        self.table
+    }
+
+    /// The row's key.
+    pub fn key(&self) -> Result<Key, TablesError> {
+        key::decode(self.table, self.key_bytes()).map_err(|reason| self.mismatch(reason))
+    }
+
+    /// The version with which it sets versioned columns or removes the row; `None` if it does neither.
+    pub fn version(&self) -> Option<i64> {
+        match self.kind {
+            Kind::Upsert => crate::version::encoded_version(self.table, self.cell_bytes()).ok().flatten(),
+            Kind::Delete(version) => version,
+        }
+    }
+
+    /// Whether it removes the row.
+    pub fn is_delete(&self) -> bool {
+        matches!(self.kind, Kind::Delete(_))
+    }
+
+    pub(crate) fn key_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.key_length).unwrap_or_default()
+    }
+
+    pub(crate) fn cell_bytes(&self) -> &[u8] {
+        self.bytes.get(self.key_length..).unwrap_or_default()
+    }
+
+    pub(crate) fn change(&self) -> Change<&[u8]> {
+        match self.kind {
+            Kind::Upsert => Change::Merge(self.cell_bytes()),
+            Kind::Delete(version) => Change::Delete(version),
+        }
+    }
+
+    /// Whether the change fits its table's declaration.
+    pub(crate) fn check(&self) -> Result<(), TablesError> {
+        if let Some(fault) = &self.fault {
+            return Err(self.mismatch(fault.to_string()));
+        }
+        let checked = self.table.check_encoded_key(self.key_bytes()).and_then(|()| match self.kind {
+            Kind::Upsert => self.table.check_version(self.cell_bytes()),
+            Kind::Delete(version) => self.table.check_delete(version),
+        });
+        checked.map_err(|reason| self.mismatch(reason))
+    }
+
+    fn mismatch(&self, reason: String) -> TablesError {
+        TablesError::Mismatch { table: self.table.name, reason }
+    }
+}
+
+thread_local! {
+    /// Where upserts are written together, so that each takes the memory that it needs and no more.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Makes an upsert, cell by cell: for [`table!`](crate::table), which gives them in the order of the columns, each of its
+/// column's kind.
+#[derive(Debug)]
+pub struct Upsert {
+    table: &'static Table,
+    bytes: Vec<u8>,
+    key_length: usize,
+}
+
+impl Upsert {
+    /// Of a row of this table.
+    pub fn of(table: &'static Table) -> Self {
+        Self { table, bytes: SCRATCH.take(), key_length: 0 }
+    }
+
+    /// The next cell of the key.
+    pub fn key(&mut self, cell: &impl CellRef) {
+        cell.with(|value| key::put(&mut self.bytes, value));
+    }
+
+    /// The key is complete; which data cells follow.
+    pub fn set(&mut self, set: &[bool]) {
+        self.key_length = self.bytes.len();
+        cells::put_header(&mut self.bytes, set.iter().copied());
+    }
+
+    /// The next data cell that is set.
+    pub fn cell(&mut self, cell: Option<&impl CellRef>) {
+        if let Some(cell) = cell {
+            cell.with(|value| cells::put(&mut self.bytes, value));
+        }
+    }
+
+    /// The change.
+    pub fn done(self) -> Write {
+        let Self { table, mut bytes, key_length } = self;
+        let write = Write { table, kind: Kind::Upsert, bytes: bytes.as_slice().into(), key_length, fault: None };
+        bytes.clear();
+        SCRATCH.set(bytes);
+        write
+    }
+}
