@@ -24,8 +24,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            batch_records: 8_000,
-            batch_bytes: 16 << 20,
+            batch_records: 2_000,
+            batch_bytes: 4 << 20,
             linger_ms: 100,
             quarantine_max_per_provider: 10_000,
             quarantine_max_age_days: 30,
