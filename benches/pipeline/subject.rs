@@ -154,7 +154,7 @@ impl Leadway {
         let provider = format!("load-{:016x}", fastrand::u64(..));
         let made = json!({"id": provider, "name": "Load generator", "cost_per_lead": COST});
         let made = leadway.call("POST", "/api/providers", Some(made)).await?;
-        let key = made["key"].as_str().context("the provider has no key")?.to_owned();
+        let key = made.get("key").and_then(Value::as_str).context("the provider has no key")?.to_owned();
         let path = format!("/webhook/provider-{provider}");
         for client in clients {
             leadway.client(client).await?;
@@ -178,7 +178,7 @@ impl Leadway {
         if self.call("GET", &format!("/api/workspaces/{}", client.id), None).await.is_ok() {
             return self.call("PATCH", &format!("/api/workspaces/{}", client.id), Some(workspace)).await.map(drop);
         }
-        workspace["id"] = client.id.into();
+        workspace.as_object_mut().context("a workspace is an object")?.insert("id".into(), client.id.into());
         self.call("POST", "/api/workspaces", Some(workspace)).await?;
         // A product that is there by default is refused here, and that is well.
         let _ = self.call("POST", "/api/products", Some(json!({"name": client.product}))).await;
