@@ -17,8 +17,9 @@ use crate::stage::{PAUSE, Running};
 /// One commit holds at most so many outcomes, and stops growing at so many bytes.
 const MAX_RECORDS: usize = 256;
 const MAX_BYTES: usize = 1 << 20;
-/// Outcomes gather for so long before they are committed, unless so many have gathered: nothing waits for them but the
-/// books, and a commit costs as much for one as for many. After a crash, what was not committed is delivered again.
+/// So long after one commit of outcomes the next one begins, unless so many have gathered: nothing waits for them but the
+/// books, and a commit costs as much for one as for many. The first after a quiet time does not wait: what is not
+/// committed when a node crashes, or loses a partition, is delivered again.
 const GATHER: Duration = Duration::from_millis(10);
 const ENOUGH: usize = 256;
 
@@ -35,21 +36,23 @@ pub(crate) enum Landing {
 impl Running {
     /// Whether outcomes have gathered long enough, or progress is to be committed.
     pub(crate) fn commit_is_due(&self, now: Timestamp) -> bool {
-        let oldest = self.outbox.front().map(|settled| settled.record.at);
         // A clock that was set back makes nothing wait.
-        let waited = oldest.is_some_and(|at| now < at || now >= later(at, GATHER));
-        waited || self.outbox.len() >= ENOUGH || self.progress_due
+        let waited = now < self.last_commit || now >= later(self.last_commit, GATHER);
+        waited && !self.outbox.is_empty() || self.outbox.len() >= ENOUGH || self.progress_due
     }
 
     /// When outcomes have gathered long enough.
     pub(crate) fn next_commit(&self) -> Option<Timestamp> {
-        self.outbox.front().map(|settled| later(settled.record.at, GATHER))
+        self.outbox.front().map(|_| later(self.last_commit, GATHER))
     }
 
     /// Commits every outcome there is, and progress alone when it is time for that. While the log cannot take them it
     /// tries again, and nothing new is taken meanwhile. Attempts go on, and what ends is for the next commit.
     pub(crate) async fn commit(&mut self, stage: &mut dyn Stage, stop: &CancellationToken) -> Result<Landing, Error> {
         let mut left = self.outbox.len();
+        if left > 0 {
+            self.last_commit = self.clock.now();
+        }
         while left > 0 {
             let waiting = self.outbox.len();
             let (settled, outputs) = self.batch();

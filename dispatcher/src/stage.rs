@@ -123,6 +123,8 @@ pub(crate) struct Running {
     pub(crate) last_turn: Timestamp,
     /// Whether partitions may have been lost without this member's being told.
     pub(crate) unproven: bool,
+    /// When outcomes were committed last.
+    pub(crate) last_commit: Timestamp,
     /// Whether it is to stop: no attempt is started any more.
     pub(crate) stopping: bool,
 }
@@ -170,6 +172,7 @@ impl Running {
             next_tick: now,
             last_turn: now,
             unproven: false,
+            last_commit: now,
             stopping: false,
             log: from.log,
             tables: from.tables,

@@ -54,7 +54,7 @@ impl Trouble {
 
     /// Whether what has landed is answered as if nobody knew.
     fn loses_the_answer(&self) -> bool {
-        let loses = self.one_in(150);
+        let loses = self.one_in(100);
         self.lost_answers.fetch_add(u64::from(loses), Ordering::SeqCst);
         loses
     }
