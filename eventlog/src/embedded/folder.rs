@@ -28,7 +28,16 @@ pub(crate) fn lock(folder: &Path) -> Result<File, LogError> {
     let path = folder.join("lock");
     let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = opened.map_err(|e| unusable(&path, "cannot be opened", &e))?;
-    match file.try_lock() {
+    // Whoever is just ending writes what waits, and frees the folder within moments.
+    let mut locked = file.try_lock();
+    for _ in 0..20 {
+        if !matches!(locked, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(LogError::Unusable(format!(
             "{} is in use by another process; stop that one, or set another folder for this one",
