@@ -1,7 +1,6 @@
 //! What an attempt, or the want of one, means for a delivery.
 
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use leadway_domain::record::{Appointment, DeliveryRecord, HeldReason, Outcome};

@@ -46,6 +46,9 @@ struct State {
 
 #[derive(Clone, Copy)]
 struct Distance {
+    /// Behind the last record that the stage was given.
+    record: Offset,
+    /// The same, or behind the marks of transactions that follow.
     given: Offset,
     end: Offset,
 }
@@ -120,10 +123,21 @@ impl Inbox {
         self.change(|state| {
             for assignment in &assignments {
                 let given = assignment.progress.first().map_or(Offset(0), |p| p.next);
-                state.distances.insert(assignment.partition, Distance { given, end: given });
+                state.distances.insert(assignment.partition, Distance { record: given, given, end: given });
             }
             state.events.push_back(Event::Assigned(assignments));
         });
+    }
+
+    /// The stage is given nothing more of these partitions.
+    pub(crate) fn leaving(&self, partitions: &[Partition]) {
+        let mut state = self.state.lock();
+        partitions.iter().for_each(|partition| state.drop_queue(*partition));
+    }
+
+    /// How far the stage has been given a partition: behind the last record.
+    pub(crate) fn given(&self, partition: Partition) -> Offset {
+        self.state.lock().distances.get(&partition).map_or(Offset(0), |distance| distance.record)
     }
 
     /// The partitions are not the stage's any more, from now on.
@@ -132,8 +146,7 @@ impl Inbox {
             for partition in partitions {
                 state.told.remove(partition);
                 state.distances.remove(partition);
-                let queue = state.queues.remove(partition).unwrap_or_default();
-                state.bytes -= queue.iter().map(bytes).sum::<usize>();
+                state.drop_queue(*partition);
             }
             state.events.push_back(Event::Revoked(partitions.to_vec()));
         });
@@ -236,6 +249,11 @@ impl State {
         Taken::Event(Ok(StageEvent::Records(self.batch(limit))))
     }
 
+    fn drop_queue(&mut self, partition: Partition) {
+        let queue = self.queues.remove(&partition).unwrap_or_default();
+        self.bytes -= queue.iter().map(bytes).sum::<usize>();
+    }
+
     /// Whether a batch's worth of records waits.
     fn fills(&self, limit: ReadLimit) -> bool {
         self.bytes >= limit.bytes || self.queues.values().map(VecDeque::len).sum::<usize>() >= limit.records
@@ -264,6 +282,7 @@ impl State {
                 self.queues.remove(&partition);
             }
             if let (Some(distance), Some(last)) = (self.distances.get_mut(&partition), last) {
+                distance.record = distance.record.max(last);
                 distance.given = distance.given.max(last);
             }
             if full {

@@ -26,6 +26,9 @@ const BATCH: usize = 1_000;
 const COMMITTED: Duration = Duration::from_millis(300);
 /// How often the member's lag is measured.
 const MEASURE: Duration = Duration::from_secs(1);
+/// How long a stage has to commit what it was given of partitions that go to others: what it has done and not committed is
+/// done again by them.
+const HANDOVER: Duration = Duration::from_secs(1);
 
 /// One member.
 pub(super) struct Member {
@@ -39,6 +42,8 @@ pub(super) struct Member {
     pub(super) owned: BTreeMap<Partition, Vec<Position>>,
     /// Partitions that were assigned and whose committed offsets are not known yet.
     assigning: Option<Assigning>,
+    /// Partitions that the group wants back and that are not given back yet.
+    leaving: Option<Leaving>,
     fetching: bool,
     measured: Instant,
     /// How far the member's partitions go, asked and not answered yet.
@@ -52,6 +57,12 @@ struct Assigning {
     /// brokers have marked them everywhere: readers here must wait for the marks.
     ends: Option<Answer>,
     known: Option<Vec<Assignment>>,
+}
+
+/// Partitions that the stage is given nothing more of, and may commit for until then.
+struct Leaving {
+    partitions: Vec<Partition>,
+    until: Instant,
 }
 
 /// Why the member has to begin anew.
@@ -74,6 +85,7 @@ impl Member {
             unknown_since: now,
             owned: BTreeMap::new(),
             assigning: None,
+            leaving: None,
             fetching: true,
             measured: now,
             ends: None,
@@ -85,9 +97,9 @@ impl Member {
         if self.identity.is_some() || self.owned.is_empty() { Duration::ZERO } else { self.unknown_since.elapsed() }
     }
 
-    /// Whether partitions were assigned that are not the stage's yet.
-    pub(super) fn is_assigning(&self) -> bool {
-        self.assigning.is_some()
+    /// Whether partitions come or go.
+    pub(super) fn is_changing(&self) -> bool {
+        self.assigning.is_some() || self.leaving.is_some()
     }
 
     /// Takes in records and decisions of the group; tells whether there may be more.
@@ -128,7 +140,11 @@ impl Member {
     }
 
     fn deliver(&self, mut records: Vec<Record>) {
-        records.retain(|record| self.owned.contains_key(&record.address.partition));
+        let leaves = |p: &Partition| self.leaving.as_ref().is_some_and(|leaving| leaving.partitions.contains(p));
+        records.retain(|record| {
+            let partition = &record.address.partition;
+            self.owned.contains_key(partition) && !leaves(partition)
+        });
         if !records.is_empty() {
             self.inbox.records(records);
         }
@@ -159,23 +175,47 @@ impl Member {
     fn decide(&mut self, decision: Rebalance) -> Result<(), Broken> {
         match decision {
             Rebalance::Assigned(partitions) => {
-                // Taken at this moment and not at a commit: when the group drops this member later, the client forgets who
-                // it was, and brokers let those commit who do not say who they are.
-                let identity = self.group.metadata();
-                self.identity = if self.group.lost() { None } else { identity };
-                self.unknown_since = Instant::now();
+                self.identify();
                 self.assigning = Some(Assigning { partitions, ends: None, known: None });
                 Ok(())
             }
             Rebalance::Revoked(partitions) => {
-                let lost: Vec<Partition> =
-                    partitions.iter().copied().filter(|p| self.owned.remove(p).is_some()).collect();
-                if !lost.is_empty() {
-                    self.inbox.revoked(&lost);
+                if !self.group.lost() {
+                    // Nobody else has them before they are given back, and the group has a new generation already.
+                    self.identify();
+                    self.inbox.leaving(&partitions);
                 }
-                Ok(self.group.unassign(&partitions)?)
+                self.leaving = Some(Leaving { partitions, until: Instant::now() + HANDOVER });
+                self.finish_leaving()
             }
         }
+    }
+
+    /// Notes who this member is in the present generation. At this moment and not at a commit: when the group drops this
+    /// member later, the client forgets who it was, and brokers let those commit who do not say who they are.
+    fn identify(&mut self) {
+        let identity = self.group.metadata();
+        self.identity = if self.group.lost() { None } else { identity };
+        self.unknown_since = Instant::now();
+    }
+
+    /// Gives back what the group wants back, once the stage has committed all that it was given of it, or its time is over.
+    pub(super) fn finish_leaving(&mut self) -> Result<(), Broken> {
+        let Some(leaving) = self.leaving.take() else { return Ok(()) };
+        let committed = |p: &Partition| {
+            let next = self.owned.get(p).and_then(|positions| positions.first()).map(|position| position.next);
+            next.is_none_or(|next| next >= self.inbox.given(*p))
+        };
+        let over = self.group.lost() || Instant::now() >= leaving.until;
+        if !over && !leaving.partitions.iter().all(committed) {
+            self.leaving = Some(leaving);
+            return Ok(());
+        }
+        let lost = leaving.partitions.iter().copied().filter(|p| self.owned.remove(p).is_some()).collect::<Vec<_>>();
+        if !lost.is_empty() {
+            self.inbox.revoked(&lost);
+        }
+        Ok(self.group.unassign(&leaving.partitions)?)
     }
 
     /// Learns where the stage stands in what was assigned, and begins to read there.

@@ -148,6 +148,7 @@ impl Worker {
         // A stage that has been busy for very long may hang: the group is to give its partitions to others.
         let alive = self.inbox.busy() < Duration::from_millis(self.role.clients.options.max_busy_ms / 2);
         let more = alive && member.poll()?;
+        member.finish_leaving()?;
         member.finish_assigning()?;
         member.measure();
         if member.unknown() > self.unknown_limit() {
@@ -155,7 +156,7 @@ impl Worker {
         }
         Ok(match more {
             true => Next::Now,
-            false if self.commit.is_some() || member.is_assigning() => Next::Soon,
+            false if self.commit.is_some() || member.is_changing() => Next::Soon,
             false => Next::Rung,
         })
     }

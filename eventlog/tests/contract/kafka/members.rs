@@ -7,6 +7,7 @@ use std::time::Duration;
 use leadway_domain::record::Topic;
 use leadway_domain::{Offset, Partition};
 use leadway_eventlog::{Compression, EventLog, KafkaOptions, LogError, Position, Record, Stage, StageEvent};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -30,6 +31,13 @@ fn note(event: StageEvent, own: &mut BTreeSet<Partition>) {
     }
 }
 
+/// What routers have done, and how long it takes them to do what they were given.
+#[derive(Clone, Default)]
+struct Work {
+    done: Arc<Mutex<Vec<String>>>,
+    takes: Duration,
+}
+
 /// A router of sorts: one output for every record of `leads`, with progress. It dies, if it is told to, without a word.
 struct Router {
     task: JoinHandle<()>,
@@ -38,9 +46,13 @@ struct Router {
 
 impl Router {
     fn start(log: &Arc<dyn EventLog>) -> Self {
+        Self::working(log, &Work::default())
+    }
+
+    fn working(log: &Arc<dyn EventLog>, work: &Work) -> Self {
         let (told, own) = watch::channel(0);
-        let log = log.clone();
-        Self { task: tokio::spawn(async move { route(&*log, told).await }), own }
+        let (log, work) = (log.clone(), work.clone());
+        Self { task: tokio::spawn(async move { route(&*log, told, work).await }), own }
     }
 
     async fn wait_for(&self, partitions: usize) {
@@ -52,7 +64,7 @@ impl Router {
     }
 }
 
-async fn route(log: &dyn EventLog, told: watch::Sender<usize>) {
+async fn route(log: &dyn EventLog, told: watch::Sender<usize>, work: Work) {
     let mut stage = log.stage(NAME, Topic::Leads, &[]).await.unwrap();
     let mut own = BTreeSet::new();
     loop {
@@ -63,6 +75,8 @@ async fn route(log: &dyn EventLog, told: watch::Sender<usize>) {
             continue;
         };
         let output = |r: &Record| record(Topic::Appointments, &r.key, text(r));
+        work.done.lock().extend(records.iter().map(text));
+        tokio::time::sleep(work.takes).await;
         route_all(&mut *stage, records, output, |event| note(event, &mut own)).await;
         told.send_replace(own.len());
     }
@@ -124,6 +138,37 @@ async fn a_member_that_keeps_partitions_goes_on_with_them_while_others_come() {
     one.commit(&[record(Topic::Settings, "", "kept")], &[at(Topic::Leads, kept.0, 1)]).await.unwrap();
     two.wait_for(1).await;
     two.kill();
+}
+
+/// What one member has done and not committed when a partition goes to another is done again.
+#[tokio::test]
+async fn what_members_do_is_done_once_though_their_partitions_go_to_others() {
+    let options = KafkaOptions { partitions: 4, ..shared() };
+    let log = open(&options).await;
+    let work = Work { takes: Duration::from_millis(50), ..Work::default() };
+    let mut members = vec![Router::working(&log, &work)];
+    members[0].wait_for(4).await;
+    let appending = tokio::spawn({
+        let log = log.clone();
+        async move {
+            for n in 0.. {
+                log.append(vec![lead(n % 4, format!("{n}"))]).await.unwrap();
+            }
+        }
+    });
+    for share in [2, 1] {
+        members.push(Router::working(&log, &work));
+        members.last().unwrap().wait_for(share).await;
+    }
+    appending.abort();
+    let leads = everything(&*log, Topic::Leads).await.len();
+    eventually("every record has an output", async || outputs(&*log).await >= leads).await;
+    each_once(&*log, leads).await;
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    work.done.lock().iter().for_each(|done| *counts.entry(done.clone()).or_default() += 1);
+    let twice: Vec<_> = counts.iter().filter(|(_, count)| **count != 1).collect();
+    assert!(twice.is_empty(), "done more than once: {twice:?}");
+    members.into_iter().for_each(Router::kill);
 }
 
 #[tokio::test]
