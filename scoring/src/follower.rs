@@ -35,6 +35,8 @@ pub(crate) struct Step {
     pub(crate) records: usize,
     /// How many of them were set aside.
     pub(crate) unreadable: usize,
+    /// Whether more waited than it took.
+    pub(crate) more: bool,
 }
 
 impl Follower {
@@ -73,7 +75,8 @@ impl Follower {
         // Only now: a step that fails comes again and would count them again.
         folded.set_aside.iter().for_each(report);
         self.count(folded.cents);
-        Ok(Step { records: gathered.records.len(), unreadable: folded.set_aside.len() })
+        let (records, unreadable) = (gathered.records.len(), folded.set_aside.len());
+        Ok(Step { records, unreadable, more: gathered.more })
     }
 
     async fn apply(&mut self, gathered: &Gathered) -> Result<Folded, TablesError> {

@@ -25,6 +25,8 @@ pub(crate) struct Gathered {
     pub(crate) records: Vec<Record>,
     /// Where the partitions stand when these records are applied.
     pub(crate) applied: Vec<Applied>,
+    /// Whether more waited than fits.
+    pub(crate) more: bool,
 }
 
 impl Sources {
@@ -80,21 +82,22 @@ impl Sources {
         self.positions.iter().zip(ends).all(|(position, end)| position.next >= end.next)
     }
 
-    /// Reads what is there, up to `limit`. Each partition that has records gets its share of what the ones before it
-    /// left, so that a flood of leads does not delay the answer to a command.
+    /// Reads what is there, up to `limit`. Each partition gets its share of what those that have less than theirs leave, so
+    /// that a flood of leads does not delay the answer to a command.
     pub(crate) async fn gather(&mut self, limit: ReadLimit) -> Result<Gathered, LogError> {
-        let end = |p: &Position| Position { next: self.log.seen(p.topic, p.partition), ..*p };
-        let seen: Vec<Position> = self.positions.iter().map(end).collect();
-        let mut waiting: Vec<Position> =
-            self.positions.iter().zip(&seen).filter(|(p, end)| p.next < end.next).map(|(p, _)| *p).collect();
-        if !waiting.is_empty() {
-            let first = self.turn % waiting.len();
-            waiting.rotate_left(first);
+        let waiting = |p: &Position| self.log.seen(p.topic, p.partition).0.saturating_sub(p.next.0);
+        let mut sources: Vec<(u64, Position)> =
+            self.positions.iter().map(|p| (waiting(p), *p)).filter(|(waiting, _)| *waiting > 0).collect();
+        if !sources.is_empty() {
+            let first = self.turn % sources.len();
+            sources.rotate_left(first);
         }
         self.turn = self.turn.wrapping_add(1);
+        sources.sort_by_key(|(waiting, _)| *waiting);
+        let known = sources.iter().map(|(waiting, _)| waiting).sum::<u64>();
         let (mut records, mut applied, mut left) = (Vec::new(), Vec::new(), limit);
-        for (read, position) in waiting.iter().enumerate() {
-            let sharers = waiting.len() - read;
+        for (read, (_, position)) in sources.iter().enumerate() {
+            let sharers = sources.len() - read;
             if left.records == 0 || left.bytes == 0 {
                 break;
             }
@@ -107,7 +110,8 @@ impl Sources {
             left.bytes = left.bytes.saturating_sub(part.iter().map(|r| r.data.len()).sum());
             records.extend(part);
         }
-        Ok(Gathered { records, applied })
+        let read = applied.iter().map(|a| a.next.0 - a.from.0).sum::<u64>();
+        Ok(Gathered { records, applied, more: read < known })
     }
 
     /// Goes on behind what was applied.

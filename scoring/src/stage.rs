@@ -74,14 +74,12 @@ impl Scoring {
 /// How often batches are written: each costs something, whatever it holds.
 struct Pace {
     linger: Duration,
-    /// So many records are a batch that need not wait for more.
-    full: usize,
     not_before: Instant,
 }
 
 impl Pace {
     fn new(options: &Options) -> Self {
-        Self { linger: options.linger(), full: options.batch_records, not_before: Instant::now() }
+        Self { linger: options.linger(), not_before: Instant::now() }
     }
 
     /// Waits for more records, unless the last batch is long ago or somebody wants to see what there is.
@@ -93,7 +91,7 @@ impl Pace {
     }
 
     fn begun(&mut self, at: Instant, step: Step) {
-        self.not_before = if step.records < self.full { at + self.linger } else { at };
+        self.not_before = if step.more { at } else { at + self.linger };
     }
 }
 

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::Front;
 use crate::ops::{self, Readiness};
-use crate::supervise::keep_running;
+use crate::supervise::{apart, keep_running};
 use crate::{storage, telemetry};
 
 /// What every stage is made of.
@@ -185,10 +185,11 @@ fn start_stages(
     let p = || parts.clone();
     if runs(StageName::Scoring) {
         let (parts, options, token) = (p(), config.scoring.clone(), stop.clone());
-        tasks.spawn(keep_running("scoring", readiness.clone(), stop.clone(), move || {
+        let scoring = keep_running("scoring", readiness.clone(), stop.clone(), move || {
             leadway_scoring::Scoring::new(parts.log.clone(), parts.tables.clone(), parts.addressing, options.clone())
                 .run(token.clone())
-        }));
+        });
+        tasks.spawn(apart("scoring", scoring)?);
     }
     if runs(StageName::Router) {
         let (parts, matcher, options, token) = (p(), matcher.clone(), config.router.clone(), stop.clone());

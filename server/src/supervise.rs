@@ -8,6 +8,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::FutureExt;
 use leadway_domain::telemetry::STAGE_FAILURES;
 use leadway_eventlog::LogError;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +45,27 @@ impl Failure for leadway_scoring::ScoringError {
     fn is_fenced(&self) -> bool {
         matches!(self, Self::Log(LogError::Fenced { .. }))
     }
+}
+
+/// Runs the work on a thread of its own, which gets its share of the machine however many connections the others serve.
+/// The future that is returned ends with it; dropping that does not stop the work.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn apart(
+    name: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<impl Future<Output = ()> + Send> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (ending, ended) = oneshot::channel::<()>();
+    std::thread::Builder::new().name(name.into()).spawn(move || {
+        runtime.block_on(work);
+        drop(ending);
+    })?;
+    Ok(async move {
+        // An error only says that the other end is gone, which is what this waits for.
+        let _ = ended.await;
+    })
 }
 
 /// Runs `make()` to its end, again after every failure, until `stop` or until another member has taken the stage over.
