@@ -163,6 +163,7 @@ impl Bench<'_> {
         let backlog = Arc::new(Track::new(fill.leads, fill.awaited));
         self.sink.follow_unsure(backlog.clone());
         let filled = Measured::from(&leadway).run(&fill, &backlog).await?;
+        leadway.settle().await?;
         let beside = self.on(&leadway, &others("others, beside the waiting")).await?;
 
         // The client is back: its circuit is probed within a minute, then it gets what its limit allows.

@@ -249,6 +249,21 @@ impl Leadway {
         Ok(Recorded { leads: cost / (COST * 100), billed: billed / (PAYMENT * 100) })
     }
 
+    /// Waits until every stage has done what the log has for it.
+    pub(crate) async fn settle(&self) -> anyhow::Result<()> {
+        let mut quiet = 0;
+        while quiet < 2 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut lag = 0;
+            for node in &self.nodes {
+                let metrics = self.ask(node, "GET", "/metrics", None).await?;
+                lag += sum(metrics.as_str().context("metrics are text")?, "leadway_stage_lag_records{");
+            }
+            quiet = if lag == 0 { quiet + 1 } else { 0 };
+        }
+        Ok(())
+    }
+
     /// Stops the nodes; log and tables stay.
     pub(crate) fn stop(self) -> anyhow::Result<Storage> {
         for node in self.nodes {

@@ -6,6 +6,7 @@
 //! asked for.
 
 mod declared;
+mod flush;
 mod folder;
 mod options;
 mod read_only;
@@ -26,6 +27,7 @@ use crate::check::check_positions;
 use crate::waiters::Waiters;
 use crate::{Applied, Key, Range, Row, Table, Tables, TablesError, Value, Write};
 use declared::Declared;
+use flush::Flush;
 use folder::Folder;
 pub use options::Options;
 use store::{Found, Positions, Store};
@@ -62,6 +64,7 @@ struct Inner {
     applied: watch::Sender<Positions>,
     waiters: Waiters,
     folder: Mutex<Folder>,
+    flush: Mutex<Flush>,
 }
 
 impl Inner {
@@ -81,8 +84,14 @@ impl Inner {
             folder.discard()?;
             (store, _) = Store::open(folder.path(), map_size, readers, declared)?;
         }
-        let applied = watch::Sender::new(store.positions()?);
-        Ok(Self { store: Arc::new(store), applied, waiters: Waiters::default(), folder: Mutex::new(folder) })
+        let flush = Flush::of(&store.file()).map_err(|e| TablesError::Unusable(format!("the tables' file: {e}")))?;
+        Ok(Self {
+            applied: watch::Sender::new(store.positions()?),
+            store: Arc::new(store),
+            waiters: Waiters::default(),
+            folder: Mutex::new(folder),
+            flush: Mutex::new(flush),
+        })
     }
 
     fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
@@ -94,6 +103,7 @@ impl Inner {
         });
         metrics::histogram!(TABLES_BATCH_SECONDS).record(started.elapsed());
         metrics::counter!(TABLES_ROWS).increment(rows);
+        self.flush.lock().wrote(rows);
         Ok(())
     }
 

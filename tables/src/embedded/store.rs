@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
@@ -195,6 +195,11 @@ impl Store {
             let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             self.own.delete_range(txn, &(Bound::Included(POSITIONS), end)).map(drop).map_err(failed)
         })
+    }
+
+    /// The file with the rows.
+    pub(super) fn file(&self) -> PathBuf {
+        self.env.path().join("data.mdb")
     }
 
     /// Makes everything durable.
