@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p leadway-benches --bin pipeline -- --help`
 
+mod disk;
 mod lead;
 mod load;
 mod measure;

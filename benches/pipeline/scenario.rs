@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
+use crate::disk;
 use crate::load::Pace;
 use crate::measure::{Load, Measured, PATIENCE};
 use crate::process::MemoryWatch;
@@ -90,6 +91,11 @@ impl Bench<'_> {
             let ratio = ours.latency.p99_ms / mean(before.latency.p99_ms, after.latency.p99_ms);
             self.judge(Verdict::at_most(format!("p50 at {rate} leads/s, ms"), ours.latency.p50_ms, 3.0));
             self.judge(Verdict::at_most(format!("p99 at {rate} leads/s, of null's"), ratio, 3.0));
+            let folder = tempfile::tempdir()?;
+            let commits = move || disk::two_commits(folder.path(), rate * 10, rate);
+            let latency = tokio::task::spawn_blocking(commits).await??;
+            let (subject, per_second) = ("the disk alone, two commits".to_owned(), f64::from(rate));
+            self.add([Figures { scenario: "latency", subject, per_second, latency, ..Figures::default() }])?;
         }
         self.add([before, ours, after])
     }
@@ -103,6 +109,7 @@ impl Bench<'_> {
         self.warm_up(&leadway, &probe("")).await?;
         let empty = self.on(&leadway, &probe("nothing stored")).await?;
         let filling = self.on(&leadway, &fill).await?;
+        leadway.settle().await?;
         let full = self.on(&leadway, &probe("full")).await?;
         let storage = leadway.stop()?;
         let again = Leadway::start(self.binary, self.plan.nodes, storage, &[self.solar_client(true)]).await?;

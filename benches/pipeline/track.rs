@@ -144,7 +144,8 @@ impl Track {
 }
 
 impl Percentiles {
-    fn of(mut micros: Vec<u32>) -> Self {
+    /// Of latencies in microseconds.
+    pub(crate) fn of(mut micros: Vec<u32>) -> Self {
         micros.sort_unstable();
         let last = micros.len().saturating_sub(1) as f64;
         let at = |q: f64| micros.get((last * q).round() as usize).map_or(0.0, |us| f64::from(*us) / 1_000.0);

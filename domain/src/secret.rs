@@ -13,7 +13,10 @@ pub struct KeyHash(String);
 impl KeyHash {
     /// The hash of a key as its owner presents it.
     pub fn of(key: &str) -> Self {
-        Self(hex::encode(Sha256::digest(key.as_bytes())))
+        let mut hex = [0; 64];
+        // Its length is right.
+        let _ = hex::encode_to_slice(Sha256::digest(key.as_bytes()), &mut hex);
+        Self(String::from_utf8_lossy(&hex).into_owned())
     }
 
     /// The hash as hex text. It is also the secret with which a provider that signs its bodies signs them, so that

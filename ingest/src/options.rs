@@ -27,7 +27,8 @@ pub struct Options {
     pub retry_after_seconds: u64,
     /// How long a lead posted again is answered as a duplicate of the first, in seconds.
     pub dedupe_window_seconds: u32,
-    /// Most submissions that the window holds; the oldest go first. One takes about 150 bytes.
+    /// Most submissions that the window holds; the oldest go first. One takes about 180 bytes, and twice as much above 917,000,
+    /// where the map that holds them doubles.
     pub dedupe_max_entries: usize,
     /// Largest refused lead that is kept in quarantine, in bytes of JSON.
     pub quarantine_max_lead_bytes: usize,
@@ -48,7 +49,7 @@ impl Default for Options {
             max_buffered_bytes: 256 << 20,
             retry_after_seconds: 2,
             dedupe_window_seconds: 86_400,
-            dedupe_max_entries: 1_000_000,
+            dedupe_max_entries: 900_000,
             quarantine_max_lead_bytes: 64 << 10,
             follow_pause_ms: 10,
         }

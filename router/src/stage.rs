@@ -34,7 +34,7 @@ pub struct Options {
     /// the log took long to answer, so it should be longer than the log may ever take. It must not be longer than the ingest's own
     /// window: a lead that ingest took for a new one on purpose would be dropped as a duplicate. 0 turns it off.
     pub dedupe_window_seconds: u64,
-    /// Submissions remembered per partition of the log, at most.
+    /// Submissions remembered per partition of the log, at most. One takes about 50 bytes.
     pub dedupe_entries: usize,
     /// Workspaces whose booked slots are kept in memory, at most.
     pub slot_workspaces: usize,
@@ -46,7 +46,7 @@ impl Default for Options {
             batch_records: 1_000,
             batch_bytes: 1 << 20,
             dedupe_window_seconds: 600,
-            dedupe_entries: 200_000,
+            dedupe_entries: 100_000,
             slot_workspaces: 10_000,
         }
     }

@@ -2,68 +2,100 @@
 //! them of each other. The later of the two in the partition is a duplicate.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use leadway_domain::lead::SubmissionKey;
 use leadway_domain::{LeadId, Timestamp};
-use rustc_hash::FxHashMap;
+use rustc_hash::FxBuildHasher;
 
-/// The submissions of one partition within the window, oldest first; bounded by age and by number.
+/// The submissions of one partition within the window, oldest first; bounded by age and by number. There may be millions of
+/// them, so each is kept once and found by its number.
 pub(crate) struct Submissions {
     window_seconds: u64,
     limit: usize,
-    firsts: FxHashMap<SubmissionKey, First>,
-    order: VecDeque<(SubmissionKey, First)>,
+    firsts: VecDeque<First>,
+    /// How many were forgotten; the number of the oldest one there is.
+    forgotten: u64,
+    /// The numbers of the last first lead of each submission, in as many bits as tell those apart that are kept.
+    numbers: HashTable<u32>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct First {
+    key: SubmissionKey,
     id: LeadId,
-    received_at: Timestamp,
+    /// In microseconds.
+    received_at: i64,
 }
 
 impl Submissions {
     pub(crate) fn new(window_seconds: u64, limit: usize) -> Self {
-        Self { window_seconds, limit: limit.max(1), firsts: FxHashMap::default(), order: VecDeque::new() }
+        let limit = limit.clamp(1, u32::MAX as usize / 2);
+        Self { window_seconds, limit, firsts: VecDeque::new(), forgotten: 0, numbers: HashTable::new() }
     }
 
     /// The first lead of this submission within the window. When there is none, this lead is the first.
     /// Leads are told in the order of their ids, and may be told again.
     pub(crate) fn first_of(&mut self, key: SubmissionKey, id: LeadId, received_at: Timestamp) -> Option<LeadId> {
+        let received_at = received_at.as_microsecond();
         self.forget_older_than(received_at);
-        if let Some(first) = self.firsts.get(&key)
-            && self.within_window(first.received_at, received_at)
-        {
-            return (first.id != id).then_some(first.id);
+        let (firsts, forgotten, window) = (&self.firsts, self.forgotten, self.window_seconds);
+        let first = |number: &u32| numbered(firsts, forgotten, *number);
+        let same = |number: &u32| first(number).is_some_and(|first| first.key == key);
+        let hash_of = |number: &u32| first(number).map_or(0, |first| hash(first.key));
+        let number = (forgotten + firsts.len() as u64) as u32;
+        match self.numbers.entry(hash(key), same, hash_of) {
+            Entry::Occupied(mut known) => {
+                if let Some(first) = first(known.get())
+                    && within(window, first.received_at, received_at)
+                {
+                    return (first.id != id).then_some(first.id);
+                }
+                *known.get_mut() = number;
+            }
+            Entry::Vacant(new) => {
+                new.insert(number);
+            }
         }
-        let first = First { id, received_at };
-        self.firsts.insert(key, first);
-        self.order.push_back((key, first));
-        if self.order.len() > self.limit {
+        self.firsts.push_back(First { key, id, received_at });
+        if self.firsts.len() > self.limit {
             self.forget_oldest();
         }
         None
     }
 
-    fn within_window(&self, first: Timestamp, now: Timestamp) -> bool {
-        now.duration_since(first).unsigned_abs().as_secs() < self.window_seconds
-    }
-
-    fn forget_older_than(&mut self, now: Timestamp) {
-        while let Some((_, oldest)) = self.order.front()
+    fn forget_older_than(&mut self, now: i64) {
+        while let Some(oldest) = self.firsts.front()
             && oldest.received_at < now
-            && !self.within_window(oldest.received_at, now)
+            && !within(self.window_seconds, oldest.received_at, now)
         {
             self.forget_oldest();
         }
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((key, oldest)) = self.order.pop_front()
-            && self.firsts.get(&key) == Some(&oldest)
-        {
-            self.firsts.remove(&key);
+        let Some(oldest) = self.firsts.pop_front() else { return };
+        let number = self.forgotten as u32;
+        self.forgotten += 1;
+        // A later first lead of the same submission has a number of its own.
+        if let Ok(known) = self.numbers.find_entry(hash(oldest.key), |known| *known == number) {
+            known.remove();
         }
     }
+}
+
+fn numbered(firsts: &VecDeque<First>, forgotten: u64, number: u32) -> Option<&First> {
+    firsts.get(number.wrapping_sub(forgotten as u32) as usize)
+}
+
+fn within(window_seconds: u64, first: i64, now: i64) -> bool {
+    now.abs_diff(first) / 1_000_000 < window_seconds
+}
+
+fn hash(key: SubmissionKey) -> u64 {
+    FxBuildHasher.hash_one(key)
 }
 
 #[cfg(test)]
@@ -99,7 +131,7 @@ mod tests {
         assert_eq!(seen.first_of(A, LeadId(1), at(0)), None);
         assert_eq!(seen.first_of(A, LeadId(2), at(60)), None);
         assert_eq!(seen.first_of(A, LeadId(3), at(61)), Some(LeadId(2)));
-        assert_eq!(seen.order.len(), 1);
+        assert_eq!((seen.numbers.len(), seen.firsts.len()), (1, 1));
     }
 
     #[test]
@@ -108,7 +140,7 @@ mod tests {
         for id in 1..=5 {
             assert_eq!(seen.first_of(SubmissionKey(u128::from(id)), LeadId(id), at(0)), None);
         }
-        assert_eq!((seen.firsts.len(), seen.order.len()), (2, 2));
+        assert_eq!((seen.numbers.len(), seen.firsts.len()), (2, 2));
         assert_eq!(seen.first_of(SubmissionKey(5), LeadId(6), at(0)), Some(LeadId(5)));
         assert_eq!(seen.first_of(SubmissionKey(1), LeadId(7), at(0)), None);
     }

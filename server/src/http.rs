@@ -18,14 +18,13 @@ use leadway_config::HttpOptions;
 use leadway_domain::problem::{PROBLEM_JSON, Problem};
 use leadway_domain::telemetry;
 use leadway_ingest::Ingest;
-use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::activity::{Activity, Heard, Limits};
 use crate::aside::Aside;
 
 /// Longest time of one request to the API, its body included.
@@ -77,13 +76,16 @@ pub async fn serve(
     let permits = Arc::new(Semaphore::new(options.max_connections));
     let mut connections = JoinSet::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    let header_timeout = Duration::from_millis(options.header_timeout_ms);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).half_close(true);
+    let limits = Limits {
+        head: Duration::from_millis(options.header_timeout_ms),
+        idle: Duration::from_millis(options.idle_timeout_ms),
+    };
+    // hyper would start and cancel a timer for the head of each request: the connection's own one sees to that.
+    builder.http1().header_read_timeout(None).half_close(true);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(options.http2_max_streams);
     while let Some((stream, permit)) = stop.run_until_cancelled(accept(&listener, &permits)).await {
         while connections.try_join_next().is_some() {}
-        let activity = Activity::new(header_timeout, Duration::from_millis(options.idle_timeout_ms));
-        let connection = serve_connection(stream, front.clone(), builder.clone(), activity, stop.clone());
+        let connection = serve_connection(stream, front.clone(), builder.clone(), limits, stop.clone());
         connections.spawn(async move {
             metrics::gauge!(telemetry::HTTP_CONNECTIONS).increment(1);
             connection.await;
@@ -103,13 +105,13 @@ async fn serve_connection(
     stream: TcpStream,
     front: Front,
     builder: auto::Builder<TokioExecutor>,
-    activity: Activity,
+    limits: Limits,
     stop: CancellationToken,
 ) {
+    let activity = Arc::new(Activity::new(limits));
+    let stream = TokioIo::new(Heard::new(stream, Arc::clone(&activity)));
     // One for all requests of the connection: what all connections share is not touched for each.
-    let parts = Arc::new((front, activity));
-    let (_, activity) = &*parts;
-    let shared = Arc::clone(&parts);
+    let shared = Arc::new((front, Arc::clone(&activity)));
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
         async move {
@@ -118,10 +120,10 @@ async fn serve_connection(
             Ok::<_, Infallible>(front.answer(request).await)
         }
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(stream, service));
     let mut closing = false;
     loop {
-        let disturbance = pin!(disturbance(activity, &stop, closing));
+        let disturbance = pin!(disturbance(&activity, &stop, closing));
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
@@ -145,58 +147,14 @@ async fn serve_connection(
 enum Disturbance {
     /// The node stops.
     Stop,
-    /// Nobody holds a place without asking for anything.
+    /// It asks for nothing.
     Idle,
 }
 
 async fn disturbance(activity: &Activity, stop: &CancellationToken, stopping: bool) -> Disturbance {
-    loop {
-        tokio::select! {
-            () = stop.cancelled(), if !stopping => return Disturbance::Stop,
-            () = sleep_until(activity.deadline()) => {
-                if activity.deadline() <= Instant::now() {
-                    return Disturbance::Idle;
-                }
-            }
-        }
-    }
-}
-
-/// When a connection last had a request.
-struct Activity(Mutex<Requests>);
-
-struct Requests {
-    under_way: usize,
-    /// When it is closed if no request begins until then.
-    deadline: Instant,
-    idle: Duration,
-}
-
-/// A request under way; it ends when this is dropped.
-struct UnderWay<'a>(&'a Activity);
-
-impl Activity {
-    fn new(first: Duration, idle: Duration) -> Self {
-        Self(Mutex::new(Requests { under_way: 0, deadline: Instant::now() + first, idle }))
-    }
-
-    fn request(&self) -> UnderWay<'_> {
-        self.0.lock().under_way += 1;
-        UnderWay(self)
-    }
-
-    /// When the connection is to be closed; later and later while a request is under way.
-    fn deadline(&self) -> Instant {
-        let requests = self.0.lock();
-        if requests.under_way > 0 { Instant::now() + requests.idle } else { requests.deadline }
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        let mut requests = self.0.0.lock();
-        requests.under_way -= 1;
-        requests.deadline = Instant::now() + requests.idle;
+    tokio::select! {
+        () = stop.cancelled(), if !stopping => Disturbance::Stop,
+        () = activity.ended() => Disturbance::Idle,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The leadway binary's parts: a node ([`flow`]), its front ([`http`], [`ops`]) and its tools.
 
+mod activity;
 mod aside;
 pub mod demo;
 pub mod flow;

@@ -87,6 +87,11 @@ impl Field {
 
     /// The field that providers commonly call so, however it is cased, spaced and punctuated.
     pub(super) fn by_alias(name: &str) -> Option<Self> {
+        // Our own names are the most frequent ones, and aliases of themselves.
+        Self::by_name(name).or_else(|| Self::by_folded_name(name))
+    }
+
+    fn by_folded_name(name: &str) -> Option<Self> {
         // Folded into a small buffer: this runs for every field of every lead.
         let mut buffer = [0u8; 24];
         let mut length = 0;
@@ -123,5 +128,18 @@ impl Field {
             b"test" | b"istest" | b"testlead" => Self::Test,
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_an_alias_of_its_field() {
+        for field in Field::ALL {
+            assert_eq!(Field::by_folded_name(field.name()), Some(field));
+            assert_eq!(Field::by_alias(&field.name().to_uppercase()), Some(field));
+        }
     }
 }

@@ -31,7 +31,7 @@ impl Default for Options {
             folder: PathBuf::new(),
             partitions: 12,
             segment_bytes: 64 << 20,
-            tail_bytes: 32 << 20,
+            tail_bytes: 16 << 20,
             max_batch_bytes: 16 << 20,
             max_waiting_bytes: 64 << 20,
         }
