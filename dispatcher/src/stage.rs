@@ -125,6 +125,8 @@ pub(crate) struct Running {
     pub(crate) unproven: bool,
     /// When outcomes were committed last.
     pub(crate) last_commit: Timestamp,
+    /// How long they gather after that.
+    pub(crate) gather: Duration,
     /// Whether it is to stop: no attempt is started any more.
     pub(crate) stopping: bool,
 }
@@ -173,6 +175,7 @@ impl Running {
             last_turn: now,
             unproven: false,
             last_commit: now,
+            gather: Duration::ZERO,
             stopping: false,
             log: from.log,
             tables: from.tables,

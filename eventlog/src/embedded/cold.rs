@@ -12,8 +12,8 @@ use super::scan::{Frame, Scanner, Step};
 use super::segment;
 use crate::{LogError, ReadLimit, Record};
 
-/// Read at once: what one index interval spans, and the rest of its last frame as a rule.
-const CHUNK: usize = 96 << 10;
+/// Read at once: half of what one index interval spans, since what is looked for stands behind that much on average.
+const CHUNK: usize = 128 << 10;
 
 /// A part of a segment: the frames that begin in `position..until` of its `end` durable bytes.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,7 @@ use super::lanes::Lanes;
 use crate::{Position, ReadLimit, Record};
 
 /// A partition's sparse index has an entry at its first record in a segment, then one in every so many bytes.
-pub(crate) const INDEX_INTERVAL: u64 = 64 << 10;
+pub(crate) const INDEX_INTERVAL: u64 = 256 << 10;
 
 /// A record at `offset` stands in the frame at `position` of `segment`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
