@@ -91,7 +91,10 @@ impl Bench<'_> {
             let ratio = ours.latency.p99_ms / mean(before.latency.p99_ms, after.latency.p99_ms);
             self.judge(Verdict::at_most(format!("p50 at {rate} leads/s, ms"), ours.latency.p50_ms, 3.0));
             self.judge(Verdict::at_most(format!("p99 at {rate} leads/s, of null's"), ratio, 3.0));
-            let folder = tempfile::tempdir()?;
+            let folder = match &self.plan.data {
+                Some(data) => tempfile::tempdir_in(data)?,
+                None => tempfile::tempdir()?,
+            };
             let commits = move || disk::two_commits(folder.path(), rate * 10, rate);
             let latency = tokio::task::spawn_blocking(commits).await??;
             let (subject, per_second) = ("the disk alone, two commits".to_owned(), f64::from(rate));

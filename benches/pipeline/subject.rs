@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::lead::ZIP_PATTERNS;
 use crate::load::Door;
+use crate::measure::PATIENCE;
 use crate::process::{self, Server};
 use crate::{Log, Plan, Tables};
 
@@ -251,8 +252,9 @@ impl Leadway {
 
     /// Waits until every stage has done what the log has for it.
     pub(crate) async fn settle(&self) -> anyhow::Result<()> {
-        let mut quiet = 0;
+        let (mut quiet, started) = (0, Instant::now());
         while quiet < 2 {
+            ensure!(started.elapsed() < PATIENCE * 10, "the stages do not catch up");
             tokio::time::sleep(Duration::from_secs(1)).await;
             let mut lag = 0;
             for node in &self.nodes {

@@ -17,7 +17,7 @@ use crate::options::Options;
 use crate::rows::Rows;
 use crate::sources::{Gathered, Sources};
 
-/// A batch is folded without pause otherwise, and other tasks of the thread wait for it.
+/// A batch is folded without pause otherwise, and other tasks of its thread, if it has some, wait for it.
 const RECORDS_BETWEEN_YIELDS: usize = 64;
 
 /// Follows the log with the tables.

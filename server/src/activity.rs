@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::Version;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
-
-/// What an HTTP/2 connection begins with.
-const HTTP2: &[u8] = b"PRI ";
 
 /// What is asked of a connection's client.
 #[derive(Clone, Copy, Debug)]
@@ -49,16 +47,16 @@ impl Activity {
     }
 
     /// A request begins: its head is there.
-    pub(crate) fn request(&self) -> UnderWay<'_> {
+    pub(crate) fn request(&self, version: Version) -> UnderWay<'_> {
         let mut state = self.state.lock();
         state.under_way += 1;
         state.in_head = false;
+        state.is_http2 = version == Version::HTTP_2;
         UnderWay(self)
     }
 
-    fn heard(&self, bytes: &[u8]) {
+    fn heard(&self) {
         let mut state = self.state.lock();
-        state.is_http2 |= state.in_head && bytes.starts_with(HTTP2);
         if state.under_way == 0 && !state.in_head && !state.is_http2 {
             state.in_head = true;
             state.deadline = state.deadline.min(Instant::now() + self.limits.head);
@@ -106,9 +104,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        match buffer.filled().get(before..) {
-            None | Some([]) => {}
-            Some(bytes) => self.activity.heard(bytes),
+        if buffer.filled().len() > before {
+            self.activity.heard();
         }
         Poll::Ready(Ok(()))
     }
@@ -187,11 +184,11 @@ mod tests {
     async fn between_requests_it_may_idle_but_not_dawdle_in_a_head() {
         let mut connection = Connection::open();
         connection.say("POST / HTTP/1.1").await;
-        drop(connection.activity.request());
+        drop(connection.activity.request(Version::HTTP_11));
         assert_eq!(connection.closed().await, 75);
 
         let mut connection = Connection::open();
-        drop(connection.activity.request());
+        drop(connection.activity.request(Version::HTTP_11));
         let activity = Arc::clone(&connection.activity);
         let closing = tokio::spawn(async move { activity.ended().await });
         sleep(Duration::from_secs(33)).await;
@@ -208,7 +205,7 @@ mod tests {
     async fn a_request_under_way_keeps_it() {
         let mut connection = Connection::open();
         let activity = Arc::clone(&connection.activity);
-        let under_way = activity.request();
+        let under_way = activity.request(Version::HTTP_11);
         assert!(timeout(Duration::from_secs(500), activity.ended()).await.is_err());
         connection.say("more of its body").await;
         drop(under_way);
@@ -219,7 +216,7 @@ mod tests {
     async fn what_an_http2_client_says_between_requests_begins_no_head() {
         let mut connection = Connection::open();
         connection.say("PRI * HTTP/2.0").await;
-        drop(connection.activity.request());
+        drop(connection.activity.request(Version::HTTP_2));
         connection.say("ping").await;
         assert_eq!(connection.closed().await, 75);
     }

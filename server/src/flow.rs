@@ -184,12 +184,16 @@ fn start_stages(
     let runs = |stage| config.stages.contains(&stage);
     let p = || parts.clone();
     if runs(StageName::Scoring) {
-        let (parts, options, token) = (p(), config.scoring.clone(), stop.clone());
-        let scoring = keep_running("scoring", readiness.clone(), stop.clone(), move || {
-            leadway_scoring::Scoring::new(parts.log.clone(), parts.tables.clone(), parts.addressing, options.clone())
-                .run(token.clone())
-        });
-        tasks.spawn(apart("scoring", scoring)?);
+        let (parts, options, token) = (p(), config.scoring.clone(), stop.child_token());
+        let run = {
+            let token = token.clone();
+            move || {
+                let Parts { log, tables, addressing, .. } = parts.clone();
+                leadway_scoring::Scoring::new(log, tables, addressing, options.clone()).run(token.clone())
+            }
+        };
+        let scoring = keep_running("scoring", readiness.clone(), token.clone(), run);
+        tasks.spawn(apart("scoring", token, scoring)?);
     }
     if runs(StageName::Router) {
         let (parts, matcher, options, token) = (p(), matcher.clone(), config.router.clone(), stop.clone());

@@ -116,7 +116,7 @@ async fn serve_connection(
         let shared = Arc::clone(&shared);
         async move {
             let (front, activity) = &*shared;
-            let _under_way = activity.request();
+            let _under_way = activity.request(request.version());
             Ok::<_, Infallible>(front.answer(request).await)
         }
     });

@@ -48,12 +48,13 @@ impl Failure for leadway_scoring::ScoringError {
 }
 
 /// Runs the work on a thread of its own, which gets its share of the machine however many connections the others serve.
-/// The future that is returned ends with it; dropping that does not stop the work.
+/// The future that is returned ends with it; dropping that cancels `stop`, which the work is to heed.
 ///
 /// # Errors
 /// When the system gives no thread.
 pub fn apart(
     name: &'static str,
+    stop: CancellationToken,
     work: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<impl Future<Output = ()> + Send> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -62,7 +63,9 @@ pub fn apart(
         runtime.block_on(work);
         drop(ending);
     })?;
+    let stop = stop.drop_guard();
     Ok(async move {
+        let _stop = stop;
         // An error only says that the other end is gone, which is what this waits for.
         let _ = ended.await;
     })

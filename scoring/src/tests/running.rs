@@ -170,7 +170,8 @@ async fn batches_follow_one_another_without_a_pause_while_more_waits() {
     }
     let stop = CancellationToken::new();
     let begun = tokio::time::Instant::now();
-    let options = Options { batch_records: 100, linger_ms: 1_000, ..Options::default() };
+    // No batch has as many records as it may: their bytes fill it.
+    let options = Options { batch_records: 100, batch_bytes: 20_000, linger_ms: 1_000, ..Options::default() };
     let running = tokio::spawn(scoring(&log, &tables, options).run(stop.clone()));
     // Who waits for the tables would keep the writer from waiting.
     let applied = async |p| tables.applied(Topic::Leads, Partition(p)).await.unwrap().0;

@@ -131,6 +131,23 @@ async fn stopping_lets_requests_under_way_finish_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_kept_between_requests_but_not_for_a_head_that_does_not_end() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let node = TestNode::start_with(|c| c.http.header_timeout_ms = 200).await;
+    let mut stream = tokio::net::TcpStream::connect(node.node.as_ref().unwrap().addresses.api).await.unwrap();
+    for _ in 0..2 {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = vec![0; 1_000];
+        let length = stream.read(&mut answer).await.unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..length]));
+        tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    }
+    stream.write_all(b"GET /hea").await.unwrap();
+    let closed = tokio::time::timeout(std::time::Duration::from_secs(30), stream.read_to_end(&mut Vec::new())).await;
+    assert!(closed.is_ok(), "a head that does not end holds the connection");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_asks_for_nothing_is_closed_and_one_at_work_is_not() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let node = TestNode::start_with(|c| {

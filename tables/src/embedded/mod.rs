@@ -64,7 +64,7 @@ struct Inner {
     applied: watch::Sender<Positions>,
     waiters: Waiters,
     folder: Mutex<Folder>,
-    flush: Mutex<Flush>,
+    flush: Flush,
 }
 
 impl Inner {
@@ -90,7 +90,7 @@ impl Inner {
             store: Arc::new(store),
             waiters: Waiters::default(),
             folder: Mutex::new(folder),
-            flush: Mutex::new(flush),
+            flush,
         })
     }
 
@@ -103,7 +103,7 @@ impl Inner {
         });
         metrics::histogram!(TABLES_BATCH_SECONDS).record(started.elapsed());
         metrics::counter!(TABLES_ROWS).increment(rows);
-        self.flush.lock().wrote(rows);
+        self.flush.wrote();
         Ok(())
     }
 

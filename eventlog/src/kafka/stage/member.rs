@@ -27,7 +27,7 @@ const COMMITTED: Duration = Duration::from_millis(300);
 /// How often the member's lag is measured.
 const MEASURE: Duration = Duration::from_secs(1);
 /// How long a stage has to commit what it was given of partitions that go to others: what it has done and not committed is
-/// done again by them.
+/// done again by them. The library fetches nothing of the member's other partitions meanwhile.
 const HANDOVER: Duration = Duration::from_secs(1);
 
 /// One member.

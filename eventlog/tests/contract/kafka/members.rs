@@ -148,20 +148,24 @@ async fn what_members_do_is_done_once_though_their_partitions_go_to_others() {
     let work = Work { takes: Duration::from_millis(50), ..Work::default() };
     let mut members = vec![Router::working(&log, &work)];
     members[0].wait_for(4).await;
+    let (end, ended) = watch::channel(false);
     let appending = tokio::spawn({
         let log = log.clone();
         async move {
-            for n in 0.. {
-                log.append(vec![lead(n % 4, format!("{n}"))]).await.unwrap();
+            let mut leads = 0;
+            while !*ended.borrow() {
+                log.append(vec![lead(leads % 4, format!("{leads}"))]).await.unwrap();
+                leads += 1;
             }
+            leads as usize
         }
     });
     for share in [2, 1] {
         members.push(Router::working(&log, &work));
         members.last().unwrap().wait_for(share).await;
     }
-    appending.abort();
-    let leads = everything(&*log, Topic::Leads).await.len();
+    end.send_replace(true);
+    let leads = appending.await.unwrap();
     eventually("every record has an output", async || outputs(&*log).await >= leads).await;
     each_once(&*log, leads).await;
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
