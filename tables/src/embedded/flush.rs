@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Bytes of the file that are under way at a time: what is written at once, the log's commits wait for.
-const PIECE: u64 = 4 << 20;
+const PIECE: u64 = 512 << 10;
 /// Pause between two walks. Pages that are written again and again go to the disk once for each.
 const PAUSE: Duration = Duration::from_secs(10);
 
