@@ -1,6 +1,5 @@
 //! Putting outcomes and progress into the log, together.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -18,12 +17,10 @@ use crate::stage::{PAUSE, Running};
 /// One commit holds at most so many outcomes, and stops growing at so many bytes.
 const MAX_RECORDS: usize = 256;
 const MAX_BYTES: usize = 1 << 20;
-/// How long outcomes gather after a commit, at least and at most, unless so many have gathered: nothing waits for them but
-/// the books, and a commit costs as much for one as for many. In between it is so many times what the last commit took:
-/// on Kafka a stage is given no records meanwhile. The first outcome after a quiet time does not wait: what is not
-/// committed when a node crashes is delivered again.
-const GATHER: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(100);
-const GATHER_COMMITS: u32 = 3;
+/// So long after one commit of outcomes the next one begins, unless so many have gathered: nothing waits for them but the
+/// books, and a commit costs as much for one as for many. The first after a quiet time does not wait: what is not
+/// committed when a node crashes, or loses a partition, is delivered again.
+const GATHER: Duration = Duration::from_millis(10);
 const ENOUGH: usize = 256;
 
 /// What became of a commit.
@@ -40,21 +37,23 @@ impl Running {
     /// Whether outcomes have gathered long enough, or progress is to be committed.
     pub(crate) fn commit_is_due(&self, now: Timestamp) -> bool {
         // A clock that was set back makes nothing wait.
-        let waited = now < self.last_commit || now >= later(self.last_commit, self.gather);
+        let waited = now < self.last_commit || now >= later(self.last_commit, GATHER);
         waited && !self.outbox.is_empty() || self.outbox.len() >= ENOUGH || self.progress_due
     }
 
     /// When outcomes have gathered long enough.
     pub(crate) fn next_commit(&self) -> Option<Timestamp> {
-        self.outbox.front().map(|_| later(self.last_commit, self.gather))
+        self.outbox.front().map(|_| later(self.last_commit, GATHER))
     }
 
     /// Commits every outcome there is, and progress alone when it is time for that. While the log cannot take them it
     /// tries again, and nothing new is taken meanwhile. Attempts go on, and what ends is for the next commit.
     pub(crate) async fn commit(&mut self, stage: &mut dyn Stage, stop: &CancellationToken) -> Result<Landing, Error> {
         let mut left = self.outbox.len();
+        if left > 0 {
+            self.last_commit = self.clock.now();
+        }
         while left > 0 {
-            let begun = self.clock.now();
             let waiting = self.outbox.len();
             let (settled, outputs) = self.batch();
             left = left.saturating_sub(waiting - self.outbox.len());
@@ -68,7 +67,6 @@ impl Running {
                 landed => landed?,
             };
             self.progress_due = false;
-            self.committed(begun);
             for (settled, address) in settled.into_iter().zip(addresses) {
                 self.landed(settled, address.offset);
             }
@@ -84,13 +82,6 @@ impl Running {
             }
         }
         Ok(Landing::Done)
-    }
-
-    /// Outcomes gather from now on, longer where commits take longer.
-    fn committed(&mut self, begun: Timestamp) {
-        self.last_commit = self.clock.now();
-        let took = Duration::try_from(self.last_commit.duration_since(begun)).unwrap_or_default();
-        self.gather = gather(took);
     }
 
     /// Finds out whether the partitions are still this member's: names the position of each to the log.
@@ -206,11 +197,6 @@ impl Running {
     }
 }
 
-/// How long outcomes gather after a commit that took so long.
-fn gather(took: Duration) -> Duration {
-    (took * GATHER_COMMITS).clamp(*GATHER.start(), *GATHER.end())
-}
-
 async fn land(
     stage: &mut dyn Stage,
     outputs: &[NewRecord],
@@ -244,16 +230,5 @@ fn due_at(outcome: &Outcome) -> Option<Timestamp> {
     match outcome {
         Outcome::Retry { due_at, .. } | Outcome::Held { due_at, .. } => Some(*due_at),
         Outcome::Delivered | Outcome::GivenUp => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outcomes_gather_longer_where_commits_take_longer() {
-        let after = |millis| gather(Duration::from_millis(millis)).as_millis();
-        assert_eq!([0, 1, 20, 60_000].map(after), [10, 10, 60, 100]);
     }
 }

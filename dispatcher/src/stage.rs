@@ -125,8 +125,6 @@ pub(crate) struct Running {
     pub(crate) unproven: bool,
     /// When outcomes were committed last.
     pub(crate) last_commit: Timestamp,
-    /// How long they gather after that.
-    pub(crate) gather: Duration,
     /// Whether it is to stop: no attempt is started any more.
     pub(crate) stopping: bool,
 }
@@ -175,7 +173,6 @@ impl Running {
             last_turn: now,
             unproven: false,
             last_commit: now,
-            gather: Duration::ZERO,
             stopping: false,
             log: from.log,
             tables: from.tables,
