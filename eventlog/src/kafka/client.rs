@@ -16,6 +16,11 @@ const ENOUGH: usize = 64 << 10;
 /// How long a broker waits for a first record, in milliseconds, where it answers at every record.
 const IDLE_WAIT: u64 = 100;
 
+/// After how many milliseconds a transactional producer closes an idle connection. A transaction whose group coordinator is gone
+/// looks for another only when the state of some connection changes, and its timeout is not kept: without this it could hang for
+/// ever (<https://github.com/confluentinc/librdkafka/issues/5511>, 5456).
+const IDLE_CONNECTION: u64 = 5_000;
+
 /// What the brokers, or the way to them, last complained about.
 #[derive(Clone, Default)]
 pub(crate) struct Complaints(Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>);
@@ -136,6 +141,7 @@ impl Clients {
         let mut config = self.producer();
         config
             .set("transactional.id", id)
+            .set("connections.max.idle.ms", IDLE_CONNECTION.to_string())
             .set("transaction.timeout.ms", timeout.to_string())
             .set("message.timeout.ms", self.options.request_timeout_ms.min(timeout).to_string());
         config

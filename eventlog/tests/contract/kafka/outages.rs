@@ -8,6 +8,8 @@ use futures::future::join_all;
 use leadway_domain::record::Topic;
 use leadway_eventlog::{EventLog, KafkaOptions, LogError, ReadLimit, Record, StageEvent};
 use leadway_servers::KafkaCluster;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::task::JoinHandle;
 
 use super::{eventually, everything, open, route_all, text, within};
@@ -79,6 +81,34 @@ async fn a_broker_out_of_three_dies_while_appending_and_committing() {
     }
     let landed: BTreeSet<String> = everything(&*log, Topic::Leads).await.iter().map(text).collect();
     assert_eq!(landed.len(), count, "what was acknowledged is there");
+    each_record_once(&*log).await;
+    routing.abort();
+}
+
+/// The broker that keeps a group: the leader of its partition of the offsets' topic.
+fn coordinator(bootstrap: &str, group: &str) -> usize {
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+    let metadata = client.fetch_metadata(Some("__consumer_offsets"), Duration::from_secs(10)).unwrap();
+    let partitions = metadata.topics()[0].partitions();
+    let hash = group.encode_utf16().fold(0_i32, |hash, c| hash.wrapping_mul(31).wrapping_add(i32::from(c)));
+    let partition = hash.unsigned_abs() as usize % partitions.len();
+    let leader = partitions.iter().find(|p| p.id() as usize == partition).unwrap().leader();
+    usize::try_from(leader).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stage_goes_on_when_the_broker_that_kept_its_group_never_comes_back() {
+    let cluster = cluster(3).await;
+    let options = KafkaOptions { replication: 3, min_insync: 2, ..kafka_options(&cluster.bootstrap()) };
+    let log = open(&options).await;
+    let routing = route(&log);
+    append(&*log, 0, "before").await;
+    each_record_once(&*log).await;
+    let group = format!("{}router", options.group_prefix);
+    with(&cluster, move |c| c.kill(coordinator(&c.bootstrap(), &group)).unwrap()).await;
+    // The clients ask every half a minute which brokers there are, and forget this one.
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    append(&*log, 0, "after").await;
     each_record_once(&*log).await;
     routing.abort();
 }
