@@ -241,7 +241,7 @@ impl Bench<'_> {
 
     /// Lets every connection, cache and just-in-time compiler do what it does once.
     async fn warm_up(&self, leadway: &Leadway, load: &Load) -> anyhow::Result<()> {
-        let leads = self.plan.warm_up.unwrap_or(if self.plan.log == Log::Kafka { 20_000 } else { 5_000 });
+        let leads = self.plan.warm_up.unwrap_or(if self.plan.log == Log::Kafka { 60_000 } else { 5_000 });
         self.on(leadway, &Load { leads, ..load.clone() }).await.map(drop)
     }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use leadway_servers::{Cassandra, KafkaCluster};
+use leadway_servers::{Cassandra, CassandraOptions, KafkaCluster, KafkaOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -94,8 +94,11 @@ impl Storage {
             (Log::Kafka, Tables::Scylla) => {
                 let brokers = plan.brokers;
                 let start = move || {
-                    let cassandra = std::thread::spawn(Cassandra::start);
-                    let kafka = KafkaCluster::start(brokers)?;
+                    let cassandra = std::thread::spawn(|| {
+                        Cassandra::start_with(&CassandraOptions { measured: true, ..CassandraOptions::default() })
+                    });
+                    let kafka =
+                        KafkaCluster::start_with(&KafkaOptions { brokers, measured: true, ..KafkaOptions::default() })?;
                     let cassandra =
                         cassandra.join().map_err(|_| anyhow::anyhow!("the database's start broke off"))??;
                     Ok::<_, anyhow::Error>((kafka, cassandra))

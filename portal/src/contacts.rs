@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::{ContactId, LeadId, Phone, ProviderId, Timestamp};
-use leadway_tables::schema::{ContactByDayRow, ContactRow, LeadByContactRow, bucket, day};
+use leadway_tables::schema::{ContactByDayRow, ContactRow, LeadRow, bucket, day};
 use leadway_tables::{Day, Range, get, key, scan};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -193,6 +193,13 @@ async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Js
     Ok(Json(ContactView::of(contact_row(&portal, &id).await?)))
 }
 
+/// A lead, if it is the contact's.
+pub(crate) async fn lead_of(portal: &Portal, contact: ContactId, id: Option<LeadId>) -> Answer<Option<LeadRow>> {
+    let Some((bucket, id)) = id.and_then(|id| Some((bucket(portal.addressing, id)?, id))) else { return Ok(None) };
+    let lead: Option<LeadRow> = get(&*portal.tables, &key![bucket, id]).await?;
+    Ok(lead.filter(|lead| lead.contact_id == Some(contact)))
+}
+
 /// A contact's leads, newest first.
 #[utoipa::path(get, path = "/api/contacts/{id}/leads", operation_id = "list_contact_leads", tag = "Contacts", params(PageRequest),
     responses((status = 200, body = Page<LeadView>)))]
@@ -201,18 +208,16 @@ async fn leads(
     Path(id): Path<String>,
     Params(page): Params<PageRequest>,
 ) -> Answer<Json<Page<LeadView>>> {
-    let contact = contact_row(&portal, &id).await?.contact_id;
-    let mut range = Range::last(page.limit + 1);
-    range.before = page.position()?.map(|before: LeadId| key![before]);
-    let mut rows: Vec<LeadByContactRow> = scan(&*portal.tables, &key![contact], range).await?;
-    let more = rows.len() > page.limit;
-    rows.truncate(page.limit);
-    let next = rows.last().map(|row| row.lead_id).filter(|_| more);
-    let mut items = Vec::with_capacity(rows.len());
-    for LeadByContactRow { lead_id, .. } in rows {
-        let Some(bucket) = bucket(portal.addressing, lead_id) else { continue };
-        let Some(lead) = get(&*portal.tables, &key![bucket, lead_id]).await? else { continue };
-        items.push(LeadView::of(lead, appointment_row(&portal, lead_id).await?.as_ref()));
+    let contact = contact_row(&portal, &id).await?;
+    let mut next = page.position()?.or(contact.last_lead_id);
+    let mut items = Vec::new();
+    while items.len() < page.limit
+        && let Some(lead) = lead_of(&portal, contact.contact_id, next).await?
+    {
+        next = lead.previous_lead_id;
+        let appointment = appointment_row(&portal, lead.lead_id).await?;
+        items.push(LeadView::of(lead, appointment.as_ref()));
     }
-    Ok(Json(Page::new(items, next)))
+    let is_full = items.len() == page.limit;
+    Ok(Json(Page::new(items, next.filter(|_| is_full))))
 }

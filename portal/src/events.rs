@@ -2,9 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use leadway_domain::{LeadId, Offset, Partition, Timestamp};
-use leadway_tables::schema::AppointmentEventRow;
-use leadway_tables::{Json as JsonCell, Range, key, scan};
+use leadway_domain::{Offset, Partition, Timestamp};
+use leadway_tables::schema::{AppointmentEventRow, LeadRow};
+use leadway_tables::{Json as JsonCell, key, scan};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -62,10 +62,12 @@ async fn list(
     Path(id): Path<String>,
     Params(page): Params<PageRequest>,
 ) -> Answer<Json<Page<EventView>>> {
-    let id: LeadId = lead_row(&portal, lead_id(&id)?).await?.lead_id;
-    let mut range = Range::first(page.limit + 1);
-    range.from = page.position()?.map(|p: EventPosition| key![p.at, p.micros, p.topic, p.partition, p.offset]);
-    let mut rows: Vec<AppointmentEventRow> = scan(&*portal.tables, &key![id], range).await?;
+    let LeadRow { bucket, lead_id: id, .. } = lead_row(&portal, lead_id(&id)?).await?;
+    let mut range = AppointmentEventRow::of(id, page.limit + 1);
+    if let Some(p) = page.position::<EventPosition>()? {
+        range = range.from(key![id, p.at, p.micros, p.topic, p.partition, p.offset]);
+    }
+    let mut rows: Vec<AppointmentEventRow> = scan(&*portal.tables, &key![bucket], range).await?;
     let next = rows.get(page.limit).map(|row| EventPosition {
         at: row.at,
         micros: row.micros,

@@ -10,8 +10,8 @@ use leadway_domain::problem::Problem;
 use leadway_domain::record::{LeadRecord, PostedAs, Topic};
 use leadway_domain::{ContactId, LeadId};
 use leadway_eventlog::{NewRecord, ReadLimit};
-use leadway_tables::schema::{LeadByContactRow, QuarantineRow};
-use leadway_tables::{Json as JsonCell, Range, key, scan};
+use leadway_tables::schema::{ContactRow, LeadRow, QuarantineRow};
+use leadway_tables::{Json as JsonCell, get, key};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -19,6 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::Actor;
+use crate::contacts::lead_of;
 use crate::fields::{OptionalInput, merge};
 use crate::path::Path;
 use crate::problem::{Answer, recorded};
@@ -124,8 +125,11 @@ fn normalise(portal: &Portal, row: &QuarantineRow, corrections: Option<Value>) -
 
 /// The contact's lead that is the same submission, if there is one among its last.
 async fn submitted_before(portal: &Portal, contact: ContactId, submission: SubmissionKey) -> Answer<Option<LeadId>> {
-    let rows: Vec<LeadByContactRow> = scan(&*portal.tables, &key![contact], Range::last(COMPARED)).await?;
-    for LeadByContactRow { lead_id, .. } in rows {
+    let row: Option<ContactRow> = get(&*portal.tables, &key![contact]).await?;
+    let mut next = row.and_then(|row| row.last_lead_id);
+    for _ in 0..COMPARED {
+        let Some(LeadRow { lead_id, previous_lead_id, .. }) = lead_of(portal, contact, next).await? else { break };
+        next = previous_lead_id;
         let Some((partition, offset)) = portal.addressing.address(lead_id) else { continue };
         let limit = ReadLimit { records: 1, ..ReadLimit::default() };
         let records = portal.log.read(Topic::Leads, partition, offset, limit).await?;

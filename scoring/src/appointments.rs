@@ -37,10 +37,7 @@ pub(crate) async fn fold(
         AppointmentRecord::Routed(appointment) => routed(record, appointment, batch, context).await,
         AppointmentRecord::Unrouted(unrouted_lead) => unrouted(record, unrouted_lead, batch, context).await,
         AppointmentRecord::Duplicate(duplicate_lead) => duplicate(record, duplicate_lead, batch, context).await,
-        AppointmentRecord::Refused(refused_command) => {
-            refused(record, refused_command, batch);
-            Ok(())
-        }
+        AppointmentRecord::Refused(refused_command) => refused(record, refused_command, batch, context),
     }
 }
 
@@ -61,7 +58,7 @@ async fn routed(
     if let Some(command) = appointment.command_id {
         batch.add(answer(command, id, ROUTED, "", appointment.matched_at));
     }
-    batch.add(event(record, id, &Routing::of(appointment)));
+    batch.add(event(record, (bucket, id), &Routing::of(appointment)));
 
     let version = i64::from(appointment.decision);
     batch.decided(id, version);
@@ -178,7 +175,8 @@ async fn unrouted(record: &Record, lead: &Unrouted, batch: &mut Batch<'_>, conte
         batch.add(answer(command, id, UNROUTED, &lead.reason.message, lead.decided_at));
     }
     let Unrouted { decision, reason, .. } = lead;
-    batch.add(event(record, id, &NoWorkspace { decision: *decision, code: &reason.code, reason: &reason.message }));
+    let said = NoWorkspace { decision: *decision, code: &reason.code, reason: &reason.message };
+    batch.add(event(record, (bucket, id), &said));
 
     let version = i64::from(lead.decision);
     if batch.last_decision(bucket, id).await? >= version {
@@ -262,7 +260,7 @@ async fn duplicate(
     }
     let row = LeadChange { duplicate_of: Some(lead.first_lead_id), ..LeadChange::new(bucket, lead.lead_id) };
     batch.add(row.upsert());
-    batch.add(event(record, lead.lead_id, &Duplicate { first_lead_id: lead.first_lead_id }));
+    batch.add(event(record, (bucket, lead.lead_id), &Duplicate { first_lead_id: lead.first_lead_id }));
     Ok(())
 }
 
@@ -283,9 +281,16 @@ pub(crate) fn sums_of_duplicate<'r>(record: &Record, lead: &'r DuplicateLead) ->
     }
 }
 
-fn refused(record: &Record, refused: &CommandRefused, batch: &mut Batch<'_>) {
-    batch.add(event(record, refused.lead_id, &Refusal { command_id: refused.command_id, reason: &refused.reason }));
+fn refused(
+    record: &Record,
+    refused: &CommandRefused,
+    batch: &mut Batch<'_>,
+    context: &Context,
+) -> Result<(), FoldError> {
+    let about = (context.bucket(record, refused.lead_id)?, refused.lead_id);
+    batch.add(event(record, about, &Refusal { command_id: refused.command_id, reason: &refused.reason }));
     batch.add(answer(refused.command_id, refused.lead_id, REFUSED, &refused.reason, refused.decided_at));
+    Ok(())
 }
 
 /// What an event says of a command that was refused.

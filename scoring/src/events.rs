@@ -8,8 +8,8 @@ use leadway_tables::schema::{AppointmentEventChange, micros_of};
 use leadway_tables::{JsonText, Write};
 use serde::Serialize;
 
-/// The row that says that `record` concerned the lead `about`, with what matters of it.
-pub(crate) fn event(record: &Record, about: LeadId, data: &impl Serialize) -> Write {
+/// The row that says that `record` concerned the lead `about`, of this bucket, with what matters of it.
+pub(crate) fn event(record: &Record, (bucket, about): (i64, LeadId), data: &impl Serialize) -> Write {
     let (address, at) = (record.address, record.time);
     // What is written here has no maps with keys that JSON cannot carry: this cannot fail.
     let data = serde_json::to_string(data).unwrap_or_default();
@@ -17,7 +17,7 @@ pub(crate) fn event(record: &Record, about: LeadId, data: &impl Serialize) -> Wr
     let row = AppointmentEventChange {
         event_type: Some(&record.kind),
         event_data: Some(JsonText(Cow::Owned(data))),
-        ..AppointmentEventChange::new(about, at, micros_of(at), topic, address.partition, address.offset)
+        ..AppointmentEventChange::new(bucket, about, at, micros_of(at), topic, address.partition, address.offset)
     };
     row.upsert()
 }

@@ -6,7 +6,7 @@ use leadway_domain::lead::Lead;
 use leadway_domain::record::{LeadAction, LeadCommand, LeadRecord};
 use leadway_domain::{LeadId, ProviderId, Timestamp, WorkspaceId, Zip};
 use leadway_eventlog::Record;
-use leadway_tables::schema::{ContactByDayRow, LeadByContactRow, LeadChange, day};
+use leadway_tables::schema::{ContactByDayRow, LeadChange, day};
 use leadway_tables::{JsonText, TableRow, TablesError, Write};
 use serde::Serialize;
 
@@ -25,7 +25,8 @@ pub(crate) async fn fold(
         LeadRecord::Received(lead) => received(record, lead, batch, context).await,
         LeadRecord::Command(command) => {
             let id = context.addressing.id(record.address.partition, record.address.offset);
-            batch.add(event(record, command.lead_id, &Asked::of(command, id)));
+            let about = (context.bucket(record, command.lead_id)?, command.lead_id);
+            batch.add(event(record, about, &Asked::of(command, id)));
             Ok(())
         }
     }
@@ -34,7 +35,7 @@ pub(crate) async fn fold(
 async fn received(record: &Record, lead: &Lead, batch: &mut Batch<'_>, context: &Context) -> Result<(), FoldError> {
     let id = context.addressing.id(record.address.partition, record.address.offset);
     let bucket = context.bucket(record, id)?;
-    contact(lead, batch).await?;
+    let previous = contact(lead, id, batch).await?;
     lead_day(record, lead, id, batch).await?;
     if !lead.test {
         let daily = batch.daily(sums(record, lead).id()).await?;
@@ -42,9 +43,8 @@ async fn received(record: &Record, lead: &Lead, batch: &mut Batch<'_>, context: 
         pay(&mut daily.lead_cost, lead.cost);
         batch.ring(Till::LeadCost, lead.provider_id.shared(), lead.cost);
     }
-    batch.add(LeadByContactRow::new(lead.contact_id, id).upsert());
-    batch.add(event(record, id, &Arrival::of(lead)));
-    batch.add(row(lead, bucket, id));
+    batch.add(event(record, (bucket, id), &Arrival::of(lead)));
+    batch.add(row(lead, bucket, id, previous));
     Ok(())
 }
 
@@ -59,7 +59,8 @@ pub(crate) fn sums<'r>(record: &Record, lead: &'r Lead) -> Sums<'r> {
     }
 }
 
-async fn contact(lead: &Lead, batch: &mut Batch<'_>) -> Result<(), TablesError> {
+/// Adds a lead to its contact; tells which one came before it. All leads of a contact stand in one partition of the log.
+async fn contact(lead: &Lead, id: LeadId, batch: &mut Batch<'_>) -> Result<Option<LeadId>, TablesError> {
     let row = batch.contact(lead.contact_id).await?;
     let is_new = row.leads.is_none();
     let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -68,13 +69,14 @@ async fn contact(lead: &Lead, batch: &mut Batch<'_>) -> Result<(), TablesError> 
     row.email = lead.email.clone().or(row.email.take());
     row.updated_at = Some(lead.received_at);
     count(&mut row.leads, 1);
+    let previous = row.last_lead_id.replace(id);
     if is_new {
         row.phone = Some(lead.phone);
         row.provider_id = Some(lead.provider_id.clone());
         row.created_at = Some(lead.received_at);
         batch.add(ContactByDayRow::new(day(lead.received_at), lead.received_at, lead.contact_id).upsert());
     }
-    Ok(())
+    Ok(previous)
 }
 
 async fn lead_day(record: &Record, lead: &Lead, id: LeadId, batch: &mut Batch<'_>) -> Result<(), TablesError> {
@@ -84,12 +86,13 @@ async fn lead_day(record: &Record, lead: &Lead, id: LeadId, batch: &mut Batch<'_
     Ok(())
 }
 
-fn row(lead: &Lead, bucket: i64, id: LeadId) -> Write {
+fn row(lead: &Lead, bucket: i64, id: LeadId, previous: Option<LeadId>) -> Write {
     let json = |text: String| JsonText(Cow::Owned(text));
     let interest_level = lead.interest_level.and_then(|level| serde_json::to_string(&level).ok());
     let extra = (!lead.extra.is_empty()).then(|| serde_json::to_string(&lead.extra).unwrap_or_default());
     let row = LeadChange {
         contact_id: Some(lead.contact_id),
+        previous_lead_id: previous,
         provider_id: Some(lead.provider_id.as_str()),
         first_name: Some(&lead.first_name),
         last_name: Some(&lead.last_name),

@@ -7,8 +7,8 @@ use leadway_config::Config;
 use leadway_domain::record::Topic;
 use leadway_domain::{Addressing, LeadId, Offset, Partition, Timestamp};
 use leadway_eventlog::{Address, EventLog, ReadLimit, Record, source_of};
-use leadway_tables::schema::AppointmentEventRow;
-use leadway_tables::{Range, key};
+use leadway_tables::key;
+use leadway_tables::schema::{AppointmentEventRow, bucket};
 
 use crate::{output, storage};
 
@@ -19,10 +19,12 @@ const MAX_RECORDS: usize = 1_000;
 pub async fn run(config: &Config, addressing: Addressing, lead: LeadId) -> anyhow::Result<()> {
     let log = storage::log_to_read(config).await?;
     let tables = storage::tables_to_read(config).await?;
-    let (partition, offset) = addressing.address(lead).with_context(|| format!("{lead} is no lead id of this log"))?;
+    let unknown = || format!("{lead} is no lead id of this log");
+    let (partition, offset) = addressing.address(lead).with_context(unknown)?;
+    let bucket = bucket(addressing, lead).with_context(unknown)?;
     let received = Address { topic: Topic::Leads, partition, offset };
     let events: Vec<AppointmentEventRow> =
-        leadway_tables::scan(&*tables, &key![lead], Range::first(MAX_RECORDS)).await?;
+        leadway_tables::scan(&*tables, &key![bucket], AppointmentEventRow::of(lead, MAX_RECORDS)).await?;
     let mut addresses: Vec<Address> = events.iter().filter_map(address_of).collect();
     if !addresses.contains(&received) {
         addresses.insert(0, received);

@@ -37,11 +37,14 @@ pub struct CassandraOptions {
     pub heap_mib: u32,
     /// Port for clients; `None` takes a free one.
     pub port: Option<u16>,
+    /// Compiles what it does often as well as it can, which takes it minutes of work, as servers do that are measured. Those of
+    /// tests only start quickly.
+    pub measured: bool,
 }
 
 impl Default for CassandraOptions {
     fn default() -> Self {
-        CassandraOptions { password: false, tls: false, heap_mib: 768, port: None }
+        CassandraOptions { password: false, tls: false, heap_mib: 768, port: None, measured: false }
     }
 }
 
@@ -90,7 +93,8 @@ impl Cassandra {
             let path = home.join(name);
             fs::write(&path, content).map_err(io("writing", &path))?;
         }
-        let command = command(java.server(options.heap_mib, lifetime), &lib, &home);
+        let is_quick = lifetime == Lifetime::Watched && !options.measured;
+        let command = command(java.server(options.heap_mib, is_quick), &lib, &home);
         let answers = answers(client.number(), options.tls);
         let cassandra = Cassandra {
             node: Node::new("Cassandra", home.clone(), command, lifetime, answers),

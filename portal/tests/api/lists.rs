@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use leadway_domain::{ContactId, LeadId, Offset, Partition, Phone, ProviderId, Timestamp};
 use leadway_tables::schema::{
-    AppointmentByWorkspaceRow, AppointmentEventRow, ContactByDayRow, ContactRow, LeadByContactRow, SettingsChangeRow,
-    UNROUTED_SHARDS, UnroutedRow, day,
+    AppointmentByWorkspaceRow, AppointmentEventRow, ContactByDayRow, ContactRow, SettingsChangeRow, UNROUTED_SHARDS,
+    UnroutedRow, bucket, day,
 };
 use leadway_tables::{Applied, Json, TableRow, Tables};
 use serde_json::{Value, json};
@@ -241,9 +241,12 @@ async fn contacts_are_found_by_phone_by_day_and_with_their_leads() {
 
     let contact = lead.contact_id.unwrap();
     let leads = [world.lead_id(0, 0), world.lead_id(0, 1)];
-    let rows = leads.map(|id| LeadByContactRow::new(contact, id).upsert());
-    let (_, second) = world.lead(leads[1], first);
-    world.write(rows.into_iter().chain(second).chain([ContactRow::new(contact).upsert()]).collect()).await;
+    let (mut second, mut rows) = world.lead(leads[1], first);
+    second.previous_lead_id = Some(leads[0]);
+    let mut row = ContactRow::new(contact);
+    row.last_lead_id = Some(leads[1]);
+    rows.extend([second.upsert(), row.upsert()]);
+    world.write(rows).await;
     let found = world.all_pages(&format!("/api/contacts/{contact}/leads"), 1).await;
     assert_eq!(ids(&found, "lead_id"), [leads[1].0, leads[0].0]);
 }
@@ -281,7 +284,15 @@ async fn events_come_in_order_and_page_by_page() {
     let now = at("2024-01-15T10:30:00Z");
     world.write(world.lead(id, now).1).await;
     for (n, topic) in ["leads", "appointments", "deliveries", "deliveries"].into_iter().enumerate() {
-        let mut row = AppointmentEventRow::new(id, now, 0, topic.into(), Partition(0), Offset(n as u64));
+        let mut row = AppointmentEventRow::new(
+            bucket(world.addressing, id).unwrap(),
+            id,
+            now,
+            0,
+            topic.into(),
+            Partition(0),
+            Offset(n as u64),
+        );
         row.event_type = Some(format!("{topic}.{n}"));
         row.event_data = Some(Json(json!({"n": n})));
         world.write(vec![row.upsert()]).await;

@@ -8,7 +8,7 @@ use leadway_domain::record::{PostedAs, Topic};
 use leadway_domain::{LeadId, Offset, Partition, ProviderId};
 use leadway_eventlog::{Address, EventLog, Fault, LogError, MemoryLog, NewRecord, Position, ReadLimit, Record, Stage};
 use leadway_portal::Options;
-use leadway_tables::schema::{CommandRow, LeadByContactRow, QuarantineRow};
+use leadway_tables::schema::{CommandRow, QuarantineRow};
 use leadway_tables::{Applied, Json, MemoryTables, Range, Row, Table, TableRow, Tables, TablesError, Value, Write};
 use serde_json::json;
 use uuid::Uuid;
@@ -184,11 +184,7 @@ async fn a_release_that_ends_halfway_tells_the_lead_and_can_be_repeated() {
     let id: LeadId = id.unwrap_or_else(|| panic!("names the lead: {}", reply.text));
     assert!(!reply.text.contains("othing was changed"), "{}", reply.text);
 
-    let contact = leadway_domain::ContactId::derive(
-        leadway_domain::Phone::parse("2135550123").unwrap(),
-        &ProviderId::new("a").unwrap(),
-    );
-    world.write(vec![LeadByContactRow::new(contact, id).upsert()]).await;
+    world.write_only_lead(id, at("2024-01-01T00:00:00Z")).await;
     let again = world.call("POST", &format!("{path}/release"), None).await.expect(200).json();
     assert_eq!((&again["status"], &again["lead_id"]), (&json!("duplicate"), &json!(id.0)));
     assert_eq!((recorded(&world, Topic::Leads).await, recorded(&world, Topic::Quarantine).await), (1, 1));

@@ -5,7 +5,7 @@ use leadway_domain::record::{LeadRecord, PostedAs, QuarantineRecord, Topic};
 use leadway_domain::{LeadId, Offset, Partition, ProviderId};
 use leadway_eventlog::{EventLog, ReadLimit};
 use leadway_portal::Options;
-use leadway_tables::schema::{LeadByContactRow, QuarantineRow};
+use leadway_tables::schema::QuarantineRow;
 use leadway_tables::{Json, TableRow};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -79,7 +79,7 @@ async fn a_released_duplicate_is_told_so_and_is_no_second_lead() {
     let second = refused(&world, 2, good).await;
     let accepted = world.call("POST", &format!("{first}/release"), None).await.expect(200).json();
     let (id, lead) = leads(&world).await.remove(0);
-    world.write(vec![LeadByContactRow::new(lead.contact_id, id).upsert()]).await;
+    world.write_only_lead(id, lead.received_at).await;
     let reply = world.call("POST", &format!("{second}/release"), None).await.expect(200).json();
     assert_eq!((&reply["status"], &reply["lead_id"]), (&json!("duplicate"), &accepted["lead_id"]));
     assert_eq!(leads(&world).await.len(), 1);

@@ -17,7 +17,7 @@ use leadway_eventlog::{
     Address, EventLog, LogError, MemoryLog, NewRecord, Position, ReadLimit, Record, SettingsHandle, Stage,
 };
 use leadway_portal::{Deps, Options, Random, api, first_start};
-use leadway_tables::schema::{AppointmentRow, LeadDayRow, LeadRow, bucket, day};
+use leadway_tables::schema::{AppointmentRow, ContactRow, LeadDayRow, LeadRow, bucket, day};
 use leadway_tables::{MemoryTables, TableRow, Tables, Write};
 use serde_json::Value;
 use tower::ServiceExt;
@@ -230,6 +230,15 @@ impl World {
         of_day.first_lead_id = Some(id);
         of_day.last_lead_id = Some(id);
         (row.clone(), vec![row.upsert(), of_day.upsert()])
+    }
+
+    /// Writes a lead that is the only one of its contact.
+    pub(crate) async fn write_only_lead(&self, id: LeadId, received_at: Timestamp) {
+        let (lead, mut rows) = self.lead(id, received_at);
+        let mut contact = ContactRow::new(lead.contact_id.unwrap());
+        contact.last_lead_id = Some(id);
+        rows.push(contact.upsert());
+        self.write(rows).await;
     }
 
     /// The routed appointment of a lead.

@@ -6,8 +6,8 @@ use leadway_domain::{LeadId, Money, Partition};
 use leadway_eventlog::NewRecord;
 use leadway_tables::schema::{
     AppointmentByWorkspaceRow, AppointmentEventRow, AppointmentRow, BillingEventRow, CommandRow, ContactByDayRow,
-    ContactRow, DailyRow, DeliveryRow, LeadByContactRow, LeadDayRow, LeadRow, OpenDeliveryRow, SettingsChangeRow,
-    SlotRow, UnroutedRow, day,
+    ContactRow, DailyRow, DeliveryRow, LeadDayRow, LeadRow, OpenDeliveryRow, SettingsChangeRow, SlotRow, UnroutedRow,
+    day,
 };
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ async fn a_lead_makes_its_rows() {
     let stored: LeadRow = bench.row();
     assert_eq!((stored.lead_id, stored.external_id.as_deref()), (id(1, 0), Some("x-1")));
     assert_eq!((stored.cost, stored.duplicate_of), (Some(Money::from_cents(7_550)), None));
-    assert_eq!(bench.row::<LeadByContactRow>(), LeadByContactRow::new(lead(0).contact_id, id(1, 0)));
+    assert_eq!((stored.previous_lead_id, bench.row::<ContactRow>().last_lead_id), (None, Some(id(1, 0))));
     let days: LeadDayRow = bench.row();
     assert_eq!((days.day, days.first_lead_id, days.last_lead_id), (day(minute(0)), Some(id(1, 0)), Some(id(1, 0))));
     let daily: DailyRow = bench.row();
@@ -78,6 +78,10 @@ async fn a_contact_keeps_its_first_day_and_what_was_last_said() {
     assert_eq!((contact.first_name.as_deref(), contact.email.as_deref()), (Some("Anna"), Some("ann@example.com")));
     assert_eq!(contact.leads, Some(2));
     assert_eq!((contact.created_at, contact.updated_at), (Some(minute(0)), Some(minute(2_000))));
+    let before: Vec<_> =
+        bench.rows::<LeadRow>().into_iter().map(|lead| (lead.lead_id, lead.previous_lead_id)).collect();
+    let (first, last) = (id(0, 0), id(0, 1));
+    assert_eq!((before, contact.last_lead_id), (vec![(first, None), (last, Some(first))], Some(last)));
     assert_eq!(bench.row::<ContactByDayRow>().created_at, minute(0));
 }
 

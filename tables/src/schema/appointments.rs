@@ -6,7 +6,7 @@ use leadway_domain::{
 };
 use serde_json::Value as JsonValue;
 
-use crate::{Day, Json, table};
+use crate::{Day, Json, Range, key, table};
 
 table! {
     /// What was decided about a lead, and its delivery. The versioned columns come from the topic `appointments`, the
@@ -161,13 +161,16 @@ table! {
 }
 
 table! {
-    /// Everything that happened to an appointment.
+    /// Everything that happened to an appointment. By bucket, so that what happens to many of them at one time is written in
+    /// few requests.
     pub struct AppointmentEventRow, AppointmentEventChange = 9 "appointment_events" {
         partition {
-            /// Which appointment.
-            appointment_id: LeadId,
+            /// See [`bucket`](super::bucket).
+            bucket: i64,
         }
         clustering {
+            /// Which appointment.
+            appointment_id: LeadId,
             /// When.
             at: Timestamp,
             /// The microseconds after `at`: what happens to a lead may take less than a millisecond.
@@ -189,6 +192,11 @@ table! {
 }
 
 impl AppointmentEventRow {
+    /// The events of one appointment in its bucket.
+    pub fn of(id: LeadId, limit: usize) -> Range {
+        Range::first(limit).from(key![id]).before(key![LeadId(id.0.saturating_add(1))])
+    }
+
     /// When it happened, to the microsecond.
     pub fn happened_at(&self) -> Timestamp {
         self.at.checked_add(std::time::Duration::from_micros(self.micros.unsigned_abs())).unwrap_or(self.at)

@@ -27,6 +27,8 @@ table! {
             email: String,
             /// How many leads.
             leads: i64,
+            /// The last one. Its row names the one before, and so on: a lead costs no row of an index.
+            last_lead_id: LeadId,
             /// First lead's arrival.
             created_at: Timestamp,
             /// Last lead's arrival.
@@ -67,6 +69,8 @@ table! {
         data {
             /// Who it is about.
             contact_id: ContactId,
+            /// The contact's lead before this one; missing for its first.
+            previous_lead_id: LeadId,
             /// Who sent it.
             provider_id: ProviderId,
             /// May be empty.
@@ -106,21 +110,6 @@ table! {
             /// The first submission, when the log's owner found this one to be a duplicate.
             duplicate_of: LeadId,
         }
-    }
-}
-
-table! {
-    /// The leads of a contact.
-    pub struct LeadByContactRow = 4 "leads_by_contact" {
-        partition {
-            /// Which contact.
-            contact_id: ContactId,
-        }
-        clustering {
-            /// Which lead.
-            lead_id: LeadId,
-        }
-        data {}
     }
 }
 

@@ -16,7 +16,7 @@ pub use appointments::{
     AppointmentByWorkspaceChange, AppointmentByWorkspaceRow, AppointmentChange, AppointmentEventChange,
     AppointmentEventRow, AppointmentRow, UNROUTED_SHARDS, UnroutedRow, micros_of, unrouted_shard,
 };
-pub use leads::{ContactByDayRow, ContactRow, LeadByContactRow, LeadChange, LeadDayRow, LeadRow};
+pub use leads::{ContactByDayRow, ContactRow, LeadChange, LeadDayRow, LeadRow};
 pub use money::{BillingEventChange, BillingEventRow, DailyRow, DeliveryChange, DeliveryRow, OpenDeliveryRow};
 pub use operation::{CommandRow, QuarantineCountRow, QuarantineRow, SettingsChangeRow, SlotRow};
 
@@ -38,7 +38,6 @@ pub const ALL: &[&Table] = &[
     ContactRow::TABLE,
     ContactByDayRow::TABLE,
     LeadRow::TABLE,
-    LeadByContactRow::TABLE,
     LeadDayRow::TABLE,
     AppointmentRow::TABLE,
     AppointmentByWorkspaceRow::TABLE,
