@@ -95,10 +95,13 @@ impl Storage {
                 let brokers = plan.brokers;
                 let start = move || {
                     let cassandra = std::thread::spawn(|| {
-                        Cassandra::start_with(&CassandraOptions { measured: true, ..CassandraOptions::default() })
+                        Cassandra::start_with(&CassandraOptions { full_compiler: true, ..CassandraOptions::default() })
                     });
-                    let kafka =
-                        KafkaCluster::start_with(&KafkaOptions { brokers, measured: true, ..KafkaOptions::default() })?;
+                    let kafka = KafkaCluster::start_with(&KafkaOptions {
+                        brokers,
+                        full_compiler: true,
+                        ..KafkaOptions::default()
+                    })?;
                     let cassandra =
                         cassandra.join().map_err(|_| anyhow::anyhow!("the database's start broke off"))??;
                     Ok::<_, anyhow::Error>((kafka, cassandra))

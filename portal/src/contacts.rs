@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::{ContactId, LeadId, Phone, ProviderId, Timestamp};
-use leadway_tables::schema::{ContactByDayRow, ContactRow, LeadRow, bucket, day};
+use leadway_tables::schema::{ContactByDayRow, ContactRow, LeadRow, day};
 use leadway_tables::{Day, Range, get, key, scan};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::descent::first_day;
-use crate::leads::{LeadView, appointment_row};
+use crate::leads::{LeadView, appointment_row, lead_row};
 use crate::page::{Page, PageRequest};
 use crate::path::Path;
 use crate::problem::{Answer, not_found};
@@ -193,11 +193,13 @@ async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Js
     Ok(Json(ContactView::of(contact_row(&portal, &id).await?)))
 }
 
-/// A lead, if it is the contact's.
-pub(crate) async fn lead_of(portal: &Portal, contact: ContactId, id: Option<LeadId>) -> Answer<Option<LeadRow>> {
-    let Some((bucket, id)) = id.and_then(|id| Some((bucket(portal.addressing, id)?, id))) else { return Ok(None) };
-    let lead: Option<LeadRow> = get(&*portal.tables, &key![bucket, id]).await?;
-    Ok(lead.filter(|lead| lead.contact_id == Some(contact)))
+/// A lead of this contact. It may be named a moment before it can be read: it is waited for.
+pub(crate) async fn lead_of(portal: &Portal, contact: ContactId, id: LeadId) -> Answer<LeadRow> {
+    let lead = lead_row(portal, id).await?;
+    if lead.contact_id != Some(contact) {
+        return Err(not_found("lead", id.to_string()));
+    }
+    Ok(lead)
 }
 
 /// A contact's leads, newest first.
@@ -212,12 +214,12 @@ async fn leads(
     let mut next = page.position()?.or(contact.last_lead_id);
     let mut items = Vec::new();
     while items.len() < page.limit
-        && let Some(lead) = lead_of(&portal, contact.contact_id, next).await?
+        && let Some(id) = next
     {
+        let lead = lead_of(&portal, contact.contact_id, id).await?;
         next = lead.previous_lead_id;
         let appointment = appointment_row(&portal, lead.lead_id).await?;
         items.push(LeadView::of(lead, appointment.as_ref()));
     }
-    let is_full = items.len() == page.limit;
-    Ok(Json(Page::new(items, next.filter(|_| is_full))))
+    Ok(Json(Page::new(items, next)))
 }

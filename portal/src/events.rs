@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use leadway_domain::{Offset, Partition, Timestamp};
-use leadway_tables::schema::{AppointmentEventRow, LeadRow};
+use leadway_tables::schema::{AppointmentEventRow, LeadRow, event_bucket};
 use leadway_tables::{Json as JsonCell, key, scan};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use crate::leads::{lead_id, lead_row};
 use crate::page::{Page, PageRequest};
 use crate::path::Path;
-use crate::problem::Answer;
+use crate::problem::{Answer, not_found};
 use crate::query::Params;
 use crate::state::Shared;
 
@@ -62,8 +62,9 @@ async fn list(
     Path(id): Path<String>,
     Params(page): Params<PageRequest>,
 ) -> Answer<Json<Page<EventView>>> {
-    let LeadRow { bucket, lead_id: id, .. } = lead_row(&portal, lead_id(&id)?).await?;
-    let mut range = AppointmentEventRow::of(id, page.limit + 1);
+    let LeadRow { lead_id: id, .. } = lead_row(&portal, lead_id(&id)?).await?;
+    let bucket = event_bucket(portal.addressing, id).ok_or_else(|| not_found("lead", id.to_string()))?;
+    let mut range = AppointmentEventRow::range(id, page.limit + 1);
     if let Some(p) = page.position::<EventPosition>()? {
         range = range.from(key![id, p.at, p.micros, p.topic, p.partition, p.offset]);
     }

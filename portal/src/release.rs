@@ -10,7 +10,7 @@ use leadway_domain::problem::Problem;
 use leadway_domain::record::{LeadRecord, PostedAs, Topic};
 use leadway_domain::{ContactId, LeadId};
 use leadway_eventlog::{NewRecord, ReadLimit};
-use leadway_tables::schema::{ContactRow, LeadRow, QuarantineRow};
+use leadway_tables::schema::{ContactRow, QuarantineRow};
 use leadway_tables::{Json as JsonCell, get, key};
 use serde::Serialize;
 use serde_json::Value;
@@ -128,8 +128,8 @@ async fn submitted_before(portal: &Portal, contact: ContactId, submission: Submi
     let row: Option<ContactRow> = get(&*portal.tables, &key![contact]).await?;
     let mut next = row.and_then(|row| row.last_lead_id);
     for _ in 0..COMPARED {
-        let Some(LeadRow { lead_id, previous_lead_id, .. }) = lead_of(portal, contact, next).await? else { break };
-        next = previous_lead_id;
+        let Some(lead_id) = next else { break };
+        next = lead_of(portal, contact, lead_id).await?.previous_lead_id;
         let Some((partition, offset)) = portal.addressing.address(lead_id) else { continue };
         let limit = ReadLimit { records: 1, ..ReadLimit::default() };
         let records = portal.log.read(Topic::Leads, partition, offset, limit).await?;

@@ -31,8 +31,8 @@ impl<'t> Batch<'t> {
             tables,
             rows,
             shelves: FxHashMap::default(),
-            // Four or five changes a record are usual.
-            added: Vec::with_capacity(records * 5),
+            // Two to four changes a record are usual.
+            added: Vec::with_capacity(records * 4),
             cents: FxHashMap::default(),
             decisions: FxHashMap::default(),
             latest: FxHashMap::default(),

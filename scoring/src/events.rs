@@ -8,8 +8,16 @@ use leadway_tables::schema::{AppointmentEventChange, micros_of};
 use leadway_tables::{JsonText, Write};
 use serde::Serialize;
 
-/// The row that says that `record` concerned the lead `about`, of this bucket, with what matters of it.
-pub(crate) fn event(record: &Record, (bucket, about): (i64, LeadId), data: &impl Serialize) -> Write {
+use crate::fold::{Context, FoldError};
+
+/// The row that says that `record` concerned the lead `about`, with what matters of it.
+pub(crate) fn event(
+    record: &Record,
+    about: LeadId,
+    data: &impl Serialize,
+    context: &Context,
+) -> Result<Write, FoldError> {
+    let bucket = context.event_bucket(record, about)?;
     let (address, at) = (record.address, record.time);
     // What is written here has no maps with keys that JSON cannot carry: this cannot fail.
     let data = serde_json::to_string(data).unwrap_or_default();
@@ -19,5 +27,5 @@ pub(crate) fn event(record: &Record, (bucket, about): (i64, LeadId), data: &impl
         event_data: Some(JsonText(Cow::Owned(data))),
         ..AppointmentEventChange::new(bucket, about, at, micros_of(at), topic, address.partition, address.offset)
     };
-    row.upsert()
+    Ok(row.upsert())
 }

@@ -7,7 +7,7 @@ use leadway_domain::settings::SettingsChange;
 use leadway_domain::{Addressing, LeadId};
 use leadway_eventlog::Record;
 use leadway_tables::TablesError;
-use leadway_tables::schema::bucket;
+use leadway_tables::schema::{bucket, event_bucket};
 
 use crate::batch::Batch;
 use crate::options::Options;
@@ -22,14 +22,21 @@ pub(crate) struct Context {
 impl Context {
     /// The bucket of a lead that `record` names.
     pub(crate) fn bucket(&self, record: &Record, id: LeadId) -> Result<i64, FoldError> {
-        bucket(self.addressing, id).ok_or_else(|| {
-            FoldError::Unreadable(UnreadableRecord {
-                topic: record.address.topic,
-                kind: record.kind.to_string(),
-                reason: UnreadableReason::UnknownLead,
-            })
-        })
+        bucket(self.addressing, id).ok_or_else(|| unknown_lead(record))
     }
+
+    /// The bucket of the events of a lead that `record` names.
+    pub(crate) fn event_bucket(&self, record: &Record, id: LeadId) -> Result<i64, FoldError> {
+        event_bucket(self.addressing, id).ok_or_else(|| unknown_lead(record))
+    }
+}
+
+fn unknown_lead(record: &Record) -> FoldError {
+    FoldError::Unreadable(UnreadableRecord {
+        topic: record.address.topic,
+        kind: record.kind.to_string(),
+        reason: UnreadableReason::UnknownLead,
+    })
 }
 
 /// Why a record was not folded in. An unreadable one has changed nothing in the batch.

@@ -25,8 +25,7 @@ pub(crate) async fn fold(
         LeadRecord::Received(lead) => received(record, lead, batch, context).await,
         LeadRecord::Command(command) => {
             let id = context.addressing.id(record.address.partition, record.address.offset);
-            let about = (context.bucket(record, command.lead_id)?, command.lead_id);
-            batch.add(event(record, about, &Asked::of(command, id)));
+            batch.add(event(record, command.lead_id, &Asked::of(command, id), context)?);
             Ok(())
         }
     }
@@ -43,7 +42,7 @@ async fn received(record: &Record, lead: &Lead, batch: &mut Batch<'_>, context: 
         pay(&mut daily.lead_cost, lead.cost);
         batch.ring(Till::LeadCost, lead.provider_id.shared(), lead.cost);
     }
-    batch.add(event(record, (bucket, id), &Arrival::of(lead)));
+    batch.add(event(record, id, &Arrival::of(lead), context)?);
     batch.add(row(lead, bucket, id, previous));
     Ok(())
 }

@@ -37,14 +37,13 @@ pub struct CassandraOptions {
     pub heap_mib: u32,
     /// Port for clients; `None` takes a free one.
     pub port: Option<u16>,
-    /// Compiles what it does often as well as it can, which takes it minutes of work, as servers do that are measured. Those of
-    /// tests only start quickly.
-    pub measured: bool,
+    /// With all of Java's just-in-time compiler, for measurements: it takes minutes of work to be warm. Without, a start is quicker.
+    pub full_compiler: bool,
 }
 
 impl Default for CassandraOptions {
     fn default() -> Self {
-        CassandraOptions { password: false, tls: false, heap_mib: 768, port: None, measured: false }
+        CassandraOptions { password: false, tls: false, heap_mib: 768, port: None, full_compiler: false }
     }
 }
 
@@ -93,7 +92,7 @@ impl Cassandra {
             let path = home.join(name);
             fs::write(&path, content).map_err(io("writing", &path))?;
         }
-        let is_quick = lifetime == Lifetime::Watched && !options.measured;
+        let is_quick = lifetime == Lifetime::Watched && !options.full_compiler;
         let command = command(java.server(options.heap_mib, is_quick), &lib, &home);
         let answers = answers(client.number(), options.tls);
         let cassandra = Cassandra {

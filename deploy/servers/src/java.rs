@@ -7,8 +7,8 @@ use std::process::Command;
 use crate::error::{Error, Result, tail};
 
 const LEAST_MAJOR: u32 = 17;
-/// Only the quick compiler: what lives for seconds gains more from a quick start than from the best code. It makes Kafka and
-/// Cassandra take about half as much again for the same work as they do for good.
+/// Only the quick compiler: what lives for seconds gains more from a quick start than from the best code. Kafka and Cassandra
+/// need about 1.5 times the CPU with it.
 const QUICK: &str = "-XX:TieredStopAtLevel=1";
 
 /// A Java runtime that is new enough.

@@ -33,14 +33,13 @@ pub struct KafkaOptions {
     pub heap_mib: u32,
     /// Port of broker 0 for clients, its neighbours have the following ones; `None` takes free ones.
     pub first_port: Option<u16>,
-    /// Compiles what it does often as well as it can, which takes it minutes of work, as servers do that are measured. Those of
-    /// tests only start quickly.
-    pub measured: bool,
+    /// With all of Java's just-in-time compiler, for measurements: it takes minutes of work to be warm. Without, a start is quicker.
+    pub full_compiler: bool,
 }
 
 impl Default for KafkaOptions {
     fn default() -> Self {
-        KafkaOptions { brokers: 1, sasl: false, tls: false, heap_mib: 384, first_port: None, measured: false }
+        KafkaOptions { brokers: 1, sasl: false, tls: false, heap_mib: 384, first_port: None, full_compiler: false }
     }
 }
 
@@ -250,7 +249,7 @@ fn format(java: &Java, lib: &Path, home: &Path, sasl: bool) -> Result<()> {
 }
 
 fn node(id: usize, home: PathBuf, java: &Java, lib: &Path, options: &KafkaOptions, lifetime: Lifetime) -> Node {
-    let mut command = java.server(options.heap_mib, lifetime == Lifetime::Watched && !options.measured);
+    let mut command = java.server(options.heap_mib, lifetime == Lifetime::Watched && !options.full_compiler);
     command.extend(class_path(lib, &home));
     command.push("kafka.Kafka".into());
     command.push(home.join("server.properties").into());

@@ -16,9 +16,10 @@ const ENOUGH: usize = 64 << 10;
 /// How long a broker waits for a first record, in milliseconds, where it answers at every record.
 const IDLE_WAIT: u64 = 100;
 
-/// After how many milliseconds a transactional producer closes an idle connection. A transaction whose group coordinator is gone
-/// looks for another only when the state of some connection changes, and its timeout is not kept: without this it could hang for
-/// ever (<https://github.com/confluentinc/librdkafka/issues/5511>, 5456).
+/// After how many milliseconds a transactional producer closes a connection on which nothing came or went, also one that waits for an
+/// answer (the library takes up to two seconds off). A transaction whose group coordinator is gone looks for another only when the
+/// state of some connection changes, and its timeout is not kept: without this it could hang for ever
+/// (<https://github.com/confluentinc/librdkafka/issues/5511>, 5456). It can go when the library has a remedy.
 const IDLE_CONNECTION: u64 = 5_000;
 
 /// What the brokers, or the way to them, last complained about.

@@ -5,7 +5,7 @@ use leadway_domain::record::{LeadRecord, PostedAs, QuarantineRecord, Topic};
 use leadway_domain::{LeadId, Offset, Partition, ProviderId};
 use leadway_eventlog::{EventLog, ReadLimit};
 use leadway_portal::Options;
-use leadway_tables::schema::QuarantineRow;
+use leadway_tables::schema::{ContactRow, QuarantineRow};
 use leadway_tables::{Json, TableRow};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -79,7 +79,14 @@ async fn a_released_duplicate_is_told_so_and_is_no_second_lead() {
     let second = refused(&world, 2, good).await;
     let accepted = world.call("POST", &format!("{first}/release"), None).await.expect(200).json();
     let (id, lead) = leads(&world).await.remove(0);
-    world.write_only_lead(id, lead.received_at).await;
+    // It is not the contact's last one.
+    let (mut next, mut rows) = world.lead(LeadId(id.0 + 4096), lead.received_at);
+    next.previous_lead_id = Some(id);
+    let mut contact = ContactRow::new(lead.contact_id);
+    contact.last_lead_id = Some(next.lead_id);
+    rows.extend(world.lead(id, lead.received_at).1);
+    rows.extend([next.upsert(), contact.upsert()]);
+    world.write(rows).await;
     let reply = world.call("POST", &format!("{second}/release"), None).await.expect(200).json();
     assert_eq!((&reply["status"], &reply["lead_id"]), (&json!("duplicate"), &accepted["lead_id"]));
     assert_eq!(leads(&world).await.len(), 1);

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use leadway_domain::{LeadId, Money, Timestamp, WorkspaceId};
+use leadway_domain::{ContactId, LeadId, Money, Timestamp, WorkspaceId};
 use leadway_eventlog::MemoryLog;
 use leadway_tables::schema::{
-    AppointmentRow, BillingEventRow, DailyRow, DeliveryRow, LeadRow, OpenDeliveryRow, UnroutedRow,
+    AppointmentRow, BillingEventRow, ContactRow, DailyRow, DeliveryRow, LeadRow, OpenDeliveryRow, UnroutedRow,
 };
 use leadway_tables::{Day, MemoryTables};
 
@@ -78,6 +78,28 @@ async fn every_delivered_appointment_is_billed_once_at_its_price() {
         let billed: BTreeMap<LeadId, Money> = bills.iter().map(|b| (b.appointment_id, b.amount.unwrap())).collect();
         assert_eq!(bills.len(), billed.len(), "seed {seed}: billed twice");
         assert_eq!(billed, history.meaning.billed, "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn from_a_contact_a_chain_leads_to_each_of_its_leads() {
+    for seed in 0..SEEDS {
+        let tables = scattered(&history::random(seed, 25).await.log, seed, 40).await;
+        let mut leads: BTreeMap<ContactId, Vec<LeadId>> = BTreeMap::new();
+        let mut before: BTreeMap<LeadId, Option<LeadId>> = BTreeMap::new();
+        for lead in rows::<LeadRow>(&tables).into_iter().filter(|lead| lead.received_at.is_some()) {
+            leads.entry(lead.contact_id.unwrap()).or_default().push(lead.lead_id);
+            before.insert(lead.lead_id, lead.previous_lead_id);
+        }
+        let contacts = rows::<ContactRow>(&tables);
+        assert_eq!(contacts.len(), leads.len(), "seed {seed}");
+        for contact in contacts {
+            let chain = std::iter::successors(contact.last_lead_id, |id| before[id]);
+            let mut chain: Vec<LeadId> = chain.take(before.len()).collect();
+            chain.reverse();
+            assert_eq!(chain.len() as i64, contact.leads.unwrap(), "seed {seed}");
+            assert_eq!(Some(&chain), leads.get(&contact.contact_id), "seed {seed}");
+        }
     }
 }
 

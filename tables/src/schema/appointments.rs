@@ -165,7 +165,7 @@ table! {
     /// few requests.
     pub struct AppointmentEventRow, AppointmentEventChange = 9 "appointment_events" {
         partition {
-            /// See [`bucket`](super::bucket).
+            /// See [`event_bucket`](super::event_bucket).
             bucket: i64,
         }
         clustering {
@@ -192,8 +192,8 @@ table! {
 }
 
 impl AppointmentEventRow {
-    /// The events of one appointment in its bucket.
-    pub fn of(id: LeadId, limit: usize) -> Range {
+    /// Where the first events of one appointment stand in its bucket.
+    pub fn range(id: LeadId, limit: usize) -> Range {
         Range::first(limit).from(key![id]).before(key![LeadId(id.0.saturating_add(1))])
     }
 

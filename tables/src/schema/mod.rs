@@ -28,6 +28,14 @@ pub fn bucket(addressing: Addressing, id: LeadId) -> Option<i64> {
     addressing.address(id).map(|(_, offset)| (offset.0 / BUCKET_SIZE) as i64)
 }
 
+/// Leads per bucket of events and log partition: each lead has several.
+const EVENT_BUCKET_SIZE: u64 = 128;
+
+/// The bucket in which a lead's events stand. `None` for an id that the log never gave.
+pub fn event_bucket(addressing: Addressing, id: LeadId) -> Option<i64> {
+    addressing.address(id).map(|(_, offset)| (offset.0 / EVENT_BUCKET_SIZE) as i64)
+}
+
 /// The UTC day of a moment.
 pub fn day(at: Timestamp) -> Day {
     Day::of(at)

@@ -85,10 +85,19 @@ async fn a_broker_out_of_three_dies_while_appending_and_committing() {
     routing.abort();
 }
 
+fn client(bootstrap: &str) -> BaseConsumer {
+    ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap()
+}
+
+/// The brokers that the cluster tells of.
+fn brokers(bootstrap: &str) -> Vec<usize> {
+    let metadata = client(bootstrap).fetch_metadata(None, Duration::from_secs(10)).unwrap();
+    metadata.brokers().iter().map(|broker| usize::try_from(broker.id()).unwrap()).collect()
+}
+
 /// The broker that keeps a group: the leader of its partition of the offsets' topic.
 fn coordinator(bootstrap: &str, group: &str) -> usize {
-    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
-    let metadata = client.fetch_metadata(Some("__consumer_offsets"), Duration::from_secs(10)).unwrap();
+    let metadata = client(bootstrap).fetch_metadata(Some("__consumer_offsets"), Duration::from_secs(10)).unwrap();
     let partitions = metadata.topics()[0].partitions();
     let hash = group.encode_utf16().fold(0_i32, |hash, c| hash.wrapping_mul(31).wrapping_add(i32::from(c)));
     let partition = hash.unsigned_abs() as usize % partitions.len();
@@ -105,9 +114,18 @@ async fn a_stage_goes_on_when_the_broker_that_kept_its_group_never_comes_back() 
     append(&*log, 0, "before").await;
     each_record_once(&*log).await;
     let group = format!("{}router", options.group_prefix);
-    with(&cluster, move |c| c.kill(coordinator(&c.bootstrap(), &group)).unwrap()).await;
+    let killed = tokio::task::spawn_blocking({
+        let cluster = cluster.clone();
+        move || {
+            let broker = coordinator(&cluster.bootstrap(), &group);
+            cluster.kill(broker).unwrap();
+            broker
+        }
+    });
+    let killed = killed.await.unwrap();
     // The clients ask every half a minute which brokers there are, and forget this one.
     tokio::time::sleep(Duration::from_secs(40)).await;
+    with(&cluster, move |c| assert!(!brokers(&c.bootstrap()).contains(&killed))).await;
     append(&*log, 0, "after").await;
     each_record_once(&*log).await;
     routing.abort();
