@@ -46,7 +46,8 @@ impl Default for Options {
             batch_records: 1_000,
             batch_bytes: 1 << 20,
             dedupe_window_seconds: 600,
-            dedupe_entries: 100_000,
+            // Just below where its table doubles.
+            dedupe_entries: 57_000,
             slot_workspaces: 10_000,
         }
     }
