@@ -140,9 +140,9 @@ impl Default for Options {
             session_timeout_ms: 6_000,
             max_busy_ms: 300_000,
             transaction_timeout_ms: 10_000,
-            linger_ms: 1,
-            fetch_wait_ms: 10,
-            gather_ms: 20,
+            linger_ms: 3,
+            fetch_wait_ms: 15,
+            gather_ms: 30,
         }
     }
 }
