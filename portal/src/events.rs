@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use leadway_domain::{Offset, Partition, Timestamp};
-use leadway_tables::schema::{AppointmentEventRow, LeadRow, event_bucket};
+use leadway_tables::schema::{AppointmentEventRow, event_bucket};
 use leadway_tables::{Json as JsonCell, key, scan};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,7 +62,7 @@ async fn list(
     Path(id): Path<String>,
     Params(page): Params<PageRequest>,
 ) -> Answer<Json<Page<EventView>>> {
-    let LeadRow { lead_id: id, .. } = lead_row(&portal, lead_id(&id)?).await?;
+    let id = lead_row(&portal, lead_id(&id)?).await?.lead_id;
     let bucket = event_bucket(portal.addressing, id).ok_or_else(|| not_found("lead", id.to_string()))?;
     let mut range = AppointmentEventRow::range(id, page.limit + 1);
     if let Some(p) = page.position::<EventPosition>()? {

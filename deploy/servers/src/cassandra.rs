@@ -92,8 +92,7 @@ impl Cassandra {
             let path = home.join(name);
             fs::write(&path, content).map_err(io("writing", &path))?;
         }
-        let is_quick = lifetime == Lifetime::Watched && !options.full_compiler;
-        let command = command(java.server(options.heap_mib, is_quick), &lib, &home);
+        let command = command(java.server(options.heap_mib, lifetime, options.full_compiler), &lib, &home);
         let answers = answers(client.number(), options.tls);
         let cassandra = Cassandra {
             node: Node::new("Cassandra", home.clone(), command, lifetime, answers),

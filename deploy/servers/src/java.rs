@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Error, Result, tail};
+use crate::process::Lifetime;
 
 const LEAST_MAJOR: u32 = 17;
 /// Only the quick compiler: what lives for seconds gains more from a quick start than from the best code. Kafka and Cassandra
@@ -44,10 +45,10 @@ impl Java {
     }
 
     /// The beginning of a server's command: the program, its heap and its manner of running.
-    pub(crate) fn server(&self, heap_mib: u32, is_quick: bool) -> Vec<OsString> {
+    pub(crate) fn server(&self, heap_mib: u32, lifetime: Lifetime, full_compiler: bool) -> Vec<OsString> {
         let mut command = vec![self.program("java").into(), format!("-Xmx{heap_mib}m").into()];
         command.extend(["-XX:+UseSerialGC", "-XX:-UsePerfData"].map(OsString::from));
-        if is_quick {
+        if lifetime == Lifetime::Watched && !full_compiler {
             command.push(QUICK.into());
         }
         command

@@ -249,7 +249,7 @@ fn format(java: &Java, lib: &Path, home: &Path, sasl: bool) -> Result<()> {
 }
 
 fn node(id: usize, home: PathBuf, java: &Java, lib: &Path, options: &KafkaOptions, lifetime: Lifetime) -> Node {
-    let mut command = java.server(options.heap_mib, lifetime == Lifetime::Watched && !options.full_compiler);
+    let mut command = java.server(options.heap_mib, lifetime, options.full_compiler);
     command.extend(class_path(lib, &home));
     command.push("kafka.Kafka".into());
     command.push(home.join("server.properties").into());
