@@ -17,8 +17,9 @@ use crate::options::Options;
 use crate::rows::Rows;
 use crate::sources::{Gathered, Sources};
 
-/// A batch is folded without pause otherwise, and other tasks of its thread, if it has some, wait for it.
-const RECORDS_BETWEEN_YIELDS: usize = 64;
+/// A batch is folded without pause otherwise: other tasks of its thread, if it has some, wait for it, and other threads
+/// until the system's clock ticks, up to 4 ms.
+const RECORDS_BETWEEN_YIELDS: usize = 8;
 
 /// Follows the log with the tables.
 pub(crate) struct Follower {
@@ -113,6 +114,8 @@ pub(crate) async fn fold_all(
     context: &Context,
     records: &[Record],
 ) -> Result<Folded, TablesError> {
+    // A full batch has to catch up, and gives way to nobody.
+    let catches_up = records.len() >= context.options.batch_records;
     let mut set_aside = Vec::new();
     let mut decoded = Vec::with_capacity(records.len());
     for (n, record) in records.iter().enumerate() {
@@ -123,7 +126,7 @@ pub(crate) async fn fold_all(
             }
             Err(error) => set_aside.push(SetAside { address: record.address, error }),
         }
-        yield_at_times(n).await;
+        yield_at_times(n, catches_up).await;
     }
     rows.read(tables).await?;
     let mut batch = Batch::new(tables, rows, records.len());
@@ -135,14 +138,17 @@ pub(crate) async fn fold_all(
             }
             Err(FoldError::Tables(error)) => return Err(error),
         }
-        yield_at_times(n).await;
+        yield_at_times(n, catches_up).await;
     }
     let (writes, cents) = batch.finish();
     Ok(Folded { writes, set_aside, cents })
 }
 
-async fn yield_at_times(n: usize) {
+async fn yield_at_times(n: usize, catches_up: bool) {
     if n % RECORDS_BETWEEN_YIELDS == RECORDS_BETWEEN_YIELDS - 1 {
+        if !catches_up {
+            std::thread::yield_now();
+        }
         tokio::task::yield_now().await;
     }
 }

@@ -22,6 +22,11 @@ use crate::{Applied, Key, Range, Row, Table, TablesError, Value, Write, cells, k
 const DECLARATIONS: &[u8] = &[0, b'd'];
 /// What the keys of positions begin with.
 const POSITIONS: &[u8] = &[0, b'p'];
+/// After so many rows other threads may have the core. Linux lets a thread that computes keep it until the clock's next
+/// tick, up to 4 ms, and those that answer requests would wait behind it.
+const ROWS_BETWEEN_YIELDS: usize = 8;
+/// A batch of more changes than this has to catch up, and gives way to nobody.
+const LARGE: usize = 4_096;
 
 type Rows = Database<'static, Bytes, Bytes>;
 
@@ -180,7 +185,10 @@ impl Store {
                 self.advance(txn, *position)?;
             }
             let mut changed = 0;
-            for row in fold(&writes) {
+            for (n, row) in fold(&writes).enumerate() {
+                if writes.len() <= LARGE && n % ROWS_BETWEEN_YIELDS == ROWS_BETWEEN_YIELDS - 1 {
+                    std::thread::yield_now();
+                }
                 changed += u64::from(self.apply(txn, row?)?);
             }
             Ok(changed)
