@@ -2,21 +2,30 @@
 //!
 //! Nothing here is about durability. Left to the system, pages gather for half a minute and go to the disk at once: after a
 //! flood that is a gigabyte, behind which every commit of the log on the same disk waits. So a thread walks through the
-//! file again and again, and has no more than a small piece of it under way at a time.
+//! file again and again, has no more than a small piece of it under way at a time, and rests in between, so that a walk
+//! takes about as long whatever has changed.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of the file that are under way at a time: what is written at once, the log's commits wait for.
-const PIECE: u64 = 512 << 10;
-/// Pause between two walks. Pages that are written again and again go to the disk once for each.
-const PAUSE: Duration = Duration::from_secs(10);
+const PIECE: u64 = 64 << 10;
+/// How long a walk is to take: less than the half minute after which Linux writes by itself.
+const WALK: Duration = Duration::from_secs(20);
+/// How many times as long as something is being written to rest at most.
+const LONGEST_REST: u32 = 100;
+/// Rests gather up to this, which a timer can keep.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// After so many pieces without a rest it looks whether it is to end.
+const PIECES_BETWEEN_LOOKS: u64 = 256;
+/// How often to look whether something was written, and pause before the first walk.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The thread. It ends when this is dropped.
 #[derive(Debug)]
@@ -56,26 +65,59 @@ impl Drop for Flush {
 }
 
 fn run(file: &File, written: &AtomicBool, ended: &Receiver<()>) {
-    while ended.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
-        if written.swap(false, Ordering::Relaxed)
-            && let Err(error) = walk(file, ended)
-        {
-            tracing::debug!(%error, "the tables cannot be written to the disk bit by bit; the system does it by itself");
-            return;
+    let mut rest = LONGEST_REST;
+    let mut pause = LOOK;
+    while goes_on(ended, pause) {
+        pause = LOOK;
+        if !written.swap(false, Ordering::Relaxed) {
+            continue;
         }
+        let begun = Instant::now();
+        match walk(file, rest, ended) {
+            Ok(writing) => rest = rest_after(writing),
+            Err(error) => {
+                tracing::debug!(%error, "the tables cannot be written to the disk bit by bit; the system does it by itself");
+                return;
+            }
+        }
+        pause = WALK.saturating_sub(begun.elapsed());
     }
 }
 
-/// Writes the changed pages of the file, piece by piece, unless it is to end.
-fn walk(file: &File, ended: &Receiver<()>) -> io::Result<()> {
+/// Whether the thread is still wanted after this pause.
+fn goes_on(ended: &Receiver<()>, pause: Duration) -> bool {
+    ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout)
+}
+
+/// How many times as long as it writes the next walk rests, if the last one wrote for so long.
+fn rest_after(writing: Duration) -> u32 {
+    let times = WALK.as_micros() / writing.as_micros().max(1);
+    u32::try_from(times.saturating_sub(1)).map_or(LONGEST_REST, |times| times.min(LONGEST_REST))
+}
+
+/// Writes the changed pages of the file, piece by piece, unless it is to end. Tells how long it wrote. A walk that is late
+/// goes on without rest.
+fn walk(file: &File, rest: u32, ended: &Receiver<()>) -> io::Result<Duration> {
     let length = file.metadata()?.len();
+    let begun = Instant::now();
+    let (mut writing, mut due) = (Duration::ZERO, Duration::ZERO);
     for piece in 0..length.div_ceil(PIECE) {
-        if ended.try_recv() == Err(TryRecvError::Disconnected) {
-            break;
-        }
+        let started = Instant::now();
         write(file, piece * PIECE)?;
+        let took = started.elapsed();
+        writing += took;
+        due += took * rest;
+        if begun.elapsed() >= WALK {
+            due = Duration::ZERO;
+        }
+        if due >= SHORTEST_PAUSE || piece % PIECES_BETWEEN_LOOKS == 0 {
+            if !goes_on(ended, due) {
+                break;
+            }
+            due = Duration::ZERO;
+        }
     }
-    Ok(())
+    Ok(writing)
 }
 
 /// Writes the changed pages of a piece, and waits until the disk has taken them.
@@ -107,9 +149,26 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(3 * PIECE + 1).unwrap();
         let (_living, ended) = channel();
-        walk(&File::open(file.path()).unwrap(), &ended).unwrap();
+        let writing = walk(&File::open(file.path()).unwrap(), 1, &ended).unwrap();
+        assert!(writing > Duration::ZERO && writing < WALK);
         let flush = Flush::of(file.path()).unwrap();
         flush.wrote();
         drop(flush);
+    }
+
+    #[test]
+    fn a_walk_is_to_take_its_time_whatever_there_is_to_write() {
+        assert_eq!(rest_after(WALK / 20), 19);
+        assert_eq!(rest_after(WALK * 2), 0);
+        assert_eq!(rest_after(Duration::ZERO), LONGEST_REST);
+    }
+
+    #[test]
+    fn a_walk_ends_when_it_is_not_wanted_any_more() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 40).unwrap();
+        let (living, ended) = channel();
+        drop(living);
+        walk(&File::open(file.path()).unwrap(), 0, &ended).unwrap();
     }
 }
