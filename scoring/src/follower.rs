@@ -81,7 +81,8 @@ impl Follower {
     }
 
     async fn apply(&mut self, gathered: &Gathered) -> Result<Folded, TablesError> {
-        let mut folded = fold_all(&*self.tables, &mut self.rows, &self.context, &gathered.records).await?;
+        let (rows, records) = (&mut self.rows, &gathered.records);
+        let mut folded = fold_all(&*self.tables, rows, &self.context, records, gathered.more).await?;
         self.tables.write(std::mem::take(&mut folded.writes), &gathered.applied).await?;
         Ok(folded)
     }
@@ -107,15 +108,15 @@ pub(crate) struct SetAside {
     error: UnreadableRecord,
 }
 
-/// Folds the records into the changes that they make to the tables as they stand.
+/// Folds the records into the changes that they make to the tables as they stand. Where more of them wait it catches up, and
+/// gives way to no other thread.
 pub(crate) async fn fold_all(
     tables: &dyn Tables,
     rows: &mut Rows,
     context: &Context,
     records: &[Record],
+    catches_up: bool,
 ) -> Result<Folded, TablesError> {
-    // A full batch has to catch up, and gives way to nobody.
-    let catches_up = records.len() >= context.options.batch_records;
     let mut set_aside = Vec::new();
     let mut decoded = Vec::with_capacity(records.len());
     for (n, record) in records.iter().enumerate() {

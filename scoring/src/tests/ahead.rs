@@ -69,7 +69,7 @@ async fn folds_find_every_row_read_ahead_but_those_of_the_quarantine() {
         let mut folded = 0;
         for position in positions(&log, &tables).await {
             let Some((records, to)) = read(&log, position, 50).await else { continue };
-            let batch = fold_all(&tables, &mut Rows::default(), &context, &records).await.unwrap();
+            let batch = fold_all(&tables, &mut Rows::default(), &context, &records, false).await.unwrap();
             tables.write(batch.writes, &[to]).await.unwrap();
             folded += records.len();
         }

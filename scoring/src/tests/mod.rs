@@ -64,7 +64,7 @@ async fn apply(
     applied: &[Applied],
 ) -> Result<usize, TablesError> {
     let context = Context { addressing: Default::default(), options: options.clone() };
-    let folded = fold_all(tables, &mut Rows::default(), &context, records).await?;
+    let folded = fold_all(tables, &mut Rows::default(), &context, records, false).await?;
     tables.write(folded.writes, applied).await?;
     Ok(folded.set_aside.len())
 }

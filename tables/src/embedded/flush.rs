@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 
 /// Bytes of the file that are under way at a time: what is written at once, the log's commits wait for.
 const PIECE: u64 = 64 << 10;
-/// How long a walk is to take: less than the half minute after which Linux writes by itself.
-const WALK: Duration = Duration::from_secs(20);
-/// How many times as long as something is being written to rest at most.
+/// How long a walk is to take. Linux writes by itself what has been there for half a minute.
+const WALK: Duration = Duration::from_secs(10);
+/// How many times as long as something is being written to rest, at most.
 const LONGEST_REST: u32 = 100;
-/// Rests gather up to this, which a timer can keep.
+/// Rests gather up to what a timer can keep.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-/// After so many pieces without a rest it looks whether it is to end.
-const PIECES_BETWEEN_LOOKS: u64 = 256;
+/// A piece for which the disk stood still is no reason to rest for longer.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// How often to look whether something was written, and pause before the first walk.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -73,7 +73,8 @@ fn run(file: &File, written: &AtomicBool, ended: &Receiver<()>) {
             continue;
         }
         let begun = Instant::now();
-        match walk(file, rest, ended) {
+        let walked = file.metadata().and_then(|found| walk(found.len(), rest, ended, |from| write(file, from)));
+        match walked {
             Ok(writing) => rest = rest_after(writing),
             Err(error) => {
                 tracing::debug!(%error, "the tables cannot be written to the disk bit by bit; the system does it by itself");
@@ -92,29 +93,32 @@ fn goes_on(ended: &Receiver<()>, pause: Duration) -> bool {
 /// How many times as long as it writes the next walk rests, if the last one wrote for so long.
 fn rest_after(writing: Duration) -> u32 {
     let times = WALK.as_micros() / writing.as_micros().max(1);
-    u32::try_from(times.saturating_sub(1)).map_or(LONGEST_REST, |times| times.min(LONGEST_REST))
+    u32::try_from(times.saturating_sub(1)).map_or(LONGEST_REST, |times| times.clamp(1, LONGEST_REST))
 }
 
-/// Writes the changed pages of the file, piece by piece, unless it is to end. Tells how long it wrote. A walk that is late
-/// goes on without rest.
-fn walk(file: &File, rest: u32, ended: &Receiver<()>) -> io::Result<Duration> {
-    let length = file.metadata()?.len();
+/// Writes the changed pages of a file of so many bytes, piece by piece, unless it is to end. Tells how long it wrote. A walk
+/// that is late rests no longer than it writes.
+fn walk(
+    length: u64,
+    rest: u32,
+    ended: &Receiver<()>,
+    mut write: impl FnMut(u64) -> io::Result<()>,
+) -> io::Result<Duration> {
     let begun = Instant::now();
     let (mut writing, mut due) = (Duration::ZERO, Duration::ZERO);
     for piece in 0..length.div_ceil(PIECE) {
         let started = Instant::now();
-        write(file, piece * PIECE)?;
+        write(piece * PIECE)?;
         let took = started.elapsed();
         writing += took;
-        due += took * rest;
-        if begun.elapsed() >= WALK {
+        due += took * if begun.elapsed() < WALK { rest } else { 1 };
+        let mut pause = Duration::ZERO;
+        if due >= SHORTEST_PAUSE {
+            pause = due.min(LONGEST_PAUSE);
             due = Duration::ZERO;
         }
-        if due >= SHORTEST_PAUSE || piece % PIECES_BETWEEN_LOOKS == 0 {
-            if !goes_on(ended, due) {
-                break;
-            }
-            due = Duration::ZERO;
+        if !goes_on(ended, pause) {
+            break;
         }
     }
     Ok(writing)
@@ -147,10 +151,17 @@ mod tests {
     #[test]
     fn the_system_takes_every_piece_and_the_thread_ends() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(3 * PIECE + 1).unwrap();
+        let length = 3 * PIECE + 1;
+        file.as_file().set_len(length).unwrap();
         let (_living, ended) = channel();
-        let writing = walk(&File::open(file.path()).unwrap(), 1, &ended).unwrap();
-        assert!(writing > Duration::ZERO && writing < WALK);
+        let opened = File::open(file.path()).unwrap();
+        let mut pieces = Vec::new();
+        let written = walk(length, 1, &ended, |from| {
+            pieces.push(from / PIECE);
+            write(&opened, from)
+        });
+        written.unwrap();
+        assert_eq!(pieces, [0, 1, 2, 3]);
         let flush = Flush::of(file.path()).unwrap();
         flush.wrote();
         drop(flush);
@@ -159,16 +170,23 @@ mod tests {
     #[test]
     fn a_walk_is_to_take_its_time_whatever_there_is_to_write() {
         assert_eq!(rest_after(WALK / 20), 19);
-        assert_eq!(rest_after(WALK * 2), 0);
+        assert_eq!(rest_after(WALK * 2), 1);
         assert_eq!(rest_after(Duration::ZERO), LONGEST_REST);
     }
 
     #[test]
-    fn a_walk_ends_when_it_is_not_wanted_any_more() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(1 << 40).unwrap();
+    fn a_walk_that_is_not_wanted_any_more_ends_behind_the_piece_under_way() {
         let (living, ended) = channel();
-        drop(living);
-        walk(&File::open(file.path()).unwrap(), 0, &ended).unwrap();
+        let mut living = Some(living);
+        let mut pieces = 0;
+        let written = walk(100 * PIECE, 1, &ended, |_| {
+            pieces += 1;
+            if pieces == 3 {
+                living = None;
+            }
+            Ok(())
+        });
+        written.unwrap();
+        assert_eq!(pieces, 3);
     }
 }

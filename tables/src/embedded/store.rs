@@ -25,7 +25,7 @@ const POSITIONS: &[u8] = &[0, b'p'];
 /// After so many rows other threads may have the core. Linux lets a thread that computes keep it until the clock's next
 /// tick, up to 4 ms, and those that answer requests would wait behind it.
 const ROWS_BETWEEN_YIELDS: usize = 8;
-/// A batch of more changes than this has to catch up, and gives way to nobody.
+/// A batch of more changes than this most likely has to catch up, and gives way to nobody.
 const LARGE: usize = 4_096;
 
 type Rows = Database<'static, Bytes, Bytes>;
