@@ -96,8 +96,8 @@ fn rest_after(writing: Duration) -> u32 {
     u32::try_from(times.saturating_sub(1)).map_or(LONGEST_REST, |times| times.clamp(1, LONGEST_REST))
 }
 
-/// Writes the changed pages of a file of so many bytes, piece by piece, unless it is to end. Tells how long it wrote. A walk
-/// that is late rests no longer than it writes.
+/// Writes the changed pages of a file of so many bytes, piece by piece, unless it is to end: it looks whenever it rests, which
+/// is after each millisecond of writing at the latest. Tells how long it wrote. A walk that is late rests no longer than it writes.
 fn walk(
     length: u64,
     rest: u32,
@@ -105,20 +105,20 @@ fn walk(
     mut write: impl FnMut(u64) -> io::Result<()>,
 ) -> io::Result<Duration> {
     let begun = Instant::now();
-    let (mut writing, mut due) = (Duration::ZERO, Duration::ZERO);
+    let (mut writing, mut due, mut since) = (Duration::ZERO, Duration::ZERO, begun);
     for piece in 0..length.div_ceil(PIECE) {
-        let started = Instant::now();
         write(piece * PIECE)?;
-        let took = started.elapsed();
+        let now = Instant::now();
+        let took = now - since;
         writing += took;
-        due += took * if begun.elapsed() < WALK { rest } else { 1 };
-        let mut pause = Duration::ZERO;
+        due += took * if now - begun < WALK { rest } else { 1 };
+        since = now;
         if due >= SHORTEST_PAUSE {
-            pause = due.min(LONGEST_PAUSE);
+            if !goes_on(ended, due.min(LONGEST_PAUSE)) {
+                break;
+            }
             due = Duration::ZERO;
-        }
-        if !goes_on(ended, pause) {
-            break;
+            since = Instant::now();
         }
     }
     Ok(writing)
@@ -181,6 +181,7 @@ mod tests {
         let mut pieces = 0;
         let written = walk(100 * PIECE, 1, &ended, |_| {
             pieces += 1;
+            std::thread::sleep(SHORTEST_PAUSE);
             if pieces == 3 {
                 living = None;
             }
