@@ -177,6 +177,12 @@ pub trait Membership: Send {
 /// Progress never moves backwards; a commit may leave it where it is.
 #[async_trait]
 pub trait Stage: Send {
+    /// From now on [`next`](Self::next) may also give records that are not durable yet, which saves waiting for the disk
+    /// twice. What is committed for them lands behind them; should they never become durable, the commit is
+    /// [refused](LogError::Revoked), and the partitions are taken away and given back. For a member whose records have no
+    /// effect but what it commits. Where the log is not in this process it changes nothing.
+    fn read_ahead(&mut self) {}
+
     /// Waits for the next event. Dropping the future is safe: nothing is lost.
     async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError>;
 

@@ -104,6 +104,8 @@ impl Router {
     /// goes on where the last commit ended.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let mut stage = self.deps.log.stage(STAGE, Topic::Leads, &[]).await?;
+        // A decision has no effect before it is committed.
+        stage.read_ahead();
         let limit = self.limit();
         loop {
             let lag = stage.lag();

@@ -5,7 +5,7 @@
 //!
 //! - `frame`, `entry`, `state`: the form of what is stored, and what it adds up to.
 //! - `queue`, `writer`, `segment`, `disk`: the way in.
-//! - `view`, `cold`, `scan`: the way out, from memory or from the files.
+//! - `signals`, `view`, `cold`, `scan`: the way out, from memory or from the files.
 //! - `recover`, `sidecar`, `folder`: the start.
 
 mod cold;
@@ -20,6 +20,7 @@ mod recover;
 mod scan;
 mod segment;
 mod sidecar;
+mod signals;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -44,11 +45,12 @@ use crate::{Address, EventLog, LogError, NewRecord, Position, ReadLimit, Record,
 use disk::{Disk, OsDisk};
 use lanes::{Lanes, code};
 pub use options::Options;
-use queue::{Commit, Join, Member, Queue, Request};
+use queue::{Commit, Join, Joined, Member, Queue, Request};
 use recover::{Recovered, recover};
 use segment::Appender;
+use signals::{Listeners, signals};
 use state::State;
-use view::{Plan, View};
+use view::{Plan, Reading, View};
 use writer::Writer;
 
 /// What the writer and readers share.
@@ -75,7 +77,7 @@ pub(crate) async fn open_read_only(folder: &Path) -> Result<Arc<dyn EventLog>, L
         let lanes = Lanes::new(folder::partitions(&folder)?);
         let Recovered { view, .. } = recover_beside_writer(&folder, lanes)?;
         let shared = Arc::new(Shared { folder, view: RwLock::new(view) });
-        Ok(Journal { shared, lanes, wakers: Vec::new(), writing: None })
+        Ok(Journal { shared, lanes, listeners: Listeners::default(), reading: Reading::Durable, writing: None })
     });
     Ok(Arc::new(journal.await?))
 }
@@ -111,12 +113,12 @@ fn start(options: &Options, disk: Arc<dyn Disk>) -> Result<Journal, LogError> {
     view.set_segment(appender.segment());
     let shared = Arc::new(Shared { folder, view: RwLock::new(view) });
     let queue = Arc::new(Queue::new(options.max_waiting_bytes));
-    let (senders, wakers) = Topic::ALL.iter().map(|_| watch::channel(())).unzip();
-    let writer = Writer::new((state, appender, first), shared.clone(), queue.clone(), senders, options.max_batch_bytes);
+    let (signals, listeners) = signals();
+    let writer = Writer::new((state, appender, first), shared.clone(), queue.clone(), signals, options.max_batch_bytes);
     let thread = std::thread::Builder::new().name("eventlog-writer".into()).spawn(move || writer.run());
     let thread = thread.map_err(|e| LogError::Unusable(format!("the log's writer cannot be started: {e}")))?;
     let writing = Writing { queue, thread: Some(thread), max_batch_bytes: options.max_batch_bytes, _lock: lock };
-    Ok(Journal { shared, lanes, wakers, writing: Some(Arc::new(writing)) })
+    Ok(Journal { shared, lanes, listeners, reading: Reading::Durable, writing: Some(Arc::new(writing)) })
 }
 
 /// Goes on where the files end, or starts an empty log; also tells the sequence of the newest segment's first frame.
@@ -142,8 +144,8 @@ fn appender(options: &Options, disk: Arc<dyn Disk>, recovered: &mut Recovered) -
 struct Journal {
     shared: Arc<Shared>,
     lanes: Lanes,
-    /// By topic.
-    wakers: Vec<watch::Receiver<()>>,
+    listeners: Listeners,
+    reading: Reading,
     /// `None` when it was opened read-only.
     writing: Option<Arc<Writing>>,
 }
@@ -202,6 +204,12 @@ impl Journal {
         answered.await.unwrap_or(Err(LogError::Closed))
     }
 
+    async fn join(&self, join: Join) -> Result<Joined, LogError> {
+        let (answer, answered) = oneshot::channel();
+        self.writing()?.queue.push(Request::Join(join, answer), 0)?;
+        answered.await.unwrap_or(Err(LogError::Closed))
+    }
+
     fn check_partition(&self, topic: Topic, partition: Partition) -> Result<(), LogError> {
         match self.lanes.of(topic, partition) {
             Some(_) => Ok(()),
@@ -216,7 +224,7 @@ impl Journal {
 
     fn has_any(&self, positions: &[Position]) -> bool {
         let view = self.shared.view.read();
-        positions.iter().any(|p| view.has(p))
+        positions.iter().any(|p| view.has(p, self.reading))
     }
 }
 
@@ -237,7 +245,7 @@ impl EventLog for Journal {
         from: Offset,
         limit: ReadLimit,
     ) -> Result<Vec<Record>, LogError> {
-        let plan = self.shared.view.read().plan(Position { topic, partition, next: from }, limit);
+        let plan = self.shared.view.read().plan(Position { topic, partition, next: from }, limit, self.reading);
         match plan {
             Plan::Nothing => Ok(Vec::new()),
             Plan::Tail(records) => Ok(records),
@@ -250,14 +258,14 @@ impl EventLog for Journal {
     }
 
     fn seen(&self, topic: Topic, partition: Partition) -> Offset {
-        self.lanes.of(topic, partition).map_or(Offset(0), |lane| self.shared.view.read().end(lane))
+        self.lanes.of(topic, partition).map_or(Offset(0), |lane| self.shared.view.read().end(lane, self.reading))
     }
 
     async fn wait(&self, positions: &[Position]) -> Result<(), LogError> {
         let mut topics: Vec<u8> = positions.iter().map(|p| code(p.topic)).collect();
         topics.sort_unstable();
         topics.dedup();
-        let mut wakers: Vec<_> = topics.iter().filter_map(|t| self.wakers.get(usize::from(*t)).cloned()).collect();
+        let mut wakers: Vec<_> = topics.iter().filter_map(|t| self.listeners.records(self.reading, *t)).collect();
         loop {
             wakers.iter_mut().for_each(watch::Receiver::mark_unchanged);
             if self.has_any(positions) {
@@ -275,11 +283,10 @@ impl EventLog for Journal {
 
     async fn stage(&self, name: &'static str, input: Topic, tracked: &[Topic]) -> Result<Box<dyn Stage>, LogError> {
         let positions = Rounds::positions(input, tracked, self.lanes.partitions(input));
-        let (answer, answered) = oneshot::channel();
-        self.writing()?.queue.push(Request::Join(Join { stage: name, positions, answer }), 0)?;
-        let joined = answered.await.map_err(|_| LogError::Closed)?;
-        let rounds = Rounds::new(&joined.positions, 1 + tracked.len());
-        Ok(Box::new(JournalStage { journal: self.clone(), member: joined.member, rounds }))
+        let joined = self.join(Join { stage: name, again: None, positions: positions.clone() }).await?;
+        let topics = 1 + tracked.len();
+        let rounds = Rounds::new(&joined.positions, topics);
+        Ok(Box::new(JournalStage { journal: self.clone(), member: joined.member, positions, topics, rounds }))
     }
 
     fn disk_bytes(&self) -> Option<u64> {
@@ -290,13 +297,47 @@ impl EventLog for Journal {
 struct JournalStage {
     journal: Journal,
     member: Member,
+    /// Every partition of every topic of the stage, from its beginning.
+    positions: Vec<Position>,
+    /// Topics of the stage.
+    topics: usize,
     rounds: Rounds,
+}
+
+impl JournalStage {
+    /// How many frames were withdrawn.
+    fn withdrawn(&self) -> Option<watch::Receiver<u64>> {
+        self.journal.listeners.withdrawn.clone()
+    }
+
+    /// What was read may never have been: begins anew where the stage stands.
+    async fn begin_anew(&mut self) -> Result<StageEvent, LogError> {
+        let Member { stage, .. } = self.member;
+        let join = Join { stage, again: Some(self.member), positions: self.positions.clone() };
+        let joined = self.journal.join(join).await?;
+        self.member = joined.member;
+        self.rounds = Rounds::new(&joined.positions, self.topics);
+        Ok(StageEvent::Revoked(joined.positions.iter().step_by(self.topics).map(|p| p.partition).collect()))
+    }
 }
 
 #[async_trait]
 impl Stage for JournalStage {
+    fn read_ahead(&mut self) {
+        self.journal.reading = Reading::Ahead;
+        self.member.withdrawn = self.withdrawn().map(|count| *count.borrow());
+    }
+
     async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError> {
-        self.rounds.next(&self.journal, limit).await
+        let (Some(seen), Some(mut withdrawn)) = (self.member.withdrawn, self.withdrawn()) else {
+            return self.rounds.next(&self.journal, limit).await;
+        };
+        tokio::select! {
+            biased;
+            _ = withdrawn.wait_for(|count| *count != seen) => {}
+            event = self.rounds.next(&self.journal, limit) => return event,
+        }
+        self.begin_anew().await
     }
 
     fn lag(&self) -> u64 {

@@ -9,7 +9,7 @@ use crate::{Address, LogError, NewRecord, Position};
 /// Work for the writer.
 pub(crate) enum Request {
     Commit(Commit),
-    Join(Join),
+    Join(Join, oneshot::Sender<Result<Joined, LogError>>),
 }
 
 /// Records and progress that land together.
@@ -27,15 +27,18 @@ pub(crate) struct Member {
     pub(crate) stage: &'static str,
     /// Only the newest may commit.
     pub(crate) generation: u64,
+    /// Of one that reads ahead: how many frames had been withdrawn when it began. It may have read what was withdrawn since.
+    pub(crate) withdrawn: Option<u64>,
 }
 
-/// A stage begins anew. It goes through the queue so that what an earlier member has under way is either in the
+/// A stage begins anew, with another member or with one that it has. It goes through the queue so that what an earlier member has under way is either in the
 /// progress that the new one is told, or refused.
 pub(crate) struct Join {
     pub(crate) stage: &'static str,
+    /// The member that begins anew; `None` for another one.
+    pub(crate) again: Option<Member>,
     /// Whose progress is asked for.
     pub(crate) positions: Vec<Position>,
-    pub(crate) answer: oneshot::Sender<Joined>,
 }
 
 /// What a new member is told.
@@ -53,7 +56,7 @@ impl Request {
                 let progress = commit.member.map_or(0, |m| progress_size(m.stage) * commit.progress.len());
                 commit.records.iter().map(record_size).sum::<usize>() + progress
             }
-            Self::Join(_) => 0,
+            Self::Join(..) => 0,
         }
     }
 }
@@ -147,7 +150,7 @@ mod tests {
     use super::*;
 
     fn join() -> Request {
-        Request::Join(Join { stage: "s", positions: Vec::new(), answer: oneshot::channel().0 })
+        Request::Join(Join { stage: "s", again: None, positions: Vec::new() }, oneshot::channel().0)
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What readers see: each partition's end, its newest records in memory, and where in the files the others stand.
-//! Only what is durable gets in here.
+//! Only what is durable is here, and, for members that read ahead, the one frame that is just being synced.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -30,8 +30,17 @@ pub(crate) struct SegmentInfo {
     pub(crate) length: u64,
 }
 
-/// A durable frame that readers are to see.
-pub(crate) struct Committed {
+/// Which records a reader is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Those on disk after fsync.
+    Durable,
+    /// Also those of the frame that is written and is just being synced.
+    Ahead,
+}
+
+/// A frame that readers are to see.
+pub(crate) struct Frame {
     pub(crate) position: u64,
     /// Bytes of the whole frame.
     pub(crate) length: u64,
@@ -56,25 +65,47 @@ pub(crate) struct View {
     tail: VecDeque<(u64, Vec<usize>)>,
     tail_size: u64,
     tail_limit: u64,
+    /// The frame that is being synced, if any.
+    draft: Option<Draft>,
+}
+
+/// A frame that is not durable yet. Its records end the tails of its lanes.
+struct Draft {
+    position: u64,
+    length: u64,
+    lanes: Vec<usize>,
 }
 
 #[derive(Default)]
 struct Lane {
+    /// Behind the last durable record.
     end: u64,
+    /// Records of the draft behind `end`.
+    drafted: u64,
     index: Vec<IndexEntry>,
-    /// The records right before `end`.
+    /// The records right before `end`, and those of the draft.
     tail: VecDeque<Record>,
+}
+
+impl Lane {
+    fn end(&self, reading: Reading) -> u64 {
+        match reading {
+            Reading::Durable => self.end,
+            Reading::Ahead => self.end + self.drafted,
+        }
+    }
 }
 
 impl View {
     pub(crate) fn new(folder: PathBuf, lanes: Lanes, tail_limit: u64) -> Self {
         let states = (0..lanes.count()).map(|_| Lane::default()).collect();
         let tail = VecDeque::new();
-        Self { folder: Arc::new(folder), lanes, states, segments: Vec::new(), tail, tail_size: 0, tail_limit }
+        let (folder, segments) = (Arc::new(folder), Vec::new());
+        Self { folder, lanes, states, segments, tail, tail_size: 0, tail_limit, draft: None }
     }
 
-    pub(crate) fn end(&self, lane: usize) -> Offset {
-        Offset(self.states.get(lane).map_or(0, |l| l.end))
+    pub(crate) fn end(&self, lane: usize, reading: Reading) -> Offset {
+        Offset(self.states.get(lane).map_or(0, |l| l.end(reading)))
     }
 
     /// The log's files, oldest first.
@@ -83,9 +114,9 @@ impl View {
     }
 
     /// Whether the position has a record to read.
-    pub(crate) fn has(&self, position: &Position) -> bool {
+    pub(crate) fn has(&self, position: &Position, reading: Reading) -> bool {
         let lane = self.lanes.of(position.topic, position.partition);
-        lane.is_some_and(|lane| self.end(lane) > position.next)
+        lane.is_some_and(|lane| self.end(lane, reading) > position.next)
     }
 
     /// A further segment, or how long the newest one is now.
@@ -123,23 +154,45 @@ impl View {
         self.states.iter().enumerate().flat_map(of_lane).collect()
     }
 
-    /// Lets readers see a frame of the newest segment.
-    pub(crate) fn commit(&mut self, frame: Committed) {
-        let Some(segment) = self.segments.last_mut() else { return };
-        segment.length = frame.position + frame.length;
-        let segment = segment.number;
+    /// Lets those who read ahead see a frame of the newest segment that is written but not durable yet.
+    pub(crate) fn show(&mut self, frame: Frame) {
         let mut lanes = Vec::with_capacity(frame.records.len());
         for (number, record) in frame.records {
-            let Some(offset) = self.states.get(number).map(|l| l.end) else { continue };
-            self.note(number, IndexEntry { offset, segment, position: frame.position });
-            if let Some(lane) = self.states.get_mut(number) {
+            let Some(lane) = self.states.get_mut(number) else { continue };
+            lane.drafted += 1;
+            lane.tail.push_back(record);
+            lanes.push(number);
+        }
+        self.draft = Some(Draft { position: frame.position, length: frame.length, lanes });
+    }
+
+    /// Takes back the frame that was shown, which could not be made durable; whether there was one.
+    pub(crate) fn withdraw(&mut self) -> bool {
+        let Some(draft) = self.draft.take() else { return false };
+        for number in draft.lanes {
+            let Some(lane) = self.states.get_mut(number) else { continue };
+            lane.drafted -= 1;
+            lane.tail.pop_back();
+        }
+        true
+    }
+
+    /// The frame that was shown is durable: every reader sees it.
+    pub(crate) fn commit(&mut self) {
+        let (Some(draft), Some(segment)) = (self.draft.take(), self.segments.last_mut()) else { return };
+        let Draft { position, length, lanes } = draft;
+        segment.length = position + length;
+        let segment = segment.number;
+        for number in &lanes {
+            let Some(offset) = self.states.get(*number).map(|l| l.end) else { continue };
+            self.note(*number, IndexEntry { offset, segment, position });
+            if let Some(lane) = self.states.get_mut(*number) {
                 lane.end += 1;
-                lane.tail.push_back(record);
-                lanes.push(number);
+                lane.drafted -= 1;
             }
         }
-        self.tail_size += frame.length;
-        self.tail.push_back((frame.length, lanes));
+        self.tail_size += length;
+        self.tail.push_back((length, lanes));
         while self.tail_size > self.tail_limit {
             let Some((bytes, lanes)) = self.tail.pop_front() else { break };
             self.tail_size -= bytes;
@@ -150,11 +203,11 @@ impl View {
     }
 
     /// Says how to read a partition from a position on.
-    pub(crate) fn plan(&self, from: Position, limit: ReadLimit) -> Plan {
+    pub(crate) fn plan(&self, from: Position, limit: ReadLimit, reading: Reading) -> Plan {
         let Position { topic, partition, next: from } = from;
         let lane = self.lanes.of(topic, partition).and_then(|lane| self.states.get(lane));
-        let Some(lane) = lane.filter(|lane| from.0 < lane.end) else { return Plan::Nothing };
-        let tail_start = lane.end - lane.tail.len() as u64;
+        let Some(lane) = lane.filter(|lane| from.0 < lane.end(reading)) else { return Plan::Nothing };
+        let tail_start = lane.end(Reading::Ahead) - lane.tail.len() as u64;
         if let Some(skip) = from.0.checked_sub(tail_start) {
             let mut left = limit.bytes;
             let mut fits = |(at, record): &(usize, &Record)| {
@@ -162,7 +215,8 @@ impl View {
                 left = left.saturating_sub(record.data.len());
                 fits
             };
-            let records = lane.tail.iter().skip(skip as usize).take(limit.records.max(1)).enumerate();
+            let count = limit.records.max(1).min((lane.end(reading) - from.0) as usize);
+            let records = lane.tail.iter().skip(skip as usize).take(count).enumerate();
             return Plan::Tail(records.take_while(|r| fits(r)).map(|(_, record)| record.clone()).collect());
         }
         let spans = self.spans(&lane.index, from.0, limit);
@@ -205,12 +259,13 @@ mod tests {
         let (id, time, data) = (uuid::Uuid::nil(), leadway_domain::Timestamp::UNIX_EPOCH, "0123456789".into());
         let record = Record { address, key: "".into(), kind: "k".into(), id, time, data, decoded: Default::default() };
         let records = lanes.iter().map(|&l| (l, record.clone())).collect();
-        view.commit(Committed { position, length: 100, records });
+        view.show(Frame { position, length: 100, records });
+        view.commit();
     }
 
     fn tail_len(view: &View, lane: usize, from: u64, limit: ReadLimit) -> Option<usize> {
         let (topic, partition) = view.lanes.all().nth(lane).unwrap();
-        match view.plan(Position { topic, partition, next: Offset(from) }, limit) {
+        match view.plan(Position { topic, partition, next: Offset(from) }, limit, Reading::Durable) {
             Plan::Tail(records) => Some(records.len()),
             Plan::Nothing => Some(0),
             Plan::Files(_) => None,
@@ -258,8 +313,8 @@ mod tests {
         commit(&mut view, 0, &[1]);
         let at =
             |next, partition| Position { topic: Topic::Leads, partition: Partition(partition), next: Offset(next) };
-        assert!(view.has(&at(0, 0)));
-        assert!(!view.has(&at(1, 0)));
-        assert!(!view.has(&at(0, 1)));
+        assert!(view.has(&at(0, 0), Reading::Durable));
+        assert!(!view.has(&at(1, 0), Reading::Durable));
+        assert!(!view.has(&at(0, 1), Reading::Durable));
     }
 }

@@ -1,5 +1,5 @@
-//! The writer: a thread that takes everything waiting, makes one frame of it, writes and syncs it once, lets readers
-//! see it and answers.
+//! The writer: a thread that takes everything waiting, makes one frame of it, writes it, shows it to those who read
+//! ahead, syncs it, lets every reader see it and answers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use leadway_domain::record::Topic;
 use leadway_domain::{Offset, telemetry};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::Shared;
 use super::entry::{put_progress, put_record};
@@ -16,11 +16,13 @@ use super::lanes::code;
 use super::queue::{Commit, Join, Joined, Member, Queue, Request, Tick};
 use super::segment::{Appender, NotWritten};
 use super::sidecar::Sidecar;
+use super::signals::Signals;
 use super::state::State;
-use super::view::Committed;
+use super::view::{Frame, Reading};
 use crate::{Address, LogError, Position, Record};
 
 type Answer = (oneshot::Sender<Result<Vec<Address>, LogError>>, Vec<Address>);
+type JoinAnswer = oneshot::Sender<Result<Joined, LogError>>;
 
 /// The one that writes.
 pub(crate) struct Writer {
@@ -32,8 +34,7 @@ pub(crate) struct Writer {
     generations: HashMap<&'static str, u64>,
     shared: Arc<Shared>,
     queue: Arc<Queue>,
-    /// By topic: wakes those who wait for its records.
-    wakers: Vec<watch::Sender<()>>,
+    signals: Signals,
     /// Bytes of a frame, unless a single request is larger.
     tick_bytes: usize,
 }
@@ -43,6 +44,8 @@ struct Draft {
     frame: Vec<u8>,
     /// With their lanes.
     records: Vec<(usize, Record)>,
+    /// How many, by topic.
+    topics: [u64; Topic::ALL.len()],
     progress: Vec<(&'static str, Position)>,
     answers: Vec<Answer>,
 }
@@ -52,11 +55,11 @@ impl Writer {
         recovered: (State, Appender, u64),
         shared: Arc<Shared>,
         queue: Arc<Queue>,
-        wakers: Vec<watch::Sender<()>>,
+        signals: Signals,
         tick_bytes: usize,
     ) -> Self {
         let (state, appender, first) = recovered;
-        Self { state, appender, first, generations: HashMap::new(), shared, queue, wakers, tick_bytes }
+        Self { state, appender, first, generations: HashMap::new(), shared, queue, signals, tick_bytes }
     }
 
     /// Writes until the queue is closed and empty.
@@ -73,27 +76,25 @@ impl Writer {
         let started = Instant::now();
         let rolled = self.roll_if_full(tick.bytes);
         let (mut draft, joins) = self.draft(tick);
-        let outcome = if draft.is_empty() { Ok(()) } else { rolled.and_then(|()| self.write(&mut draft)) };
-        let answers = std::mem::take(&mut draft.answers);
+        let outcome = if draft.is_empty() { Ok(()) } else { rolled.and_then(|()| self.write(&mut draft, started)) };
         match outcome {
             Ok(()) => {
-                let topics = self.publish(draft, started);
-                for (answer, addresses) in answers {
+                for (answer, addresses) in draft.answers {
                     // An error is a caller who no longer waits.
                     let _ = answer.send(Ok(addresses));
                 }
-                self.wake(&topics);
+                self.signals.records(Reading::Durable, &draft.topics);
             }
             Err(not_written) => {
                 self.take_back(&draft);
                 let error = refusal(&not_written);
-                for (answer, _) in answers {
+                for (answer, _) in draft.answers {
                     let _ = answer.send(Err(error.clone()));
                 }
             }
         }
-        for (join, member) in joins {
-            self.answer_join(join, member);
+        for (join, member, answer) in joins {
+            let _ = answer.send(Ok(self.joined(join, member)));
         }
     }
 
@@ -119,11 +120,12 @@ impl Writer {
     }
 
     /// Makes a frame of the tick. Who is fenced off is refused at once and has no part in it.
-    fn draft(&mut self, tick: Tick) -> (Draft, Vec<(Join, Member)>) {
+    fn draft(&mut self, tick: Tick) -> (Draft, Vec<(Join, Member, JoinAnswer)>) {
         let count = tick.requests.len();
         let mut draft = Draft {
             frame: frame::begin(tick.bytes),
             records: Vec::with_capacity(count),
+            topics: [0; Topic::ALL.len()],
             progress: Vec::new(),
             answers: Vec::with_capacity(count),
         };
@@ -131,21 +133,20 @@ impl Writer {
         for request in tick.requests {
             match request {
                 Request::Commit(commit) => self.draft_commit(&mut draft, commit),
-                Request::Join(join) => {
-                    let generation = self.generations.entry(join.stage).or_default();
-                    *generation += 1;
-                    let member = Member { stage: join.stage, generation: *generation };
-                    joins.push((join, member));
-                }
+                Request::Join(join, answer) => match self.admit(&join) {
+                    Ok(member) => joins.push((join, member, answer)),
+                    Err(error) => drop(answer.send(Err(error))),
+                },
             }
         }
         (draft, joins)
     }
 
     fn draft_commit(&mut self, draft: &mut Draft, commit: Commit) {
-        if let Some(Member { stage, generation }) = commit.member {
-            if self.generations.get(stage) != Some(&generation) {
-                let _ = commit.answer.send(Err(LogError::Fenced { stage: stage.to_owned() }));
+        if let Some(member) = commit.member {
+            let stage = member.stage;
+            if let Some(error) = self.refuses(member) {
+                let _ = commit.answer.send(Err(error));
                 return;
             }
             for position in commit.progress {
@@ -164,64 +165,80 @@ impl Writer {
             let address = Address { topic: record.topic, partition, offset: Offset(offset) };
             put_record(&mut draft.frame, &record, address);
             draft.records.push((lane, record.at(address)));
+            if let Some(count) = draft.topics.get_mut(usize::from(code(address.topic))) {
+                *count += 1;
+            }
             self.state.set_end(lane, offset + 1);
             addresses.push(address);
         }
         draft.answers.push((commit.answer, addresses));
     }
 
-    fn write(&mut self, draft: &mut Draft) -> Result<(), NotWritten> {
-        frame::finish(&mut draft.frame, self.state.sequence);
-        self.appender.append(&draft.frame)?;
-        self.state.sequence += 1;
-        Ok(())
+    /// Why the member may not commit, if it may not.
+    fn refuses(&self, member: Member) -> Option<LogError> {
+        let stage = member.stage.to_owned();
+        if self.generations.get(member.stage) != Some(&member.generation) {
+            return Some(LogError::Fenced { stage });
+        }
+        let misled = member.withdrawn.is_some_and(|seen| seen != self.signals.withdrawn());
+        misled.then_some(LogError::Revoked { stage })
     }
 
-    /// Lets readers see what was written; returns how many records each topic got.
-    fn publish(&mut self, draft: Draft, started: Instant) -> Vec<u64> {
-        let mut topics = vec![0; Topic::ALL.len()];
-        if draft.is_empty() {
-            return topics;
+    /// Writes the frame, shows it to those who read ahead while it is synced, and then to every reader.
+    fn write(&mut self, draft: &mut Draft, started: Instant) -> Result<(), NotWritten> {
+        frame::finish(&mut draft.frame, self.state.sequence);
+        let (position, length) = (self.appender.segment().length, draft.frame.len() as u64);
+        let records = std::mem::take(&mut draft.records);
+        let show = || {
+            self.shared.view.write().show(Frame { position, length, records });
+            self.signals.records(Reading::Ahead, &draft.topics);
+        };
+        let outcome = self.appender.append(&draft.frame, show);
+        if outcome.is_err() && self.shared.view.write().withdraw() {
+            self.signals.withdraw();
         }
-        for (_, record) in &draft.records {
-            if let Some(count) = topics.get_mut(usize::from(code(record.address.topic))) {
-                *count += 1;
-            }
-        }
-        let length = draft.frame.len() as u64;
-        let position = self.appender.segment().length - length;
-        self.shared.view.write().commit(Committed { position, length, records: draft.records });
-        for (stage, position) in draft.progress {
+        outcome?;
+        self.state.sequence += 1;
+        self.shared.view.write().commit();
+        for (stage, position) in draft.progress.drain(..) {
             self.state.advance(stage, position);
         }
         metrics::counter!(telemetry::LOG_COMMITS).increment(1);
         metrics::histogram!(telemetry::LOG_COMMIT_SECONDS).record(started.elapsed());
-        for (topic, count) in Topic::ALL.into_iter().map(|t| (t, topics.get(usize::from(code(t))).copied())) {
+        for (topic, count) in Topic::ALL.into_iter().map(|t| (t, draft.topics.get(usize::from(code(t))).copied())) {
             if let Some(count) = count.filter(|c| *c > 0) {
                 metrics::counter!(telemetry::LOG_RECORDS, "topic" => topic.name()).increment(count);
             }
         }
-        topics
-    }
-
-    fn wake(&self, topics: &[u64]) {
-        for (waker, _) in self.wakers.iter().zip(topics).filter(|(_, count)| **count > 0) {
-            waker.send_replace(());
-        }
+        Ok(())
     }
 
     /// The offsets of a frame that was not written are given to the next records.
     fn take_back(&mut self, draft: &Draft) {
-        for (lane, record) in draft.records.iter().rev() {
-            self.state.set_end(*lane, record.address.offset.0);
+        for address in draft.answers.iter().rev().flat_map(|(_, addresses)| addresses.iter().rev()) {
+            if let Some(lane) = self.state.lanes.of(address.topic, address.partition) {
+                self.state.set_end(lane, address.offset.0);
+            }
         }
         metrics::counter!(telemetry::LOG_FAILURES).increment(1);
     }
 
-    fn answer_join(&self, join: Join, member: Member) {
+    /// Another member fences the earlier one off; the same one begins anew unless it was fenced off.
+    fn admit(&mut self, join: &Join) -> Result<Member, LogError> {
+        if let Some(member) = join.again {
+            let fenced = self.refuses(Member { withdrawn: None, ..member });
+            return fenced.map_or(Ok(member), Err);
+        }
+        let generation = self.generations.entry(join.stage).or_default();
+        *generation += 1;
+        Ok(Member { stage: join.stage, generation: *generation, withdrawn: None })
+    }
+
+    /// Where the member begins, now that what was in the queue before it has been answered.
+    fn joined(&self, join: Join, member: Member) -> Joined {
         let at = |p: Position| Position { next: self.state.progress(join.stage, p.topic, p.partition), ..p };
-        let positions = join.positions.iter().copied().map(at).collect();
-        let _ = join.answer.send(Joined { member, positions });
+        let positions = join.positions.into_iter().map(at).collect();
+        Joined { member: Member { withdrawn: member.withdrawn.map(|_| self.signals.withdrawn()), ..member }, positions }
     }
 }
 

@@ -42,14 +42,29 @@ async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
     within(what, waiting).await;
 }
 
+/// What a question to the brokers comes to: it is asked again, for a minute, while they cannot answer.
+async fn answered<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, LogError>) -> T {
+    let asking = async {
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(error) => assert!(error.is_transient(), "{what}: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within(what, asking).await
+}
+
 /// All records of a topic, by partition and offset.
 async fn everything(log: &dyn EventLog, topic: Topic) -> Vec<Record> {
     let mut found = Vec::new();
     for partition in (0..log.partitions(topic)).map(Partition) {
-        let end = log.end(topic, partition).await.unwrap();
+        let end = answered("where a partition ends", async || log.end(topic, partition).await).await;
         let mut next = Offset(0);
         while next < end {
-            let mut records = log.read(topic, partition, next, ReadLimit::default()).await.unwrap();
+            let read = async || log.read(topic, partition, next, ReadLimit::default()).await;
+            let mut records = answered("what a partition holds", read).await;
             // More may have come since.
             records.retain(|record| record.address.offset < end);
             assert!(!records.is_empty(), "there is more before the end");

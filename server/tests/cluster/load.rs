@@ -42,10 +42,14 @@ impl Operator {
         (status.as_u16(), body)
     }
 
+    /// Asked again while the servers behind the node cannot answer.
     pub(crate) async fn get(&self, path: &str) -> Value {
-        let (status, body) = self.call("GET", path, None).await;
-        assert_eq!(status, 200, "GET {path}: {body}");
-        body
+        eventually(path, async || {
+            let (status, body) = self.call("GET", path, None).await;
+            assert!(matches!(status, 200 | 503), "GET {path}: {status} {body}");
+            if status == 200 { Ok(body) } else { Err(body.to_string()) }
+        })
+        .await
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
@@ -173,6 +177,15 @@ async fn post(shared: Arc<Shared>, first: u32, step: u32) {
             None => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
+}
+
+/// Posts a lead; its id, or why it was not taken.
+pub(crate) async fn take(http: &reqwest::Client, base: &str, key: &str, lead: &Value) -> Result<u64, String> {
+    let url = format!("{base}/webhook/provider-a");
+    let answer = http.post(url).header("x-api-key", key).json(lead).send().await.map_err(|e| e.to_string())?;
+    let status = answer.status();
+    let body: Value = answer.json().await.map_err(|e| e.to_string())?;
+    if status.is_success() { Ok(body["lead_id"].as_u64().unwrap()) } else { Err(format!("{status} {body}")) }
 }
 
 /// Every lead that was acknowledged is decided once, delivered and billed once, and nothing else is.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use crate::e2e::{ADMIN_KEY, Client, Reply, TestNode, sample_lead};
-use crate::load::{Operator, balances, eventually};
+use crate::load::{Operator, balances, eventually, take};
 use crate::nodes::Nodes;
 use crate::process::leadway;
 use crate::servers::servers;
@@ -67,10 +67,9 @@ async fn a_data_folder_moves_to_kafka_and_scylla_with_its_ids_settings_and_open_
     down.store(false, Ordering::Relaxed);
     let http = crate::e2e::http_client(std::time::Duration::from_secs(10));
     for n in 40..60 {
-        let url = format!("{}/webhook/provider-a", nodes.ingest[0].base);
-        let answer = http.post(url).header("x-api-key", &key).json(&sample_lead(n)).send().await.unwrap();
-        let body: Value = answer.json().await.unwrap();
-        acknowledged.insert(n, body["lead_id"].as_u64().unwrap_or_else(|| panic!("{body}")));
+        let (base, lead) = (&nodes.ingest[0].base, sample_lead(n));
+        let id = eventually("the lead to be taken", async || take(&http, base, &key, &lead).await).await;
+        acknowledged.insert(n, id);
     }
     let ids: BTreeSet<u64> = acknowledged.values().copied().collect();
     assert_eq!(ids.len(), 60, "no id is given twice");

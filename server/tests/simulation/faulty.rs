@@ -131,6 +131,10 @@ struct FaultyStage {
 
 #[async_trait]
 impl Stage for FaultyStage {
+    fn read_ahead(&mut self) {
+        self.inner.read_ahead();
+    }
+
     async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError> {
         self.inner.next(limit).await
     }

@@ -1,5 +1,6 @@
 //! Tests that reach behind the contract: failing disks, damaged files, starts. They share these helpers.
 
+mod ahead;
 mod damage;
 mod faults;
 mod faulty_disk;
