@@ -1,5 +1,7 @@
 //! What waits for the writer: bounded in bytes, taken a tick at a time.
 
+use std::time::{Duration, Instant};
+
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -59,6 +61,11 @@ impl Request {
             Self::Join(..) => 0,
         }
     }
+
+    /// Whether it is the answer of a member that reads ahead.
+    fn is_ahead(&self) -> bool {
+        matches!(self, Self::Commit(Commit { member: Some(Member { withdrawn: Some(_), .. }), .. }))
+    }
 }
 
 /// The requests that wait.
@@ -72,6 +79,10 @@ pub(crate) struct Queue {
 struct Waiting {
     requests: std::collections::VecDeque<(usize, Request)>,
     bytes: usize,
+    /// Requests of members that read ahead.
+    ahead: usize,
+    /// Whether the writer waits for one of those and for nothing else.
+    only_ahead: bool,
     closed: bool,
 }
 
@@ -94,9 +105,13 @@ impl Queue {
             )));
         }
         waiting.bytes += size;
+        waiting.ahead += usize::from(request.is_ahead());
+        let wakes = request.is_ahead() || !waiting.only_ahead;
         waiting.requests.push_back((size, request));
         drop(waiting);
-        self.wake.notify_one();
+        if wakes {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 
@@ -109,17 +124,17 @@ impl Queue {
             }
             self.wake.wait(&mut waiting);
         }
-        let mut tick = Tick { requests: Vec::with_capacity(waiting.requests.len()), bytes: 0 };
-        while let Some((size, _)) = waiting.requests.front() {
-            if tick.bytes > 0 && tick.bytes + size > limit {
-                break;
-            }
-            let Some((size, request)) = waiting.requests.pop_front() else { break };
-            tick.bytes += size;
-            tick.requests.push(request);
-        }
-        waiting.bytes -= tick.bytes;
-        Some(tick)
+        Some(waiting.take(limit))
+    }
+
+    /// Waits for a member that reads ahead, and takes all that waits then. `None` when none commits within `patience`.
+    pub(crate) fn take_ahead(&self, limit: usize, patience: Duration) -> Option<Tick> {
+        let deadline = Instant::now() + patience;
+        let mut waiting = self.waiting.lock();
+        waiting.only_ahead = true;
+        while waiting.ahead == 0 && !waiting.closed && !self.wake.wait_until(&mut waiting, deadline).timed_out() {}
+        waiting.only_ahead = false;
+        (waiting.ahead > 0).then(|| waiting.take(limit))
     }
 
     /// Takes nothing more; what waits is still written.
@@ -133,8 +148,26 @@ impl Queue {
         let mut waiting = self.waiting.lock();
         waiting.closed = true;
         let forgotten = std::mem::take(&mut waiting.requests);
+        waiting.ahead = 0;
         drop(waiting);
         drop(forgotten);
+    }
+}
+
+impl Waiting {
+    fn take(&mut self, limit: usize) -> Tick {
+        let mut tick = Tick { requests: Vec::with_capacity(self.requests.len()), bytes: 0 };
+        while let Some((size, _)) = self.requests.front() {
+            if tick.bytes > 0 && tick.bytes + size > limit {
+                break;
+            }
+            let Some((size, request)) = self.requests.pop_front() else { break };
+            self.ahead -= usize::from(request.is_ahead());
+            tick.bytes += size;
+            tick.requests.push(request);
+        }
+        self.bytes -= tick.bytes;
+        tick
     }
 }
 

@@ -146,21 +146,19 @@ impl Appender {
         Ok(())
     }
 
-    /// Writes a frame, calls `written`, and makes the frame durable.
-    pub(crate) fn append(&mut self, frame: &[u8], written: impl FnOnce()) -> Result<(), NotWritten> {
+    /// Writes a frame and makes it durable; returns its position.
+    pub(crate) fn append(&mut self, frame: &[u8]) -> Result<u64, NotWritten> {
         self.clean().map_err(NotWritten::nothing)?;
         let Target::Ready(file) = &mut self.target else {
             return Err(NotWritten::nothing(io::Error::other("the next segment has not been made")));
         };
-        let outcome = file.write_at(frame, self.length);
-        let landed = outcome.is_ok();
-        if landed {
-            written();
-        }
-        match outcome.and_then(|()| file.sync()) {
+        let written = file.write_at(frame, self.length);
+        let landed = written.is_ok();
+        match written.and_then(|()| file.sync()) {
             Ok(()) => {
+                let position = self.length;
                 self.length += frame.len() as u64;
-                Ok(())
+                Ok(position)
             }
             Err(error) => {
                 self.soil();

@@ -1,5 +1,5 @@
 //! What readers see: each partition's end, its newest records in memory, and where in the files the others stand.
-//! Only what is durable is here, and, for members that read ahead, the one frame that is just being synced.
+//! Only what is durable is here, and, for members that read ahead, the one frame that is just being made.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -35,17 +35,8 @@ pub(crate) struct SegmentInfo {
 pub(crate) enum Reading {
     /// Those on disk after fsync.
     Durable,
-    /// Also those of the frame that is written and is just being synced.
+    /// Also those of the frame that is just being made.
     Ahead,
-}
-
-/// A frame that readers are to see.
-pub(crate) struct Frame {
-    pub(crate) position: u64,
-    /// Bytes of the whole frame.
-    pub(crate) length: u64,
-    /// Its records with their lanes, in order.
-    pub(crate) records: Vec<(usize, Record)>,
 }
 
 /// How a read is to be served.
@@ -65,25 +56,18 @@ pub(crate) struct View {
     tail: VecDeque<(u64, Vec<usize>)>,
     tail_size: u64,
     tail_limit: u64,
-    /// The frame that is being synced, if any.
-    draft: Option<Draft>,
-}
-
-/// A frame that is not durable yet. Its records end the tails of its lanes.
-struct Draft {
-    position: u64,
-    length: u64,
-    lanes: Vec<usize>,
+    /// The lanes of the records that were shown and are not durable yet, in order.
+    draft: Vec<usize>,
 }
 
 #[derive(Default)]
 struct Lane {
     /// Behind the last durable record.
     end: u64,
-    /// Records of the draft behind `end`.
+    /// Records behind `end` that are not durable yet.
     drafted: u64,
     index: Vec<IndexEntry>,
-    /// The records right before `end`, and those of the draft.
+    /// The records right before `end`, and those behind it.
     tail: VecDeque<Record>,
 }
 
@@ -101,7 +85,7 @@ impl View {
         let states = (0..lanes.count()).map(|_| Lane::default()).collect();
         let tail = VecDeque::new();
         let (folder, segments) = (Arc::new(folder), Vec::new());
-        Self { folder, lanes, states, segments, tail, tail_size: 0, tail_limit, draft: None }
+        Self { folder, lanes, states, segments, tail, tail_size: 0, tail_limit, draft: Vec::new() }
     }
 
     pub(crate) fn end(&self, lane: usize, reading: Reading) -> Offset {
@@ -154,33 +138,29 @@ impl View {
         self.states.iter().enumerate().flat_map(of_lane).collect()
     }
 
-    /// Lets those who read ahead see a frame of the newest segment that is written but not durable yet.
-    pub(crate) fn show(&mut self, frame: Frame) {
-        let mut lanes = Vec::with_capacity(frame.records.len());
-        for (number, record) in frame.records {
+    /// Lets those who read ahead see records of the frame in the making, given with their lanes and in order.
+    pub(crate) fn show(&mut self, records: impl IntoIterator<Item = (usize, Record)>) {
+        for (number, record) in records {
             let Some(lane) = self.states.get_mut(number) else { continue };
             lane.drafted += 1;
             lane.tail.push_back(record);
-            lanes.push(number);
+            self.draft.push(number);
         }
-        self.draft = Some(Draft { position: frame.position, length: frame.length, lanes });
     }
 
-    /// Takes back the frame that was shown, which could not be made durable; whether there was one.
-    pub(crate) fn withdraw(&mut self) -> bool {
-        let Some(draft) = self.draft.take() else { return false };
-        for number in draft.lanes {
+    /// Takes back what was shown of a frame that could not be made durable.
+    pub(crate) fn withdraw(&mut self) {
+        for number in std::mem::take(&mut self.draft) {
             let Some(lane) = self.states.get_mut(number) else { continue };
             lane.drafted -= 1;
             lane.tail.pop_back();
         }
-        true
     }
 
-    /// The frame that was shown is durable: every reader sees it.
-    pub(crate) fn commit(&mut self) {
-        let (Some(draft), Some(segment)) = (self.draft.take(), self.segments.last_mut()) else { return };
-        let Draft { position, length, lanes } = draft;
+    /// The frame of what was shown is durable, at this place of the newest segment: every reader sees it.
+    pub(crate) fn commit(&mut self, position: u64, length: u64) {
+        let lanes = std::mem::take(&mut self.draft);
+        let Some(segment) = self.segments.last_mut() else { return };
         segment.length = position + length;
         let segment = segment.number;
         for number in &lanes {
@@ -258,9 +238,9 @@ mod tests {
         let address = Address { topic: Topic::Leads, partition: Partition(0), offset: Offset(0) };
         let (id, time, data) = (uuid::Uuid::nil(), leadway_domain::Timestamp::UNIX_EPOCH, "0123456789".into());
         let record = Record { address, key: "".into(), kind: "k".into(), id, time, data, decoded: Default::default() };
-        let records = lanes.iter().map(|&l| (l, record.clone())).collect();
-        view.show(Frame { position, length: 100, records });
-        view.commit();
+        let records = lanes.iter().map(|&l| (l, record.clone()));
+        view.show(records);
+        view.commit(position, 100);
     }
 
     fn tail_len(view: &View, lane: usize, from: u64, limit: ReadLimit) -> Option<usize> {

@@ -1,9 +1,9 @@
-//! The writer: a thread that takes everything waiting, makes one frame of it, writes it, shows it to those who read
-//! ahead, syncs it, lets every reader see it and answers.
+//! The writer: a thread that takes everything waiting, makes one frame of it, with what the member that reads ahead makes
+//! of that, writes and syncs it once, lets every reader see it and answers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use leadway_domain::record::Topic;
 use leadway_domain::{Offset, telemetry};
@@ -18,8 +18,12 @@ use super::segment::{Appender, NotWritten};
 use super::sidecar::Sidecar;
 use super::signals::Signals;
 use super::state::State;
-use super::view::{Frame, Reading};
+use super::view::Reading;
 use crate::{Address, LogError, Position, Record};
+
+/// How long a frame waits for what the member that reads ahead makes of it: a few times what that takes, and little beside
+/// an fsync.
+const PATIENCE: Duration = Duration::from_micros(300);
 
 type Answer = (oneshot::Sender<Result<Vec<Address>, LogError>>, Vec<Address>);
 type JoinAnswer = oneshot::Sender<Result<Joined, LogError>>;
@@ -35,6 +39,8 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     queue: Arc<Queue>,
     signals: Signals,
+    /// The topic that a member reads ahead, as long as it answers in time.
+    answers_ahead: Option<Topic>,
     /// Bytes of a frame, unless a single request is larger.
     tick_bytes: usize,
 }
@@ -42,12 +48,13 @@ pub(crate) struct Writer {
 /// A frame in the making.
 struct Draft {
     frame: Vec<u8>,
-    /// With their lanes.
+    /// Those that were not shown yet, with their lanes.
     records: Vec<(usize, Record)>,
-    /// How many, by topic.
+    /// How many were shown, by topic.
     topics: [u64; Topic::ALL.len()],
     progress: Vec<(&'static str, Position)>,
     answers: Vec<Answer>,
+    joins: Vec<(Join, Member, JoinAnswer)>,
 }
 
 impl Writer {
@@ -59,7 +66,7 @@ impl Writer {
         tick_bytes: usize,
     ) -> Self {
         let (state, appender, first) = recovered;
-        Self { state, appender, first, generations: HashMap::new(), shared, queue, signals, tick_bytes }
+        Self { state, appender, first, generations: HashMap::new(), shared, queue, signals, answers_ahead: None, tick_bytes }
     }
 
     /// Writes until the queue is closed and empty.
@@ -75,7 +82,8 @@ impl Writer {
     fn tick(&mut self, tick: Tick) {
         let started = Instant::now();
         let rolled = self.roll_if_full(tick.bytes);
-        let (mut draft, joins) = self.draft(tick);
+        let mut draft = Draft::new(&tick);
+        self.draft(&mut draft, tick);
         let outcome = if draft.is_empty() { Ok(()) } else { rolled.and_then(|()| self.write(&mut draft, started)) };
         match outcome {
             Ok(()) => {
@@ -93,7 +101,7 @@ impl Writer {
                 }
             }
         }
-        for (join, member, answer) in joins {
+        for (join, member, answer) in draft.joins {
             let _ = answer.send(Ok(self.joined(join, member)));
         }
     }
@@ -119,27 +127,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes a frame of the tick. Who is fenced off is refused at once and has no part in it.
-    fn draft(&mut self, tick: Tick) -> (Draft, Vec<(Join, Member, JoinAnswer)>) {
-        let count = tick.requests.len();
-        let mut draft = Draft {
-            frame: frame::begin(tick.bytes),
-            records: Vec::with_capacity(count),
-            topics: [0; Topic::ALL.len()],
-            progress: Vec::new(),
-            answers: Vec::with_capacity(count),
-        };
-        let mut joins = Vec::new();
+    /// Adds a tick to the frame. Who is fenced off is refused at once and has no part in it.
+    fn draft(&mut self, draft: &mut Draft, tick: Tick) {
         for request in tick.requests {
             match request {
-                Request::Commit(commit) => self.draft_commit(&mut draft, commit),
+                Request::Commit(commit) => self.draft_commit(draft, commit),
                 Request::Join(join, answer) => match self.admit(&join) {
-                    Ok(member) => joins.push((join, member, answer)),
+                    Ok(member) => draft.joins.push((join, member, answer)),
                     Err(error) => drop(answer.send(Err(error))),
                 },
             }
         }
-        (draft, joins)
     }
 
     fn draft_commit(&mut self, draft: &mut Draft, commit: Commit) {
@@ -148,6 +146,9 @@ impl Writer {
             if let Some(error) = self.refuses(member) {
                 let _ = commit.answer.send(Err(error));
                 return;
+            }
+            if let Some(position) = commit.progress.first().filter(|_| member.withdrawn.is_some()) {
+                self.answers_ahead = Some(position.topic);
             }
             for position in commit.progress {
                 if position.next > self.state.progress(stage, position.topic, position.partition) {
@@ -165,9 +166,6 @@ impl Writer {
             let address = Address { topic: record.topic, partition, offset: Offset(offset) };
             put_record(&mut draft.frame, &record, address);
             draft.records.push((lane, record.at(address)));
-            if let Some(count) = draft.topics.get_mut(usize::from(code(address.topic))) {
-                *count += 1;
-            }
             self.state.set_end(lane, offset + 1);
             addresses.push(address);
         }
@@ -184,22 +182,25 @@ impl Writer {
         misled.then_some(LogError::Revoked { stage })
     }
 
-    /// Writes the frame, shows it to those who read ahead while it is synced, and then to every reader.
+    /// Lets the member that reads ahead add to the frame what it makes of it, writes it and lets every reader see it.
     fn write(&mut self, draft: &mut Draft, started: Instant) -> Result<(), NotWritten> {
+        let shown = self.let_read_ahead(draft);
         frame::finish(&mut draft.frame, self.state.sequence);
-        let (position, length) = (self.appender.segment().length, draft.frame.len() as u64);
-        let records = std::mem::take(&mut draft.records);
-        let show = || {
-            self.shared.view.write().show(Frame { position, length, records });
-            self.signals.records(Reading::Ahead, &draft.topics);
+        let position = match self.appender.append(&draft.frame) {
+            Ok(position) => position,
+            Err(not_written) => {
+                if shown {
+                    self.shared.view.write().withdraw();
+                    self.signals.withdraw();
+                }
+                // Nothing is shown again before there is something to be answered again.
+                self.answers_ahead = None;
+                return Err(not_written);
+            }
         };
-        let outcome = self.appender.append(&draft.frame, show);
-        if outcome.is_err() && self.shared.view.write().withdraw() {
-            self.signals.withdraw();
-        }
-        outcome?;
         self.state.sequence += 1;
-        self.shared.view.write().commit();
+        self.show(draft);
+        self.shared.view.write().commit(position, draft.frame.len() as u64);
         for (stage, position) in draft.progress.drain(..) {
             self.state.advance(stage, position);
         }
@@ -211,6 +212,39 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Shows the frame to the member that reads ahead, and takes what it answers into the same frame, and whatever else
+    /// waits by then: one fsync for both. Returns whether anything was shown.
+    fn let_read_ahead(&mut self, draft: &mut Draft) -> bool {
+        if !self.answers_ahead.is_some_and(|topic| draft.has(topic)) {
+            return false;
+        }
+        self.show(draft);
+        let left = self.tick_bytes.saturating_sub(draft.frame.len());
+        match self.queue.take_ahead(left, PATIENCE) {
+            Some(tick) => {
+                self.draft(draft, tick);
+                self.show(draft);
+            }
+            None => self.answers_ahead = None,
+        }
+        true
+    }
+
+    /// Shows those who read ahead what was not shown yet.
+    fn show(&self, draft: &mut Draft) {
+        let mut topics = [0; Topic::ALL.len()];
+        for (_, record) in &draft.records {
+            let topic = usize::from(code(record.address.topic));
+            for counts in [&mut topics, &mut draft.topics] {
+                if let Some(count) = counts.get_mut(topic) {
+                    *count += 1;
+                }
+            }
+        }
+        self.shared.view.write().show(draft.records.drain(..));
+        self.signals.records(Reading::Ahead, &topics);
     }
 
     /// The offsets of a frame that was not written are given to the next records.
@@ -243,8 +277,24 @@ impl Writer {
 }
 
 impl Draft {
+    fn new(tick: &Tick) -> Self {
+        let count = tick.requests.len();
+        Self {
+            frame: frame::begin(tick.bytes),
+            records: Vec::with_capacity(count),
+            topics: [0; Topic::ALL.len()],
+            progress: Vec::new(),
+            answers: Vec::with_capacity(count),
+            joins: Vec::new(),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.records.is_empty() && self.progress.is_empty()
+    }
+
+    fn has(&self, topic: Topic) -> bool {
+        self.records.iter().any(|(_, record)| record.address.topic == topic)
     }
 }
 
