@@ -16,6 +16,8 @@ use crate::subject::{Client, Leadway, Minimal, Storage};
 use crate::track::Track;
 use crate::{Log, Plan, Scenario};
 
+/// Seconds of each phase that is compared with another of the same node: long enough that one stall of the disk is not its p99.
+const PHASE: u32 = 60;
 /// Deliveries a second that the client takes that was down.
 const RATE_LIMIT: u32 = 2_000;
 
@@ -105,8 +107,8 @@ impl Bench<'_> {
 
     async fn growth(&mut self) -> anyhow::Result<()> {
         let rate = self.rate(1_000);
-        let probe = self.load("growth", rate * 20, Pace::Rate(rate));
-        let probe = |subject: &str| Load { subject: subject.into(), leads: rate * 20, ..probe.clone() };
+        let probe = self.load("growth", rate * PHASE, Pace::Rate(rate));
+        let probe = |subject: &str| Load { subject: subject.into(), leads: rate * PHASE, ..probe.clone() };
         let fill = Load { subject: "filling".into(), ..self.load("growth", 10_000_000, Pace::Closed) };
         let leadway = self.leadway(&[self.solar_client(true)]).await?;
         self.warm_up(&leadway, &probe("")).await?;
@@ -138,7 +140,7 @@ impl Bench<'_> {
                 subject: subject.into(),
                 product: one_in_five,
                 awaited: |number| !is_other(number),
-                ..self.load("slow client", rate * 30, Pace::Rate(rate))
+                ..self.load("slow client", rate * PHASE, Pace::Rate(rate))
             };
             let leadway = self.leadway(&[self.other_client(path, None), self.solar_client(true)]).await?;
             self.warm_up(&leadway, &load).await?;
@@ -155,8 +157,8 @@ impl Bench<'_> {
 
     async fn client_down(&mut self) -> anyhow::Result<()> {
         let rate = self.rate(500);
-        let others = self.load("client down", rate * 20, Pace::Rate(rate));
-        let others = |subject: &str| Load { subject: subject.into(), leads: rate * 20, ..others.clone() };
+        let others = self.load("client down", rate * PHASE, Pace::Rate(rate));
+        let others = |subject: &str| Load { subject: subject.into(), leads: rate * PHASE, ..others.clone() };
         let fill = Load {
             subject: "filling".into(),
             product: |_| "Roofing",
