@@ -97,9 +97,9 @@ impl Bench<'_> {
                 Some(data) => tempfile::tempdir_in(data)?,
                 None => tempfile::tempdir()?,
             };
-            let commits = move || disk::two_commits(folder.path(), rate * 10, rate);
+            let commits = move || disk::commits(folder.path(), rate * 10, rate);
             let latency = tokio::task::spawn_blocking(commits).await??;
-            let (subject, per_second) = ("the disk alone, two commits".to_owned(), f64::from(rate));
+            let (subject, per_second) = ("the disk alone, one commit".to_owned(), f64::from(rate));
             self.add([Figures { scenario: "latency", subject, per_second, latency, ..Figures::default() }])?;
         }
         self.add([before, ours, after])

@@ -12,9 +12,12 @@ pub enum LogError {
         "whether it landed is not known: the log stopped, did not answer in time, or could not take a failed write back"
     )]
     Closed,
-    /// A partition that the commit is about is not this member's any more. Nothing of it has landed; what
+    /// A partition that the commit is about is not this member's any more, or what it [read
+    /// ahead](crate::Stage::read_ahead) could not be made durable. Nothing of the commit has landed; what
     /// [`next`](crate::Stage::next) returns before anything else tells which partitions were lost.
-    #[error("stage {stage:?}: the partition was given to another member")]
+    #[error(
+        "stage {stage:?}: the partition was given to another member, or what was read of it could not be made durable"
+    )]
     Revoked {
         /// The stage.
         stage: String,

@@ -173,14 +173,14 @@ pub trait Membership: Send {
 /// One member of a stage.
 ///
 /// Outputs and progress land together or not at all, and a member that lost a partition cannot commit for it:
-/// [`LogError::Revoked`] when it goes on with other partitions, [`LogError::Fenced`] when it was taken over for good.
+/// [`LogError::Revoked`] when it goes on with what it has then, [`LogError::Fenced`] when it was taken over for good.
 /// Progress never moves backwards; a commit may leave it where it is.
 #[async_trait]
 pub trait Stage: Send {
     /// From now on [`next`](Self::next) may also give records that are not durable yet, which saves waiting for the disk
-    /// twice. What is committed for them lands behind them; should they never become durable, the commit is
-    /// [refused](LogError::Revoked), and the partitions are taken away and given back. For a member whose records have no
-    /// effect but what it commits. Where the log is not in this process it changes nothing.
+    /// twice. What is committed for them lands behind them. Should they never become durable, the member's next commit is
+    /// [refused](LogError::Revoked), and its partitions are taken away and given back. For a member whose records have no
+    /// effect but what it commits. Only the embedded log has something to give early.
     fn read_ahead(&mut self) {}
 
     /// Waits for the next event. Dropping the future is safe: nothing is lost.

@@ -1,7 +1,8 @@
 //! The embedded log: an append-only journal in a folder.
 //!
-//! Every commit of one tick, whoever asked, is one frame: one write and one fsync. Records of all topics and the
-//! progress of stages stand in the same frames, so that outputs and progress land together because a frame does.
+//! Every commit of one tick, whoever asked, is one frame, with what a member that reads ahead made of it: one write and
+//! one fsync. Records of all topics and the progress of stages stand in the same frames, so that outputs and progress land
+//! together because a frame does.
 //!
 //! - `frame`, `entry`, `state`: the form of what is stored, and what it adds up to.
 //! - `queue`, `writer`, `segment`, `disk`: the way in.
@@ -52,6 +53,8 @@ use signals::{Listeners, signals};
 use state::State;
 use view::{Plan, Reading, View};
 use writer::Writer;
+
+type Joining = oneshot::Receiver<Result<Joined, LogError>>;
 
 /// What the writer and readers share.
 pub(crate) struct Shared {
@@ -204,10 +207,10 @@ impl Journal {
         answered.await.unwrap_or(Err(LogError::Closed))
     }
 
-    async fn join(&self, join: Join) -> Result<Joined, LogError> {
+    fn join(&self, join: Join) -> Result<Joining, LogError> {
         let (answer, answered) = oneshot::channel();
         self.writing()?.queue.push(Request::Join(join, answer), 0)?;
-        answered.await.unwrap_or(Err(LogError::Closed))
+        Ok(answered)
     }
 
     fn check_partition(&self, topic: Topic, partition: Partition) -> Result<(), LogError> {
@@ -283,10 +286,11 @@ impl EventLog for Journal {
 
     async fn stage(&self, name: &'static str, input: Topic, tracked: &[Topic]) -> Result<Box<dyn Stage>, LogError> {
         let positions = Rounds::positions(input, tracked, self.lanes.partitions(input));
-        let joined = self.join(Join { stage: name, again: None, positions: positions.clone() }).await?;
+        let joining = self.join(Join { stage: name, again: None, positions: positions.clone() })?;
+        let Joined { member, positions: progress } = joining.await.unwrap_or(Err(LogError::Closed))?;
         let topics = 1 + tracked.len();
-        let rounds = Rounds::new(&joined.positions, topics);
-        Ok(Box::new(JournalStage { journal: self.clone(), member: joined.member, positions, topics, rounds }))
+        let rounds = Rounds::new(&progress, topics);
+        Ok(Box::new(JournalStage { journal: self.clone(), member, positions, topics, rounds, again: None }))
     }
 
     fn disk_bytes(&self) -> Option<u64> {
@@ -302,6 +306,8 @@ struct JournalStage {
     /// Topics of the stage.
     topics: usize,
     rounds: Rounds,
+    /// It begins anew; kept here, because who waits may stop waiting.
+    again: Option<Joining>,
 }
 
 impl JournalStage {
@@ -312,12 +318,19 @@ impl JournalStage {
 
     /// What was read may never have been: begins anew where the stage stands.
     async fn begin_anew(&mut self) -> Result<StageEvent, LogError> {
-        let Member { stage, .. } = self.member;
-        let join = Join { stage, again: Some(self.member), positions: self.positions.clone() };
-        let joined = self.journal.join(join).await?;
-        self.member = joined.member;
-        self.rounds = Rounds::new(&joined.positions, self.topics);
-        Ok(StageEvent::Revoked(joined.positions.iter().step_by(self.topics).map(|p| p.partition).collect()))
+        let joining = match &mut self.again {
+            Some(joining) => joining,
+            none => {
+                let (stage, positions) = (self.member.stage, self.positions.clone());
+                none.insert(self.journal.join(Join { stage, again: Some(self.member), positions })?)
+            }
+        };
+        let joined = joining.await;
+        self.again = None;
+        let Joined { member, positions } = joined.unwrap_or(Err(LogError::Closed))?;
+        self.member = member;
+        self.rounds = Rounds::new(&positions, self.topics);
+        Ok(StageEvent::Revoked(positions.iter().step_by(self.topics).map(|p| p.partition).collect()))
     }
 }
 

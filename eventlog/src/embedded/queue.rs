@@ -137,6 +137,12 @@ impl Queue {
         (waiting.ahead > 0).then(|| waiting.take(limit))
     }
 
+    /// Requests that wait.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.lock().requests.len()
+    }
+
     /// Takes nothing more; what waits is still written.
     pub(crate) fn close(&self) {
         self.waiting.lock().closed = true;
@@ -171,7 +177,7 @@ impl Waiting {
     }
 }
 
-/// What is written at once.
+/// What is taken at once.
 pub(crate) struct Tick {
     pub(crate) requests: Vec<Request>,
     /// Bytes that they take in a frame, at most.
@@ -209,6 +215,48 @@ mod tests {
         assert_eq!(queue.take(100).unwrap().requests.len(), 2);
         assert_eq!(queue.take(30).unwrap().requests.len(), 1);
         assert_eq!(queue.take(1_000).unwrap().requests.len(), 2);
+    }
+
+    fn commit(withdrawn: Option<u64>) -> Request {
+        let member = Some(Member { stage: "s", generation: 1, withdrawn });
+        Request::Commit(Commit { records: Vec::new(), member, progress: Vec::new(), answer: oneshot::channel().0 })
+    }
+
+    #[test]
+    fn who_waits_for_a_member_that_reads_ahead_gets_all_that_waits_when_it_comes() {
+        let queue = std::sync::Arc::new(Queue::new(1_000));
+        queue.push(commit(None), 10).unwrap();
+        let waiting = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.take_ahead(1_000, Duration::from_secs(60)).map(|tick| tick.bytes)
+        });
+        queue.push(commit(None), 10).unwrap();
+        queue.push(commit(Some(0)), 10).unwrap();
+        queue.push(commit(None), 10).unwrap();
+        let taken = waiting.join().unwrap().unwrap();
+        assert!(taken >= 30, "{taken}");
+        queue.push(commit(None), 10).unwrap();
+        assert_eq!(taken + queue.take(1_000).unwrap().bytes, 50, "nothing is lost");
+    }
+
+    #[test]
+    fn when_that_member_does_not_come_what_waits_stays() {
+        let queue = Queue::new(1_000);
+        queue.push(commit(None), 10).unwrap();
+        assert!(queue.take_ahead(1_000, Duration::from_millis(1)).is_none());
+        assert_eq!(queue.take(1_000).unwrap().bytes, 10);
+        queue.close();
+        assert!(queue.take_ahead(1_000, Duration::from_secs(600)).is_none(), "a closed queue is not waited for");
+    }
+
+    #[test]
+    fn a_member_behind_what_fits_is_taken_later() {
+        let queue = Queue::new(1_000);
+        queue.push(commit(None), 60).unwrap();
+        queue.push(commit(Some(0)), 60).unwrap();
+        assert_eq!(queue.take_ahead(100, Duration::ZERO).unwrap().bytes, 60);
+        assert_eq!(queue.take_ahead(100, Duration::ZERO).unwrap().bytes, 60);
+        assert!(queue.take_ahead(100, Duration::ZERO).is_none());
     }
 
     #[test]

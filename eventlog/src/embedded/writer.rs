@@ -41,7 +41,7 @@ pub(crate) struct Writer {
     signals: Signals,
     /// The topic that a member reads ahead, as long as it answers in time.
     answers_ahead: Option<Topic>,
-    /// Bytes of a frame, unless a single request is larger.
+    /// Bytes that a tick takes, unless a single request is larger. A frame may hold one request more, of the member that reads ahead.
     tick_bytes: usize,
 }
 
@@ -53,6 +53,8 @@ struct Draft {
     /// How many were shown, by topic.
     topics: [u64; Topic::ALL.len()],
     progress: Vec<(&'static str, Position)>,
+    /// Whether a commit of the member that reads ahead is in it: before that is answered it makes no other.
+    answered: bool,
     answers: Vec<Answer>,
     joins: Vec<(Join, Member, JoinAnswer)>,
 }
@@ -66,7 +68,17 @@ impl Writer {
         tick_bytes: usize,
     ) -> Self {
         let (state, appender, first) = recovered;
-        Self { state, appender, first, generations: HashMap::new(), shared, queue, signals, answers_ahead: None, tick_bytes }
+        Self {
+            state,
+            appender,
+            first,
+            generations: HashMap::new(),
+            shared,
+            queue,
+            signals,
+            answers_ahead: None,
+            tick_bytes,
+        }
     }
 
     /// Writes until the queue is closed and empty.
@@ -107,7 +119,7 @@ impl Writer {
     }
 
     /// Begins a new segment if a frame of so many bytes does not fit into the newest one. Before the tick is drafted:
-    /// the snapshot must hold what is durable and nothing else.
+    /// the snapshot must hold what is durable and nothing else. What is added later may make the segment larger than it should be.
     fn roll_if_full(&mut self, bytes: usize) -> Result<(), NotWritten> {
         if bytes == 0 || !self.appender.is_full((bytes + HEADER) as u64) {
             return Ok(());
@@ -149,6 +161,7 @@ impl Writer {
             }
             if let Some(position) = commit.progress.first().filter(|_| member.withdrawn.is_some()) {
                 self.answers_ahead = Some(position.topic);
+                draft.answered = true;
             }
             for position in commit.progress {
                 if position.next > self.state.progress(stage, position.topic, position.partition) {
@@ -217,7 +230,7 @@ impl Writer {
     /// Shows the frame to the member that reads ahead, and takes what it answers into the same frame, and whatever else
     /// waits by then: one fsync for both. Returns whether anything was shown.
     fn let_read_ahead(&mut self, draft: &mut Draft) -> bool {
-        if !self.answers_ahead.is_some_and(|topic| draft.has(topic)) {
+        if draft.answered || !self.answers_ahead.is_some_and(|topic| draft.has(topic)) {
             return false;
         }
         self.show(draft);
@@ -284,6 +297,7 @@ impl Draft {
             records: Vec::with_capacity(count),
             topics: [0; Topic::ALL.len()],
             progress: Vec::new(),
+            answered: false,
             answers: Vec::with_capacity(count),
             joins: Vec::new(),
         }
