@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::e2e::{ADMIN_KEY, Client, Reply, TestNode, sample_lead};
 use crate::load::{Operator, balances, eventually, take};
