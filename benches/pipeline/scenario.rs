@@ -16,7 +16,8 @@ use crate::subject::{Client, Leadway, Minimal, Storage};
 use crate::track::Track;
 use crate::{Log, Plan, Scenario};
 
-/// Seconds of each phase that is compared with another of the same node: long enough that one stall of the disk is not its p99.
+/// Seconds of each phase that is compared with another of the same node, after what was stored between has reached the disk:
+/// long enough that one stall of it is not the p99.
 const PHASE: u32 = 60;
 /// Deliveries a second that the client takes that was down.
 const RATE_LIMIT: u32 = 2_000;
@@ -115,6 +116,7 @@ impl Bench<'_> {
         let empty = self.on(&leadway, &probe("nothing stored")).await?;
         let filling = self.on(&leadway, &fill).await?;
         leadway.settle().await?;
+        disk::quiet().await?;
         let full = self.on(&leadway, &probe("full")).await?;
         let storage = leadway.stop()?;
         let again = Leadway::start(self.binary, self.plan.nodes, storage, &[self.solar_client(true)]).await?;
@@ -176,6 +178,7 @@ impl Bench<'_> {
         self.sink.follow_unsure(backlog.clone());
         let filled = Measured::from(&leadway).run(&fill, &backlog).await?;
         leadway.settle().await?;
+        disk::quiet().await?;
         let beside = self.on(&leadway, &others("others, beside the waiting")).await?;
 
         // The client is back: its circuit is probed within a minute, then it gets what its limit allows.
