@@ -16,8 +16,7 @@ use crate::subject::{Client, Leadway, Minimal, Storage};
 use crate::track::Track;
 use crate::{Log, Plan, Scenario};
 
-/// Seconds of each phase that is compared with another of the same node, after what was stored between has reached the disk:
-/// long enough that one stall of it is not the p99.
+/// Seconds of each phase that is compared with another one of leadway: long enough that one stall of the disk is not its p99.
 const PHASE: u32 = 60;
 /// Deliveries a second that the client takes that was down.
 const RATE_LIMIT: u32 = 2_000;

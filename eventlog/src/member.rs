@@ -25,6 +25,15 @@ impl Membership for Alone {
     }
 }
 
+/// By partition, from positions in the order of [`Rounds::positions`].
+fn assignments(progress: &[Position], topics: usize) -> Vec<Assignment> {
+    let assignment = |progress: &[Position]| {
+        let partition = progress.first()?.partition;
+        Some(Assignment { partition, progress: progress.to_vec() })
+    };
+    progress.chunks(topics.max(1)).filter_map(assignment).collect()
+}
+
 /// Where a member stands in each partition of its input.
 #[derive(Default)]
 pub(crate) struct Rounds {
@@ -45,13 +54,24 @@ impl Rounds {
 
     /// Goes on from `progress`, in the order of [`Self::positions`] with so many `topics` for each partition.
     pub(crate) fn new(progress: &[Position], topics: usize) -> Self {
-        let assignment = |progress: &[Position]| {
-            let partition = progress.first()?.partition;
-            Some(Assignment { partition, progress: progress.to_vec() })
-        };
-        let assignments: Vec<_> = progress.chunks(topics.max(1)).filter_map(assignment).collect();
-        let positions = assignments.iter().filter_map(|a| a.progress.first().copied()).collect();
-        Self { assignments: Some(assignments), positions, turn: 0 }
+        let mut rounds = Self::default();
+        rounds.begin(assignments(progress, topics));
+        rounds
+    }
+
+    /// Takes away the partitions of which more was returned than has come to `progress`, and gives them back; returns them.
+    pub(crate) fn go_back(&mut self, progress: &[Position], topics: usize) -> Vec<Partition> {
+        let mut again = assignments(progress, topics);
+        again.retain(|assignment| assignment.progress.iter().take(1).all(|to| !self.positions.contains(to)));
+        let lost: Vec<Partition> = again.iter().map(|assignment| assignment.partition).collect();
+        self.leave(&lost);
+        self.begin(again);
+        lost
+    }
+
+    fn begin(&mut self, assignments: Vec<Assignment>) {
+        self.take_up(&assignments);
+        self.assignments.get_or_insert_default().extend(assignments);
     }
 
     /// Reads these partitions too.

@@ -316,7 +316,7 @@ impl JournalStage {
         self.journal.listeners.withdrawn.clone()
     }
 
-    /// What was read may never have been: begins anew where the stage stands.
+    /// What was read may never have been: begins anew where the stage stands, in the partitions of which more was read.
     async fn begin_anew(&mut self) -> Result<StageEvent, LogError> {
         let joining = match &mut self.again {
             Some(joining) => joining,
@@ -329,16 +329,17 @@ impl JournalStage {
         self.again = None;
         let Joined { member, positions } = joined.unwrap_or(Err(LogError::Closed))?;
         self.member = member;
-        self.rounds = Rounds::new(&positions, self.topics);
-        Ok(StageEvent::Revoked(positions.iter().step_by(self.topics).map(|p| p.partition).collect()))
+        Ok(StageEvent::Revoked(self.rounds.go_back(&positions, self.topics)))
     }
 }
 
 #[async_trait]
 impl Stage for JournalStage {
     fn read_ahead(&mut self) {
-        self.journal.reading = Reading::Ahead;
-        self.member.withdrawn = self.withdrawn().map(|count| *count.borrow());
+        if self.journal.reading == Reading::Durable {
+            self.journal.reading = Reading::Ahead;
+            self.member.withdrawn = self.withdrawn().map(|count| *count.borrow());
+        }
     }
 
     async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError> {

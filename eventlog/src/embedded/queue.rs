@@ -228,8 +228,16 @@ mod tests {
         queue.push(commit(None), 10).unwrap();
         let waiting = std::thread::spawn({
             let queue = queue.clone();
-            move || queue.take_ahead(1_000, Duration::from_secs(60)).map(|tick| tick.bytes)
+            move || {
+                let begun = Instant::now();
+                let taken = queue.take_ahead(1_000, Duration::from_secs(600)).map(|tick| tick.bytes);
+                assert!(begun.elapsed() < Duration::from_secs(300), "it is woken");
+                taken
+            }
         });
+        while !queue.waiting.lock().only_ahead {
+            std::thread::yield_now();
+        }
         queue.push(commit(None), 10).unwrap();
         queue.push(commit(Some(0)), 10).unwrap();
         queue.push(commit(None), 10).unwrap();
@@ -246,7 +254,9 @@ mod tests {
         assert!(queue.take_ahead(1_000, Duration::from_millis(1)).is_none());
         assert_eq!(queue.take(1_000).unwrap().bytes, 10);
         queue.close();
-        assert!(queue.take_ahead(1_000, Duration::from_secs(600)).is_none(), "a closed queue is not waited for");
+        let begun = Instant::now();
+        assert!(queue.take_ahead(1_000, Duration::from_secs(600)).is_none());
+        assert!(begun.elapsed() < Duration::from_secs(300), "a closed queue is not waited for");
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(crate) struct Writer {
     signals: Signals,
     /// The topic that a member reads ahead, as long as it answers in time.
     answers_ahead: Option<Topic>,
-    /// Bytes that a tick takes, unless a single request is larger. A frame may hold one request more, of the member that reads ahead.
+    /// Bytes that a tick takes, unless a single request is larger. A frame may hold one request more.
     tick_bytes: usize,
 }
 

@@ -9,7 +9,7 @@ use leadway_domain::{Offset, Partition};
 use tokio::task::JoinHandle;
 
 use super::faulty_disk::{Fault, FaultyDisk, Op};
-use super::{Journal, all, append, leads, open, open_with, record};
+use super::{Journal, Options, all, append, leads, open, open_on, open_with, options, record};
 use crate::{EventLog, LogError, Position, ReadLimit, Stage, StageEvent};
 
 /// A disk on which one sync waits until it is told how it ends.
@@ -202,6 +202,77 @@ async fn a_member_that_has_a_commit_in_the_frame_is_shown_nothing_of_it() {
     assert!(beside.await.unwrap().unwrap_err().is_transient());
     append(&log, "fourth").await.unwrap();
     retried.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_did_not_answer_is_shown_nothing_early_until_it_has_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut held = Held::disk();
+    let log = open_with(folder.path(), held.disk.clone()).await;
+    let mut stage = joined(&log).await;
+    append(&log, "second").await.unwrap();
+    let appending = held.append(&log, "third").await;
+    assert_eq!(given(&mut *stage).await, ["second"], "the one before was not answered");
+    let routing = tokio::spawn(async move {
+        route(&mut *stage, "second", 2).await.unwrap();
+        stage
+    });
+    held.end.send(false).unwrap();
+    appending.await.unwrap().unwrap();
+    let mut stage = routing.await.unwrap();
+    assert_eq!(given(&mut *stage).await, ["third"]);
+    let appending = held.append(&log, "fourth").await;
+    assert_eq!(given(&mut *stage).await, ["fourth"]);
+    held.end.send(false).unwrap();
+    appending.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_disk_that_keeps_failing_only_one_frame_is_shown_and_withdrawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut held = Held::disk();
+    let log = open_with(folder.path(), held.disk.clone()).await;
+    let mut stage = joined(&log).await;
+    for turn in 0..3 {
+        let appending = held.append(&log, "withdrawn").await;
+        if turn == 0 {
+            assert_eq!(given(&mut *stage).await, ["withdrawn"]);
+        } else {
+            assert!(futures::poll!(Box::pin(stage.next(ReadLimit::default()))).is_pending());
+        }
+        held.end.send(true).unwrap();
+        assert!(appending.await.unwrap().unwrap_err().is_transient());
+        if turn == 0 {
+            revoked(&mut *stage).await;
+            assert_eq!(assigned(&mut *stage).await, Offset(1));
+        }
+    }
+    append(&log, "second").await.unwrap();
+    assert_eq!(given(&mut *stage).await, ["second"]);
+    route(&mut *stage, "second", 2).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_of_which_nothing_was_read_ahead_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut held = Held::disk();
+    let options = Options { partitions: 3, ..options(folder.path()) };
+    let log = open_on(options, Arc::new(held.disk.clone())).await.unwrap();
+    let mut stage = log.stage("router", Topic::Leads, &[]).await.unwrap();
+    stage.read_ahead();
+    assigned(&mut *stage).await;
+    append(&log, "first").await.unwrap();
+    let StageEvent::Records(records) = next(&mut *stage).await else { panic!("no records") };
+    let partition = records[0].address.partition;
+    let progress = Position { topic: Topic::Leads, partition, next: Offset(1) };
+    stage.commit(&[record(Topic::Appointments, "w", "first")], &[progress]).await.unwrap();
+    let appending = held.append(&log, "withdrawn").await;
+    assert_eq!(given(&mut *stage).await, ["withdrawn"]);
+    held.end.send(true).unwrap();
+    appending.await.unwrap().unwrap_err();
+    let event = next(&mut *stage).await;
+    assert!(matches!(&event, StageEvent::Revoked(lost) if *lost == [partition]), "{event:?}");
+    assert_eq!(assigned(&mut *stage).await, Offset(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
