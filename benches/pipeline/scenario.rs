@@ -112,6 +112,7 @@ impl Bench<'_> {
         let fill = Load { subject: "filling".into(), ..self.load("growth", 10_000_000, Pace::Closed) };
         let leadway = self.leadway(&[self.solar_client(true)]).await?;
         self.warm_up(&leadway, &probe("")).await?;
+        disk::quiet().await?;
         let empty = self.on(&leadway, &probe("nothing stored")).await?;
         let filling = self.on(&leadway, &fill).await?;
         leadway.settle().await?;
@@ -145,6 +146,7 @@ impl Bench<'_> {
             };
             let leadway = self.leadway(&[self.other_client(path, None), self.solar_client(true)]).await?;
             self.warm_up(&leadway, &load).await?;
+            disk::quiet().await?;
             let figures = self.on(&leadway, &load).await?;
             p99.push(figures.latency.p99_ms);
             self.add([figures])?;
@@ -170,6 +172,7 @@ impl Bench<'_> {
         let leadway = self.leadway(&[down, self.solar_client(true)]).await?;
         let memory = MemoryWatch::start(leadway.pids());
         self.warm_up(&leadway, &others("")).await?;
+        disk::quiet().await?;
         let alone = self.on(&leadway, &others("others, none waiting")).await?;
 
         self.sink.set_down(true);

@@ -179,8 +179,8 @@ pub trait Membership: Send {
 pub trait Stage: Send {
     /// From now on [`next`](Self::next) may also give records that are not durable yet, which saves waiting for the disk
     /// twice. What is committed for them lands behind them. Should they never become durable, the member's next commit is
-    /// [refused](LogError::Revoked), and the partitions that it has read of are taken away and given back. For a member whose records have no
-    /// effect but what it commits. Only the embedded log has something to give early.
+    /// [refused](LogError::Revoked), and the partitions that it has read of are taken away and given back. For a member
+    /// whose records have no effect but what it commits. Only the embedded log has something to give early.
     fn read_ahead(&mut self) {}
 
     /// Waits for the next event. Dropping the future is safe: nothing is lost.

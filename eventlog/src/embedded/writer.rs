@@ -50,7 +50,7 @@ struct Draft {
     frame: Vec<u8>,
     /// Those that were not shown yet, with their lanes.
     records: Vec<(usize, Record)>,
-    /// How many were shown, by topic.
+    /// How many records it has, shown or not, by topic.
     topics: [u64; Topic::ALL.len()],
     progress: Vec<(&'static str, Position)>,
     /// Whether a commit of the member that reads ahead is in it: before that is answered it makes no other.
@@ -179,6 +179,9 @@ impl Writer {
             let address = Address { topic: record.topic, partition, offset: Offset(offset) };
             put_record(&mut draft.frame, &record, address);
             draft.records.push((lane, record.at(address)));
+            if let Some(count) = draft.topics.get_mut(usize::from(code(address.topic))) {
+                *count += 1;
+            }
             self.state.set_end(lane, offset + 1);
             addresses.push(address);
         }
@@ -247,17 +250,10 @@ impl Writer {
 
     /// Shows those who read ahead what was not shown yet.
     fn show(&self, draft: &mut Draft) {
-        let mut topics = [0; Topic::ALL.len()];
-        for (_, record) in &draft.records {
-            let topic = usize::from(code(record.address.topic));
-            for counts in [&mut topics, &mut draft.topics] {
-                if let Some(count) = counts.get_mut(topic) {
-                    *count += 1;
-                }
-            }
+        if !draft.records.is_empty() {
+            self.shared.view.write().show(draft.records.drain(..));
+            self.signals.records(Reading::Ahead, &draft.topics);
         }
-        self.shared.view.write().show(draft.records.drain(..));
-        self.signals.records(Reading::Ahead, &topics);
     }
 
     /// The offsets of a frame that was not written are given to the next records.
@@ -308,7 +304,7 @@ impl Draft {
     }
 
     fn has(&self, topic: Topic) -> bool {
-        self.records.iter().any(|(_, record)| record.address.topic == topic)
+        self.topics.get(usize::from(code(topic))).is_some_and(|count| *count > 0)
     }
 }
 

@@ -42,11 +42,12 @@ impl Operator {
         (status.as_u16(), body)
     }
 
-    /// Asked again while the servers behind the node cannot answer.
+    /// Asked again where the node cannot answer and says when to come back.
     pub(crate) async fn get(&self, path: &str) -> Value {
         eventually(path, async || {
             let (status, body) = self.call("GET", path, None).await;
-            assert!(matches!(status, 200 | 503), "GET {path}: {status} {body}");
+            let told = status == 200 || status == 503 && body["retry_after"].is_u64();
+            assert!(told, "GET {path}: {status} {body}");
             if status == 200 { Ok(body) } else { Err(body.to_string()) }
         })
         .await

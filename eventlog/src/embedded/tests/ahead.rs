@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use leadway_domain::record::Topic;
 use leadway_domain::{Offset, Partition};
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::faulty_disk::{Fault, FaultyDisk, Op};
@@ -69,6 +70,15 @@ async fn joined(log: &Journal) -> Box<dyn Stage> {
     stage
 }
 
+/// A log on a disk that can be held, and a member that has answered once.
+async fn scene() -> (TempDir, Held, Journal, Box<dyn Stage>) {
+    let folder = tempfile::tempdir().unwrap();
+    let held = Held::disk();
+    let log = open_with(folder.path(), held.disk.clone()).await;
+    let stage = joined(&log).await;
+    (folder, held, log, stage)
+}
+
 async fn next(stage: &mut dyn Stage) -> StageEvent {
     let next = stage.next(ReadLimit::default());
     tokio::time::timeout(Duration::from_secs(60), next).await.expect("something is told").unwrap()
@@ -101,10 +111,7 @@ async fn route(stage: &mut dyn Stage, lead: &str, next: u64) -> Result<(), LogEr
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_who_reads_ahead_is_given_what_is_not_durable_yet() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut held = Held::disk();
-    let log = open_with(folder.path(), held.disk.clone()).await;
-    let mut ahead = joined(&log).await;
+    let (_folder, mut held, log, mut ahead) = scene().await;
     let mut other = log.stage("dispatcher", Topic::Leads, &[]).await.unwrap();
     assigned(&mut *other).await;
     assert_eq!(given(&mut *other).await, ["first"]);
@@ -156,10 +163,7 @@ async fn a_record_and_what_is_made_of_it_in_time_share_one_fsync() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_decided_of_a_record_that_never_became_durable_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut held = Held::disk();
-    let log = open_with(folder.path(), held.disk.clone()).await;
-    let mut stage = joined(&log).await;
+    let (_folder, mut held, log, mut stage) = scene().await;
     let appending = held.append(&log, "withdrawn").await;
     assert_eq!(given(&mut *stage).await, ["withdrawn"]);
     held.end.send(true).unwrap();
@@ -177,10 +181,7 @@ async fn what_is_decided_of_a_record_that_never_became_durable_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_has_a_commit_in_the_frame_is_shown_nothing_of_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut held = Held::disk();
-    let log = open_with(folder.path(), held.disk.clone()).await;
-    let mut stage = joined(&log).await;
+    let (_folder, mut held, log, mut stage) = scene().await;
     let appending = held.append_before(&log, "second", Fault::Fail(1_000)).await;
     assert_eq!(given(&mut *stage).await, ["second"]);
     // The frame that follows has the commit and a lead, and fails once.
@@ -206,10 +207,7 @@ async fn a_member_that_has_a_commit_in_the_frame_is_shown_nothing_of_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_did_not_answer_is_shown_nothing_early_until_it_has_committed() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut held = Held::disk();
-    let log = open_with(folder.path(), held.disk.clone()).await;
-    let mut stage = joined(&log).await;
+    let (_folder, mut held, log, mut stage) = scene().await;
     append(&log, "second").await.unwrap();
     let appending = held.append(&log, "third").await;
     assert_eq!(given(&mut *stage).await, ["second"], "the one before was not answered");
@@ -229,10 +227,7 @@ async fn who_did_not_answer_is_shown_nothing_early_until_it_has_committed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_frame_that_failed_nothing_is_shown_early_until_the_member_has_committed() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut held = Held::disk();
-    let log = open_with(folder.path(), held.disk.clone()).await;
-    let mut stage = joined(&log).await;
+    let (_folder, mut held, log, mut stage) = scene().await;
     let answered_in_time = async {
         for next in 2.. {
             let answering = tokio::spawn(async move {
@@ -291,10 +286,7 @@ async fn a_partition_of_which_nothing_was_read_ahead_stays() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_more_is_told_that_what_it_had_is_withdrawn() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut held = Held::disk();
-    let log = open_with(folder.path(), held.disk.clone()).await;
-    let mut stage = joined(&log).await;
+    let (_folder, mut held, log, mut stage) = scene().await;
     let appending = held.append(&log, "withdrawn").await;
     assert_eq!(given(&mut *stage).await, ["withdrawn"]);
     let waiting = tokio::spawn(async move {
@@ -311,10 +303,7 @@ async fn who_waits_for_more_is_told_that_what_it_had_is_withdrawn() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_was_taken_over_does_not_come_back_by_what_was_withdrawn() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut held = Held::disk();
-    let log = open_with(folder.path(), held.disk.clone()).await;
-    let mut earlier = joined(&log).await;
+    let (_folder, mut held, log, mut earlier) = scene().await;
     let appending = held.append(&log, "withdrawn").await;
     assert_eq!(given(&mut *earlier).await, ["withdrawn"]);
     let joining = tokio::spawn({
