@@ -96,7 +96,7 @@ pub(crate) enum Scenario {
     Accepted,
     /// From posting to delivery at a fixed rate.
     Latency,
-    /// The same before and after many leads are stored (`--leads`), and a start with them.
+    /// The same with many leads stored (`--leads`) and with none, before and after; and a start with them.
     Growth,
     /// The other clients' latency while one client takes ten seconds for each of its deliveries.
     SlowClient,

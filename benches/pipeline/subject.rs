@@ -113,6 +113,22 @@ impl Storage {
         }
     }
 
+    /// Another place, with nothing stored: a folder within the first one, which is returned too and must outlive it, as
+    /// removing it takes the disk's time; or other servers, when the first ones have ended.
+    pub(crate) async fn another(self, plan: &Plan) -> anyhow::Result<(Option<Self>, Self)> {
+        match self {
+            Self::Servers { .. } => {
+                drop(self);
+                Ok((None, Self::start(plan).await?))
+            }
+            Self::Folder { ref path, .. } => {
+                let temporary = tempfile::tempdir_in(path)?;
+                let another = Self::Folder { path: temporary.path().join("data"), _temporary: Some(temporary) };
+                Ok((Some(self), another))
+            }
+        }
+    }
+
     fn environment(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Folder { path, .. } => vec![("LEADWAY_DATA", path.display().to_string())],

@@ -14,8 +14,8 @@ use crate::outcome::{Job, Place, Source};
 use crate::schedule::later;
 use crate::stage::{PAUSE, Running};
 
-/// Rows that one scan reads at most.
-const PAGE: usize = 256;
+/// Rows that one scan reads at most: few, as reading them keeps a processor from the deliveries of others.
+const PAGE: usize = 64;
 /// Where so many of a workspace wait in memory, more rows stay where they are: they are on disk as it is.
 pub(crate) const ROWS: usize = 512;
 /// How many ended deliveries are remembered per partition while scoring is behind; then rows wait until it has caught up.

@@ -163,6 +163,9 @@ pub(crate) enum Behind {
     Unread,
 }
 
+/// Each row holds an appointment as JSON: a page of them without pause would keep other tasks waiting.
+const ROWS_BETWEEN_YIELDS: usize = 8;
+
 /// Reads what is due of one workspace.
 pub(crate) async fn find(tables: Arc<dyn Tables>, query: &Query) -> Result<Found, TablesError> {
     // First how far scoring is, then the rows: they are at least as new.
@@ -180,7 +183,10 @@ pub(crate) async fn find(tables: Arc<dyn Tables>, query: &Query) -> Result<Found
     let full = rows.len() > query.limit;
     let mut found = Found { applied, due: Vec::with_capacity(rows.len()), behind: Behind::Nothing };
     let mut last = None;
-    for row in rows.iter().take(query.limit) {
+    for (n, row) in rows.iter().take(query.limit).enumerate() {
+        if n % ROWS_BETWEEN_YIELDS == ROWS_BETWEEN_YIELDS - 1 {
+            tokio::task::yield_now().await;
+        }
         last = row_key(row).or(last);
         match OpenDeliveryRow::from_row(row) {
             Ok(row) if row.due_at > query.now => {

@@ -21,7 +21,7 @@ use crate::problem::{Answer, Refusal, counted, not_found, some_of};
 use crate::query::Params;
 use crate::state::Shared;
 
-/// Longest name, in bytes: names stand in keys of the tables, which take at most 511 bytes, beside two ids of 64.
+/// Longest name, in bytes: names stand in keys of the tables, which take at most 509 bytes, beside two ids of 64.
 const MAX_NAME_BYTES: usize = 100;
 
 /// Most synonyms of one product.

@@ -24,7 +24,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            batch_records: 2_000,
+            batch_records: 6_000,
             batch_bytes: 4 << 20,
             linger_ms: 100,
             quarantine_max_per_provider: 10_000,

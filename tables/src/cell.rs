@@ -13,6 +13,8 @@ use crate::value::{ColumnKind, Value, ValueRef};
 pub trait Cell: Sized {
     /// The column's kind.
     const KIND: ColumnKind;
+    /// Whether it is a lead's id.
+    const IS_LEAD: bool = false;
     /// What a change needs of it: borrowed, unless it is small.
     type Borrowed<'a>: CellRef
     where
@@ -36,7 +38,7 @@ pub trait CellRef {
 
 /// Implements [`Cell`] for a small type, which is copied.
 macro_rules! small_cell {
-    ($type:ty, $kind:ident, |$it:ident| $to:expr, |$from:ident| $back:expr) => {
+    ($type:ty, $kind:ident, |$it:ident| $to:expr, |$from:ident| $back:expr $(, $more:item)?) => {
         impl $crate::CellRef for $type {
             fn with<T>(&self, take: impl FnOnce($crate::ValueRef<'_>) -> T) -> T {
                 let $it = *self;
@@ -45,6 +47,7 @@ macro_rules! small_cell {
         }
         impl $crate::Cell for $type {
             const KIND: $crate::ColumnKind = $crate::ColumnKind::$kind;
+            $($more)?
             type Borrowed<'a> = Self;
             fn borrowed(&self) -> Self {
                 *self
@@ -91,7 +94,13 @@ small_cell!(Money, Money, |m| m.cents(), |cents| Ok(Self::from_cents(*cents)));
 small_cell!(Uuid, Uuid, |id| id, |id| Ok(*id));
 small_cell!(ContactId, Uuid, |id| id.0, |id| Ok(Self(*id)));
 small_cell!(RuleId, Uuid, |id| id.0, |id| Ok(Self(*id)));
-small_cell!(LeadId, Int, |id| id.0 as i64, |n| u64::try_from(*n).map(Self).map_err(|e| e.to_string()));
+small_cell!(
+    LeadId,
+    Int,
+    |id| id.0 as i64,
+    |n| u64::try_from(*n).map(Self).map_err(|e| e.to_string()),
+    const IS_LEAD: bool = true;
+);
 small_cell!(Offset, Int, |o| o.0 as i64, |n| u64::try_from(*n).map(Self).map_err(|e| e.to_string()));
 small_cell!(Partition, Int, |p| i64::from(p.0), |n| u32::try_from(*n).map(Self).map_err(|e| e.to_string()));
 // Cut to the millisecond, towards the past.

@@ -6,8 +6,8 @@ use crate::cells::Walk;
 use crate::version::encoded_version;
 use crate::{Applied, Column, ColumnKind, Range, Row, Table, TablesError, Value, key};
 
-/// How long a key may be, encoded: what LMDB takes.
-pub(crate) const MAX_KEY_BYTES: usize = 511;
+/// How long a key may be, encoded: what LMDB takes, 511, less the two bytes that the embedded store may add.
+pub(crate) const MAX_KEY_BYTES: usize = 509;
 
 /// Positions go forward, and each partition comes once.
 pub(crate) fn check_positions(positions: &[Applied]) -> Result<(), TablesError> {

@@ -141,6 +141,7 @@ macro_rules! table {
                 partition_key: [$(stringify!($pk)),+].len(),
                 clustering_key: { const NAMES: &[&str] = &[$(stringify!($ck)),*]; NAMES.len() },
                 versioned: { const NAMES: &[&str] = &[$($(stringify!($vk)),+)?]; NAMES.len() },
+                by_lead: matches!(&[$(<$cty as $crate::Cell>::IS_LEAD),*] as &[bool], [true, ..]),
             };
 
             /// A row with this key and nothing else.

@@ -49,6 +49,35 @@ pub(crate) fn decode(table: &Table, bytes: &[u8]) -> Result<Vec<Value>, String> 
     }
 }
 
+/// The first `columns` values of a key and the others, still encoded.
+pub(crate) fn split<'k>(table: &Table, bytes: &'k [u8], columns: usize) -> Result<(&'k [u8], &'k [u8]), String> {
+    let mut reader = Reader::new(bytes);
+    let first = reader.taken(|reader| table.columns.iter().take(columns).try_for_each(|c| skip(reader, c.kind)))?;
+    Ok((first, bytes.get(first.len()..).unwrap_or_default()))
+}
+
+/// The number that these values begin with.
+pub(crate) fn first_number(bytes: &[u8]) -> Result<i64, String> {
+    take_number(&mut Reader::new(bytes))
+}
+
+fn skip(reader: &mut Reader<'_>, kind: ColumnKind) -> Result<(), String> {
+    match kind {
+        ColumnKind::Text => skip_text(reader),
+        ColumnKind::Int | ColumnKind::Money | ColumnKind::Timestamp | ColumnKind::Date => take_number(reader).map(drop),
+        ColumnKind::Bool => reader.byte().map(drop),
+        ColumnKind::Uuid => reader.take(16).map(drop),
+    }
+}
+
+fn skip_text(reader: &mut Reader<'_>) -> Result<(), String> {
+    loop {
+        if reader.byte()? == ZERO && reader.byte()? == END {
+            return Ok(());
+        }
+    }
+}
+
 fn take(reader: &mut Reader<'_>, kind: ColumnKind) -> Result<Value, String> {
     Ok(match kind {
         ColumnKind::Text => Value::Text(take_text(reader)?),
@@ -170,6 +199,13 @@ mod tests {
         fn a_key_decodes_to_its_values(values in key()) {
             let bytes = encode(&values);
             prop_assert_eq!(decode(ALL_KINDS, &bytes), Ok(values));
+        }
+
+        #[test]
+        fn a_key_splits_between_its_values(values in key(), columns in 0usize..8) {
+            let bytes = encode(&values);
+            let (first, others) = values.split_at(columns.min(values.len()));
+            prop_assert_eq!(split(ALL_KINDS, &bytes, columns), Ok((&*encode(first), &*encode(others))));
         }
 
         #[test]

@@ -161,7 +161,7 @@ impl Range {
 ///   versions made. That it also beats those that come later is kept where many nodes write; a provider with one writer
 ///   does not remember what was removed, so a writer first looks whether a higher version was decided.
 /// - **What does not fit is refused** before anything is touched ([`TablesError::Mismatch`]): a row has a cell per column,
-///   each of its column's kind; key cells are never null; a key takes at most 511 bytes; a text that is a whole partition
+///   each of its column's kind; key cells are never null; a key takes at most 509 bytes; a text that is a whole partition
 ///   key is not empty; a scan names the whole partition key; positions go forward and come once.
 #[async_trait]
 pub trait Tables: Send + Sync + 'static {

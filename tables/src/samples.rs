@@ -33,6 +33,7 @@ pub(crate) const ALL_KINDS: &Table = &Table {
     partition_key: 1,
     clustering_key: 6,
     versioned: 0,
+    by_lead: false,
 };
 
 fn number() -> impl Strategy<Value = i64> {

@@ -132,6 +132,8 @@ pub struct Table {
     pub clustering_key: usize,
     /// How many columns after those are versioned: by the first of them, an integer from 1. 0 when none are.
     pub versioned: usize,
+    /// Whether the first column of the clustering key is a lead's id.
+    pub by_lead: bool,
 }
 
 impl Table {

@@ -78,6 +78,7 @@ contract! {
     later_columns_of_a_key_decide_among_equal_ones,
     a_scan_keeps_to_its_bounds_direction_and_limit,
     bounds_may_be_beginnings_of_keys,
+    rows_of_leads_scan_by_id_whichever_partition_of_the_log_they_are_in,
     a_scan_of_more_rows_than_are_read_inline_is_the_same,
     a_partition_does_not_see_its_neighbours,
     tables_do_not_see_each_other,

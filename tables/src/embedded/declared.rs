@@ -47,10 +47,11 @@ impl Declared {
 
     /// Everything about the declarations that stored bytes depend on, with the version of the encoding.
     pub(super) fn fingerprint(self) -> String {
-        let mut text = String::from("leadway tables, encoding 3\n");
+        let mut text = String::from("leadway tables, encoding 4\n");
         for table in self.0 {
             let (partition, clustering, versioned) = (table.partition_key, table.clustering_key, table.versioned);
             let _ = write!(text, "{} {} {partition}+{clustering}+{versioned}", table.id, table.name);
+            text.push_str(if table.by_lead { " by lead" } else { "" });
             for column in table.columns {
                 let _ = write!(text, " {}:{:?}", column.name, column.kind);
             }
@@ -65,8 +66,15 @@ mod tests {
     use super::*;
     use crate::samples::ALL_KINDS;
 
-    const RESERVED: &Table =
-        &Table { id: 0, name: "reserved", columns: &[], partition_key: 0, clustering_key: 0, versioned: 0 };
+    const RESERVED: &Table = &Table {
+        id: 0,
+        name: "reserved",
+        columns: &[],
+        partition_key: 0,
+        clustering_key: 0,
+        versioned: 0,
+        by_lead: false,
+    };
 
     #[test]
     fn numbers_that_would_mix_two_tables_are_refused() {

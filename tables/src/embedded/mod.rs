@@ -2,8 +2,8 @@
 //!
 //! A batch is one transaction: rows and positions together, seen whole by every read that begins after it and by none
 //! before. It is not synced (see [`folder`] for what happens when the machine crashes). Writes take turns on a thread
-//! that may block; reads are done where they are asked for, as they end within microseconds, unless many rows are
-//! asked for.
+//! that may block; reads are done where they are asked for, as they end within microseconds (scans of leads' rows within some tens, as
+//! they merge the partitions of the log), unless many rows are asked for.
 
 mod declared;
 mod flush;
@@ -11,6 +11,7 @@ mod folder;
 mod options;
 mod read_only;
 mod store;
+mod strands;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,8 +33,8 @@ use folder::Folder;
 pub use options::Options;
 use store::{Found, Positions, Store};
 
-/// Scans of more rows than this go to a thread that may block.
-const INLINE_ROWS: usize = 256;
+/// Scans of more rows than this go to a thread that may block: each may stand on a page that must come from the disk.
+const INLINE_ROWS: usize = 32;
 
 /// Opens the folder for writing, making it if it is not there.
 pub(crate) async fn open(options: Options, tables: &'static [&'static Table]) -> Result<Arc<dyn Tables>, TablesError> {

@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
+use itertools::Itertools;
 use leadway_domain::record::Topic;
 use leadway_domain::{Offset, Partition};
 
 use super::declared::Declared;
+use super::strands;
 use crate::fold::{Change, RowChange, fold, sort};
 use crate::version::{encoded_version, merge_encoded, removes};
 use crate::{Applied, Key, Range, Row, Table, TablesError, Value, Write, cells, key};
@@ -28,7 +30,12 @@ const ROWS_BETWEEN_YIELDS: usize = 8;
 /// A batch of more changes than this most likely has to catch up, and gives way to nobody.
 const LARGE: usize = 4_096;
 
+/// Of a file that is larger than memory, the page that is needed comes in, and not 32 around it, for which others would go.
+const PAGE_BY_PAGE: EnvFlags = EnvFlags::NO_READ_AHEAD;
+
 type Rows = Database<'static, Bytes, Bytes>;
+/// What a walk through rows finds: a key, as it is placed, and cells.
+type Entry<'t> = heed::Result<(&'t [u8], &'t [u8])>;
 
 /// Positions by topic and partition.
 pub(super) type Positions = HashMap<(Topic, Partition), Offset>;
@@ -64,7 +71,7 @@ impl Store {
     ) -> Result<(Self, Found), TablesError> {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(map_size).max_readers(readers).max_dbs(declared.count());
-        let env = open_env(&options, EnvFlags::NO_SYNC, folder)?;
+        let env = open_env(&options, EnvFlags::NO_SYNC | PAGE_BY_PAGE, folder)?;
         // Readers of processes that were killed would keep pages from being used again.
         env.clear_stale_readers().map_err(failed)?;
         let create = |name: Option<&str>| {
@@ -91,7 +98,7 @@ impl Store {
     pub(super) fn open_read_only(folder: &Path, declared: Declared) -> Result<(Self, Found), TablesError> {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.max_dbs(declared.count());
-        let env = open_env(&options, EnvFlags::READ_ONLY, folder)?;
+        let env = open_env(&options, EnvFlags::READ_ONLY | PAGE_BY_PAGE, folder)?;
         let open = |name: Option<&str>| {
             let txn = env.read_txn().map_err(failed)?;
             let opened = env.open_databases_and_commit(txn, |opener, txn| {
@@ -128,27 +135,48 @@ impl Store {
     }
 
     fn get_in(&self, txn: &RoTxn<'_>, table: &Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
-        let stored = self.rows(table)?.get(txn, &table.key_bytes(key)?).map_err(failed)?;
+        let bytes = table.key_bytes(key)?;
+        let placed = strands::placed(table, &bytes).map_err(|e| unreadable(table, e))?;
+        let stored = self.rows(table)?.get(txn, &placed).map_err(failed)?;
         stored.map(|cells| row(table, key.iter().cloned(), cells)).transpose()
     }
 
     pub(super) fn scan(&self, table: &Table, partition: &[Value], range: &Range) -> Result<Vec<Row>, TablesError> {
-        let prefixed = |bound: &Key| key::encode(partition.iter().chain(bound));
-        let all = key::encode(partition);
-        let end = range.before.as_ref().map(prefixed).or_else(|| key::after(&all));
-        let start = range.from.as_ref().map_or(all, prefixed);
-        if end.as_ref().is_some_and(|end| *end <= start) {
+        let partition = key::encode(partition);
+        let (from, before) = (range.from.as_ref().map(key::encode), range.before.as_ref().map(key::encode));
+        if before.as_deref().is_some_and(|before| before <= from.as_deref().unwrap_or_default()) {
             return Ok(Vec::new());
         }
-        let bounds = (Bound::Included(start.as_slice()), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
         let (txn, rows) = (self.read()?, self.rows(table)?);
-        let row = |entry: heed::Result<(&[u8], &[u8])>| {
-            let (key, cells) = entry.map_err(failed)?;
-            decode_row(table, key, cells)
+        let first_from = |start: &[u8]| {
+            let found = rows.get_greater_than_or_equal_to(&txn, start).map_err(failed)?;
+            Ok::<_, TablesError>(found.map(|(key, _)| key.to_vec()))
+        };
+        let prefixes = strands::of_partition(table, &partition, first_from)?;
+        let bounds = prefixes.iter().map(|prefix| {
+            let start = [prefix, from.as_deref().unwrap_or_default()].concat();
+            let end = before.as_ref().map(|before| [&**prefix, before].concat()).or_else(|| key::after(prefix));
+            (start, end)
+        });
+        let bounds: Vec<_> = bounds.collect();
+        let bounds = bounds.iter().map(|(start, end)| {
+            (Bound::Included(start.as_slice()), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded))
+        });
+        // All prefixes are of one length; what follows them says which row comes first.
+        let skipped = prefixes.first().map_or(0, Vec::len);
+        let row = |entry: Entry<'_>| {
+            let (placed, cells) = entry.map_err(failed)?;
+            decode_row(table, &strands::key_of(table, placed).map_err(|e| unreadable(table, e))?, cells)
         };
         match range.descending {
-            false => rows.range(&txn, &bounds).map_err(failed)?.take(range.limit).map(row).collect(),
-            true => rows.rev_range(&txn, &bounds).map_err(failed)?.take(range.limit).map(row).collect(),
+            false => {
+                let ranges = bounds.map(|bounds| rows.range(&txn, &bounds)).collect::<Result<Vec<_>, _>>();
+                merged(ranges.map_err(failed)?, |a, b| a < b, skipped).take(range.limit).map(row).collect()
+            }
+            true => {
+                let ranges = bounds.map(|bounds| rows.rev_range(&txn, &bounds)).collect::<Result<Vec<_>, _>>();
+                merged(ranges.map_err(failed)?, |a, b| a > b, skipped).take(range.limit).map(row).collect()
+            }
         }
     }
 
@@ -157,9 +185,14 @@ impl Store {
         let txn = self.read()?;
         let mut all = Vec::new();
         for table in self.declared.by_number() {
+            let mut rows = Vec::new();
             for entry in self.rows(table)?.iter(&txn).map_err(failed)? {
-                let (key, cells) = entry.map_err(failed)?;
-                all.push((table.name.to_owned(), decode_row(table, key, cells)?));
+                let (placed, cells) = entry.map_err(failed)?;
+                rows.push((strands::key_of(table, placed).map_err(|e| unreadable(table, e))?, cells));
+            }
+            rows.sort_unstable();
+            for (key, cells) in rows {
+                all.push((table.name.to_owned(), decode_row(table, &key, cells)?));
             }
         }
         Ok(all)
@@ -237,6 +270,7 @@ impl Store {
     fn apply(&self, txn: &mut RwTxn<'_>, row: RowChange<'_>) -> Result<bool, TablesError> {
         let RowChange { table, key, change } = row;
         let rows = self.rows(table)?;
+        let key = &*strands::placed(table, key).map_err(|e| unreadable(table, e))?;
         match change {
             Change::Delete(None) => rows.delete(txn, key).map_err(failed),
             Change::Delete(version) => {
@@ -284,6 +318,19 @@ fn found(env: &Env<WithoutTls>, own: Rows, declared: Declared, folder: &Path) ->
             folder.display()
         ))),
     }
+}
+
+/// The entries of all ranges in the order of what their keys have behind so many bytes.
+fn merged<'t>(
+    ranges: Vec<impl Iterator<Item = Entry<'t>>>,
+    is_first: impl Fn(Option<&[u8]>, Option<&[u8]>) -> bool,
+    skipped: usize,
+) -> impl Iterator<Item = Entry<'t>> {
+    ranges.into_iter().kmerge_by(move |a, b| match (a, b) {
+        (Ok((a, _)), Ok((b, _))) => is_first(a.get(skipped..), b.get(skipped..)),
+        (Err(_), _) => true,
+        (_, Err(_)) => false,
+    })
 }
 
 fn put(rows: Rows, txn: &mut RwTxn<'_>, key: &[u8], value: &[u8]) -> Result<(), TablesError> {

@@ -6,11 +6,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use leadway_domain::record::Topic;
-use leadway_domain::{Money, Offset, Partition, Timestamp};
+use leadway_domain::{Addressing, LeadId, Money, Offset, Partition, Timestamp};
 use leadway_tables::{Applied, Day, Key, Range, TableRow, Tables, TablesError, Value, Write, get, key, scan};
 use uuid::Uuid;
 
-use super::declarations::{DecisionRow, MomentRow, NoteRow, PairRow, WaitingRow};
+use super::declarations::{DecisionRow, MomentRow, NoteRow, PairRow, StoryRow, WaitingRow};
 
 /// When a waiter has surely been forgotten.
 const GIVE_UP: Duration = Duration::from_secs(30);
@@ -191,6 +191,44 @@ pub(crate) async fn a_scan_of_more_rows_than_are_read_inline_is_the_same(tables:
     assert_eq!(numbers(tables, Range::last(500)).await, (100..600).rev().collect::<Vec<_>>());
 }
 
+pub(crate) async fn rows_of_leads_scan_by_id_whichever_partition_of_the_log_they_are_in(tables: &dyn Tables) {
+    let lead = |partition, offset| Addressing::default().id(Partition(partition), Offset(offset));
+    // One partition is ahead of the others, and the last has one lead only.
+    let leads: Vec<LeadId> =
+        (0..5).flat_map(|n| [lead(0, n), lead(1, n), lead(7, 3 * n)]).chain([lead(4_095, 2)]).collect();
+    let story = |owner: &str, id: &LeadId, n| StoryRow::new(owner.into(), *id, n);
+    put(
+        tables,
+        &leads.iter().flat_map(|id| [story("a", id, 1), story("a", id, 0), story("ab", id, 0)]).collect::<Vec<_>>(),
+    )
+    .await;
+    let mut sorted = leads.clone();
+    sorted.sort_unstable();
+    let all: Vec<(LeadId, i64)> = sorted.iter().flat_map(|id| [(*id, 0), (*id, 1)]).collect();
+    let scanned = async |range: Range| {
+        let rows: Vec<StoryRow> = scan(tables, &[text("a")], range).await.unwrap();
+        rows.iter().map(|row| (row.lead_id, row.number)).collect::<Vec<_>>()
+    };
+    let reversed: Vec<_> = all.iter().rev().copied().collect();
+    assert_eq!(scanned(Range::first(99)).await, all);
+    assert_eq!(scanned(Range::first(7)).await, all[..7]);
+    assert_eq!(scanned(Range::last(99)).await, reversed);
+    assert_eq!(scanned(Range::last(7)).await, reversed[..7]);
+    assert_eq!(scanned(Range::first(9).from(key![sorted[4], 1i64])).await, all[9..18]);
+    assert_eq!(scanned(Range::last(9).before(key![sorted[6]])).await, reversed[20..29]);
+    let one = Range::first(9).from(key![sorted[3]]).before(key![LeadId(sorted[3].0 + 1)]);
+    assert_eq!(scanned(one).await, all[6..8]);
+    let stored: Option<StoryRow> = get(tables, &key!["a".to_owned(), sorted[9], 1i64]).await.unwrap();
+    assert_eq!(stored, Some(story("a", &sorted[9], 1)));
+    tables.write(vec![StoryRow::delete(key!["a".to_owned(), sorted[0], 0i64])], &[]).await.unwrap();
+    assert_eq!(scanned(Range::first(99)).await, all[1..]);
+    let dumped = tables.dump().await.unwrap();
+    let of_a = dumped.iter().filter(|(_, row)| row.first() == Some(&Some(text("a"))));
+    let dumped: Vec<_> = of_a.map(|(_, row)| row[1..3].to_vec()).collect();
+    let row = |(id, n): &(LeadId, i64)| vec![Some(Value::Int(id.0 as i64)), Some(Value::Int(*n))];
+    assert_eq!(dumped, all[1..].iter().map(row).collect::<Vec<_>>());
+}
+
 pub(crate) async fn a_partition_does_not_see_its_neighbours(tables: &dyn Tables) {
     let owners = ["\u{1}", "\0", "a", "a\0", "a\u{1}", "ab", "b"];
     for (n, owner) in (0..).zip(owners) {
@@ -310,11 +348,17 @@ pub(crate) async fn what_does_not_fit_is_refused_before_anything_is_touched(tabl
 
 pub(crate) async fn a_key_may_be_as_long_as_the_store_takes_and_no_longer(tables: &dyn Tables) {
     let pair = |left: usize| PairRow::new("x".repeat(left), "\0".repeat(100));
-    let fits = 511 - 2 - 200 - 2;
+    let fits = 509 - 2 - 200 - 2;
     put(tables, &[pair(fits)]).await;
     assert_eq!(tables.dump().await.unwrap().len(), 1);
     let refused = tables.write(vec![pair(fits + 1).upsert()], &[]).await;
     assert!(matches!(refused, Err(TablesError::Mismatch { table: "pairs", .. })), "{refused:?}");
+    // The number and the lead take two bytes each, and the text's end too.
+    let longest = |owner: usize| StoryRow::new("x".repeat(owner), LeadId(1), 1);
+    put(tables, &[longest(503)]).await;
+    let rows: Vec<StoryRow> = scan(tables, &[text(&"x".repeat(503))], Range::first(9)).await.unwrap();
+    assert_eq!(rows, [longest(503)]);
+    assert!(tables.write(vec![longest(504).upsert()], &[]).await.is_err());
 }
 
 pub(crate) async fn clear_removes_rows_and_positions(tables: &dyn Tables) {

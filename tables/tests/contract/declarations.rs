@@ -1,6 +1,6 @@
 //! Tables of the tests' own, with every kind of column in a key.
 
-use leadway_domain::{Money, Timestamp};
+use leadway_domain::{LeadId, Money, Timestamp};
 use leadway_tables::{Day, Table, table};
 use uuid::Uuid;
 
@@ -113,5 +113,25 @@ table! {
     }
 }
 
+table! {
+    /// By lead.
+    pub struct StoryRow = 6 "stories" {
+        partition {
+            /// Whose.
+            owner: String,
+        }
+        clustering {
+            /// Which lead.
+            lead_id: LeadId,
+            /// Which of its rows.
+            number: i64,
+        }
+        data {
+            /// Any text.
+            text: String,
+        }
+    }
+}
+
 pub(crate) const ALL: &[&Table] =
-    &[NoteRow::TABLE, MomentRow::TABLE, PairRow::TABLE, DecisionRow::TABLE, WaitingRow::TABLE];
+    &[NoteRow::TABLE, MomentRow::TABLE, PairRow::TABLE, DecisionRow::TABLE, WaitingRow::TABLE, StoryRow::TABLE];

@@ -41,16 +41,17 @@ async fn rows_and_positions_are_there_when_opened_again() {
 #[tokio::test]
 async fn other_declarations_start_empty() {
     const fn pairs(name: &'static str, columns: &'static [Column], partition_key: usize) -> Table {
-        Table { id: PairRow::TABLE.id, name, columns, partition_key, clustering_key: 2 - partition_key, versioned: 0 }
+        Table { name, columns, partition_key, clustering_key: 2 - partition_key, ..*PairRow::TABLE }
     }
     const COLUMNS: &[Column] = PairRow::TABLE.columns;
     const LEFT: Column = Column { name: "left", kind: ColumnKind::Text };
     const RIGHT: Column = Column { name: "right", kind: ColumnKind::Text };
     const ADDED: Column = Column { name: "added", kind: ColumnKind::Int };
     // Each differs from what is stored in one thing.
-    const OTHERS: [&[&Table]; 6] = [
+    const OTHERS: [&[&Table]; 7] = [
         &[NoteRow::TABLE, MomentRow::TABLE],
         &[NoteRow::TABLE, MomentRow::TABLE, &pairs("renamed", COLUMNS, 2)],
+        &[NoteRow::TABLE, MomentRow::TABLE, &Table { by_lead: true, ..*PairRow::TABLE }],
         &[NoteRow::TABLE, MomentRow::TABLE, &pairs("pairs", COLUMNS, 1)],
         &[NoteRow::TABLE, MomentRow::TABLE, &pairs("pairs", &[LEFT, RIGHT, ADDED], 2)],
         &[NoteRow::TABLE, MomentRow::TABLE, &pairs("pairs", &[RIGHT, LEFT], 2)],
