@@ -63,6 +63,10 @@ pub(crate) struct TestNode {
 
 pub(crate) const ADMIN_KEY: &str = "lwk_key_of_the_end_to_end_tests";
 
+async fn start(config: &Config) -> Node {
+    Node::start(config.clone(), Some(ADMIN_KEY.into())).await.unwrap_or_else(|error| panic!("the node: {error:#}"))
+}
+
 impl TestNode {
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
@@ -77,7 +81,7 @@ impl TestNode {
         config.drain_seconds = 5;
         crate::PAIRING.settle(&mut config).await;
         change(&mut config);
-        let node = Node::start(config.clone(), Some(ADMIN_KEY.into())).await.unwrap();
+        let node = start(&config).await;
         let base = format!("http://{}", node.addresses.api);
         let http = http_client(PATIENCE);
         Self { node: Some(node), _folder: folder, base, http, config }
@@ -86,7 +90,7 @@ impl TestNode {
     /// Stops the node and starts it again on the same folder.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
-        let node = Node::start(self.config.clone(), Some(ADMIN_KEY.into())).await.unwrap();
+        let node = start(&self.config).await;
         self.base = format!("http://{}", node.addresses.api);
         self.node = Some(node);
     }

@@ -95,6 +95,11 @@ impl Client {
         self.until_answered(|| self.rows_once(question, None)).await
     }
 
+    /// The same, from a database that may take until then to answer anything.
+    pub(super) async fn rows_by(&self, deadline: Instant, question: &Statement) -> Result<Vec<Cells>, TablesError> {
+        self.answered_by(deadline, || self.rows_once(question, None)).await
+    }
+
     /// The answers to many questions, each small, in the order of the questions.
     pub(super) async fn rows_each(&self, questions: Vec<Statement>) -> Result<Vec<Vec<Cells>>, TablesError> {
         let questions = futures::stream::iter(questions.into_iter().map(|q| async move { self.rows(&q).await }));
@@ -132,11 +137,17 @@ impl Client {
     }
 
     /// Asks again and again until there is an answer, or it took too long.
-    pub(super) async fn until_answered<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, TablesError>
+    pub(super) async fn until_answered<T, F>(&self, ask: impl FnMut() -> F) -> Result<T, TablesError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let deadline = self.deadline();
+        self.answered_by(self.deadline(), ask).await
+    }
+
+    async fn answered_by<T, F>(&self, deadline: Instant, mut ask: impl FnMut() -> F) -> Result<T, TablesError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let mut reason = "it does not answer in time".to_owned();
         for pause in pauses() {
             match timeout_at(deadline, ask()).await {

@@ -78,7 +78,9 @@ impl ScyllaTables {
         let writer = Writer::new(client.clone(), statements.clone(), positions.clone(), stamps);
         let progress = Progress::new(client.clone(), positions.clone());
         let tables = Self { client, statements, positions, writer, progress };
-        if !tables.client.rows(&tables.positions.marked_clearing()).await?.is_empty() {
+        // A database that was just given many tables may take long for its first answer.
+        let deadline = Instant::now() + options.start_timeout();
+        if !tables.client.rows_by(deadline, &tables.positions.marked_clearing()).await?.is_empty() {
             tracing::warn!("the tables were being emptied when that was cut off: it is done now");
             tables.empty().await?;
         }
