@@ -67,7 +67,7 @@ pub(crate) struct Plan {
     /// Leads that are posted before a run is measured; on Kafka the servers need many to be warm.
     #[arg(long)]
     pub(crate) warm_up: Option<u32>,
-    /// Leads of a run; each scenario has a number of its own.
+    /// Leads of a run, or of a round; each scenario has a number of its own.
     #[arg(long)]
     pub(crate) leads: Option<u32>,
     /// Connections of the closed loop.
@@ -96,7 +96,7 @@ pub(crate) enum Scenario {
     Accepted,
     /// From posting to delivery at a fixed rate.
     Latency,
-    /// The same with many leads stored (`--leads`) and with none, before and after; and a start with them.
+    /// The same with many leads stored (`--leads`) and with none, in turns; and a start with them.
     Growth,
     /// The other clients' latency while one client takes ten seconds for each of its deliveries.
     SlowClient,

@@ -84,6 +84,7 @@ impl Measured<'_> {
             peak_resident_mb: memory.peak().resident >> 20,
             peak_anonymous_mb: memory.peak().anonymous >> 20,
             tables_behind_ms,
+            rounds_p99_ms: Vec::new(),
         })
     }
 

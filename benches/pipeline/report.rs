@@ -33,6 +33,36 @@ pub(crate) struct Figures {
     pub(crate) peak_anonymous_mb: u64,
     /// From the last delivery until the tables had everything.
     pub(crate) tables_behind_ms: Option<f64>,
+    /// The p99 of the latency in each round, where these are of several.
+    pub(crate) rounds_p99_ms: Vec<f64>,
+}
+
+impl Figures {
+    /// Of several rounds of the same.
+    pub(crate) fn pooled(rounds: Vec<Self>) -> Self {
+        let sum = |of: fn(&Self) -> u64| rounds.iter().map(of).sum();
+        let most = |of: fn(&Self) -> u64| rounds.iter().map(of).max().unwrap_or_default();
+        let mean = |of: fn(&Self) -> f64| rounds.iter().map(of).sum::<f64>() / rounds.len() as f64;
+        let servers: Option<f64> = rounds.iter().map(|round| round.servers_cpu_per_10000).sum();
+        let first = rounds.first().cloned().unwrap_or_default();
+        Self {
+            scenario: first.scenario,
+            subject: first.subject,
+            leads: sum(|round| round.leads),
+            refused: sum(|round| round.refused),
+            delivered: sum(|round| round.delivered),
+            delivered_again: sum(|round| round.delivered_again),
+            per_second: mean(|round| round.per_second),
+            cpu_per_10000: mean(|round| round.cpu_per_10000),
+            servers_cpu_per_10000: servers.map(|sum| sum / rounds.len() as f64),
+            peak_resident_mb: most(|round| round.peak_resident_mb),
+            peak_anonymous_mb: most(|round| round.peak_anonymous_mb),
+            tables_behind_ms: rounds.iter().filter_map(|round| round.tables_behind_ms).max_by(f64::total_cmp),
+            rounds_p99_ms: rounds.iter().map(|round| round.latency.p99_ms).collect(),
+            accepted: Percentiles::pooled(rounds.iter().map(|round| round.accepted.clone())),
+            latency: Percentiles::pooled(rounds.into_iter().map(|round| round.latency)),
+        }
+    }
 }
 
 /// A figure beside its goal.
@@ -64,7 +94,8 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn add(&mut self, figures: Figures) {
         line(&figures);
-        self.runs.push(figures);
+        let (accepted, latency) = (figures.accepted.without_samples(), figures.latency.without_samples());
+        self.runs.push(Figures { accepted, latency, ..figures });
     }
 
     pub(crate) fn judge(&mut self, verdict: Verdict) {
@@ -100,8 +131,9 @@ impl Report {
     }
 }
 
-#[allow(clippy::print_stderr)] // progress; the table comes at the end
-fn line(f: &Figures) {
+/// Tells of a run, or of a round; the table comes at the end.
+#[allow(clippy::print_stderr)]
+pub(crate) fn line(f: &Figures) {
     eprintln!(
         "{} {}: {} leads, {} refused, {} delivered ({} again), {:.0}/s, p50 {:.1} p99 {:.1} ms, CPU {:.2} s per 10,000",
         f.scenario,

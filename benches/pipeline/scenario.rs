@@ -10,14 +10,16 @@ use crate::disk;
 use crate::load::Pace;
 use crate::measure::{Load, Measured, PATIENCE};
 use crate::process::MemoryWatch;
-use crate::report::{Figures, Report, Verdict};
+use crate::report::{self, Figures, Report, Verdict};
 use crate::sink::{SLOW_PATH, Sink, UNSURE_PATH};
 use crate::subject::{Client, Leadway, Minimal, Storage};
 use crate::track::Track;
 use crate::{Log, Plan, Scenario};
 
-/// Seconds of each phase that is compared with another one of leadway: long enough that one stall of the disk is not its p99.
-const PHASE: u32 = 60;
+/// Seconds of a round of one node that is compared with another node.
+const ROUND: u32 = 30;
+/// Rounds of each: in turns, as the machine becomes faster and slower, and so many that one stall of the disk is not their p99.
+const ROUNDS: usize = 4;
 /// Deliveries a second that the client takes that was down.
 const RATE_LIMIT: u32 = 2_000;
 
@@ -107,94 +109,94 @@ impl Bench<'_> {
 
     async fn growth(&mut self) -> anyhow::Result<()> {
         let rate = self.rate(1_000);
-        let probe = self.load("growth", rate * PHASE, Pace::Rate(rate));
-        let probe = |subject: &str| Load { subject: subject.into(), leads: rate * PHASE, ..probe.clone() };
         let fill = Load { subject: "filling".into(), ..self.load("growth", 10_000_000, Pace::Closed) };
-        let leadway = self.leadway(&[self.solar_client(true)]).await?;
-        let before = self.once_quiet(&leadway, &probe("nothing stored")).await?;
+        let clients = [self.solar_client(true)];
+        let leadway = self.leadway(&clients).await?;
+        self.warm_up(&leadway, &self.round("growth", "full", rate)).await?;
         let filling = self.on(&leadway, &fill).await?;
         leadway.settle().await?;
-        disk::quiet().await?;
-        let full = self.on(&leadway, &probe("full")).await?;
-        let storage = leadway.stop()?;
-        let again = Leadway::start(self.binary, self.plan.nodes, storage, &[self.solar_client(true)]).await?;
-        let anonymous = filling.peak_anonymous_mb.max(full.peak_anonymous_mb);
-        let ready = again.ready_after().as_secs_f64();
+        let empty = self.another(&leadway, &clients).await?;
+        let rounds =
+            [(&leadway, self.round("growth", "full", rate)), (&empty, self.round("growth", "nothing stored", rate))];
+        let [full, none] = self.in_turns(rounds).await?;
+        let (storage, emptied) = (leadway.stop()?, empty.stop()?);
+        let again = Leadway::start(self.binary, self.plan.nodes, storage, &clients).await?;
+        // Removing what the other one stored would have slowed down the start.
+        drop(emptied);
         if let Some(folder) = again.storage().folder() {
             self.report.note_folder(folder, u64::from(fill.leads));
         }
-        let (_kept, fresh) = self.fresh(again, &[self.solar_client(true)]).await?;
-        let after = self.once_quiet(&fresh, &probe("nothing stored")).await?;
-        let cpu = full.cpu_per_10000 / mean(before.cpu_per_10000, after.cpu_per_10000);
-        let p99 = full.latency.p99_ms / mean(before.latency.p99_ms, after.latency.p99_ms);
-        self.judge(Verdict::at_most("growth: CPU per lead, full of empty", cpu, 1.15));
-        self.judge(Verdict::at_most("growth: p99, full of empty", p99, 1.15));
-        self.judge(Verdict::at_most("growth: anonymous MB", anonymous as f64, 500.0));
+        let anonymous = filling.peak_anonymous_mb.max(full.peak_anonymous_mb) as f64;
+        let ready = again.ready_after().as_secs_f64();
+        self.judge(Verdict::at_most(
+            "growth: CPU per lead, full of empty",
+            full.cpu_per_10000 / none.cpu_per_10000,
+            1.15,
+        ));
+        self.judge(Verdict::at_most("growth: p99, full of empty", full.latency.p99_ms / none.latency.p99_ms, 1.15));
+        self.judge(Verdict::at_most("growth: anonymous MB", anonymous, 500.0));
         self.judge(Verdict::at_most("growth: seconds until a full node is ready", ready, 3.0));
-        self.add([before, filling, full, after])
+        self.add([filling, full, none])
     }
 
     async fn slow_client(&mut self) -> anyhow::Result<()> {
         let rate = self.rate(1_000);
-        let mut p99 = Vec::new();
-        for (path, subject) in [("/fast", "all fast"), (SLOW_PATH, "one slow"), ("/fast", "all fast")] {
-            // What the slow client has not taken when the load ends stays.
-            let load = Load {
-                subject: subject.into(),
-                product: one_in_five,
-                awaited: |number| !is_other(number),
-                ..self.load("slow client", rate * PHASE, Pace::Rate(rate))
-            };
-            let leadway = self.leadway(&[self.other_client(path, None), self.solar_client(true)]).await?;
-            let figures = self.once_quiet(&leadway, &load).await?;
-            p99.push(figures.latency.p99_ms);
-            self.add([figures])?;
-        }
-        if let [before, slow, after] = p99[..] {
-            let ratio = slow / mean(before, after);
-            self.judge(Verdict::at_most("the others' p99 beside a slow client, of without", ratio, 1.1));
-        }
-        Ok(())
+        // What the slow client has not taken when a round ends stays.
+        let others = |subject: &str| Load {
+            leads: self.plan.leads.unwrap_or(rate * ROUND),
+            product: one_in_five,
+            awaited: |number| !is_other(number),
+            ..self.round("slow client", subject, rate)
+        };
+        let slow = self.leadway(&[self.other_client(SLOW_PATH, None), self.solar_client(true)]).await?;
+        let fast = self.another(&slow, &[self.other_client("/fast", None), self.solar_client(true)]).await?;
+        let [slow, fast] = self.in_turns([(&slow, others("one slow")), (&fast, others("all fast"))]).await?;
+        let ratio = slow.latency.p99_ms / fast.latency.p99_ms;
+        self.judge(Verdict::at_most("the others' p99 beside a slow client, of without", ratio, 1.1));
+        self.add([slow, fast])
     }
 
     async fn client_down(&mut self) -> anyhow::Result<()> {
         let rate = self.rate(500);
-        let others = self.load("client down", rate * PHASE, Pace::Rate(rate));
-        let others = |subject: &str| Load { subject: subject.into(), leads: rate * PHASE, ..others.clone() };
+        let others = |subject: &str| self.round("client down", subject, rate);
         let fill = Load {
             subject: "filling".into(),
             product: |_| "Roofing",
             awaited: |_| false,
             ..self.load("client down", 1_000_000, Pace::Closed)
         };
-        let clients = || [self.other_client(UNSURE_PATH, Some(RATE_LIMIT)), self.solar_client(true)];
-        let leadway = self.leadway(&clients()).await?;
+        let clients = [self.other_client(UNSURE_PATH, Some(RATE_LIMIT)), self.solar_client(true)];
+        let leadway = self.leadway(&clients).await?;
         let memory = MemoryWatch::start(leadway.pids());
-        let alone = self.once_quiet(&leadway, &others("others, none waiting")).await?;
-
         self.sink.set_down(true);
         let backlog = Arc::new(Track::new(fill.leads, fill.awaited));
         self.sink.follow_unsure(backlog.clone());
         let filled = Measured::from(&leadway).run(&fill, &backlog).await?;
         leadway.settle().await?;
-        disk::quiet().await?;
-        let beside = self.on(&leadway, &others("others, beside the waiting")).await?;
+        let empty = self.another(&leadway, &clients).await?;
+        let rounds = [(&leadway, others("others, beside the waiting")), (&empty, others("others, none waiting"))];
+        let [beside, alone] = self.in_turns(rounds).await?;
 
-        // The client is back: its circuit is probed within a minute, then it gets what its limit allows.
+        // The client is back: its circuit is probed within a minute, then it gets what its limit allows. This node alone is
+        // measured now, as its work would slow down the other one; that one comes when it is done.
         self.sink.set_down(false);
-        let while_draining = others("others, while it drains");
+        back(&backlog).await?;
+        let while_draining = Load { leads: rate * ROUND * 2, ..others("others, while it drains") };
         let (drained, draining) = tokio::join!(drain(&backlog), self.on(&leadway, &while_draining));
-        let (drained, draining) = (drained? / f64::from(RATE_LIMIT), draining?);
+        let (drained, draining) = (drained / f64::from(RATE_LIMIT), draining?);
         let anonymous = (memory.peak().anonymous >> 20) as f64;
-        let (_kept, fresh) = self.fresh(leadway, &clients()).await?;
-        let again = self.once_quiet(&fresh, &others("others, none waiting")).await?;
-        let beside_it = beside.latency.p99_ms.max(draining.latency.p99_ms);
-        let noticed = beside_it / mean(alone.latency.p99_ms, again.latency.p99_ms);
+        let (_outer, empty) = (leadway.stop()?, empty);
+        disk::quiet().await?;
+        let afterwards = Load { subject: "others, none waiting, afterwards".into(), ..while_draining };
+        let afterwards = self.on(&empty, &afterwards).await?;
+        let noticed = beside.latency.p99_ms / alone.latency.p99_ms;
+        let draining_noticed = draining.latency.p99_ms / mean(alone.latency.p99_ms, afterwards.latency.p99_ms);
         self.judge(Verdict::at_most("client down: anonymous MB", anonymous, 600.0));
         self.judge(Verdict::at_least("client back: drains, of its rate limit", drained, 0.9));
         self.judge(Verdict::at_most("client back: drains, of its rate limit", drained, 1.02));
         self.judge(Verdict::at_most("client down: the others' p99, of without", noticed, 1.1));
-        self.add([alone, filled, beside, draining, again])
+        self.judge(Verdict::at_most("client back: the others' p99 while it drains, of without", draining_noticed, 1.1));
+        self.add([filled, beside, alone, draining, afterwards])
     }
 
     fn load(&self, scenario: &'static str, leads: u32, pace: Pace) -> Load {
@@ -207,6 +209,12 @@ impl Bench<'_> {
             product: solar,
             awaited: |_| true,
         }
+    }
+
+    /// One round at this rate.
+    fn round(&self, scenario: &'static str, subject: &str, rate: u32) -> Load {
+        let load = self.load(scenario, 0, Pace::Rate(rate));
+        Load { subject: subject.into(), leads: rate * ROUND, ..load }
     }
 
     fn rate(&self, default: u32) -> u32 {
@@ -225,11 +233,10 @@ impl Bench<'_> {
         Leadway::start(self.binary, self.plan.nodes, Storage::start(self.plan).await?, clients).await
     }
 
-    /// Stops leadway and starts another with nothing stored: meanwhile the machine may have become faster or slower. First comes
-    /// what must stay until that one has stopped.
-    async fn fresh(&self, full: Leadway, clients: &[Client<'_>]) -> anyhow::Result<(Option<Storage>, Leadway)> {
-        let (kept, storage) = full.stop()?.another(self.plan).await?;
-        Ok((kept, Leadway::start(self.binary, self.plan.nodes, storage, clients).await?))
+    /// One more, with nothing stored, beside another, which must stay as long: its folder lies in the other's.
+    async fn another(&self, beside: &Leadway, clients: &[Client<'_>]) -> anyhow::Result<Leadway> {
+        let storage = beside.storage().another(self.plan).await?;
+        Leadway::start(self.binary, self.plan.nodes, storage, clients).await
     }
 
     async fn null(&self, load: &Load) -> anyhow::Result<Figures> {
@@ -259,11 +266,28 @@ impl Bench<'_> {
         self.on(leadway, &Load { leads, ..load.clone() }).await.map(drop)
     }
 
-    /// Warms up, waits until the disk is quiet and runs the load.
-    async fn once_quiet(&self, leadway: &Leadway, load: &Load) -> anyhow::Result<Figures> {
-        self.warm_up(leadway, load).await?;
-        disk::quiet().await?;
-        self.on(leadway, load).await
+    /// Runs the rounds of two nodes in turns; what all rounds of each showed. A round begins once the disk is quiet, and is measured
+    /// when it has lasted for half its time: the first pages are on their way to the disk then, as they always are.
+    async fn in_turns(&self, nodes: [(&Leadway, Load); 2]) -> anyhow::Result<[Figures; 2]> {
+        for (leadway, load) in &nodes {
+            self.warm_up(leadway, load).await?;
+        }
+        let mut rounds = [const { Vec::new() }; 2];
+        for round in 0..ROUNDS {
+            // Whoever comes first is second in the next round.
+            let mut order: Vec<_> = nodes.iter().zip(&mut rounds).collect();
+            if !round.is_multiple_of(2) {
+                order.reverse();
+            }
+            for ((leadway, load), rounds) in order {
+                disk::quiet().await?;
+                self.on(*leadway, &Load { leads: load.leads / 2, ..load.clone() }).await?;
+                let figures = self.on(*leadway, load).await?;
+                report::line(&figures);
+                rounds.push(figures);
+            }
+        }
+        Ok(rounds.map(Figures::pooled))
     }
 
     /// Runs the load and follows its leads.
@@ -287,16 +311,21 @@ fn mean(a: f64, b: f64) -> f64 {
     (a + b) / 2.0
 }
 
-/// Deliveries a second to the client that is back: from a moment after the first, until all have come or a minute is over.
-async fn drain(track: &Track) -> anyhow::Result<f64> {
+/// Waits until the client that is back gets deliveries.
+async fn back(track: &Track) -> anyhow::Result<()> {
     let started = Instant::now();
     while track.count_delivered() < u64::from(RATE_LIMIT) {
         ensure!(started.elapsed() < PATIENCE * 3, "nothing is delivered to the client that is back");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    Ok(())
+}
+
+/// Deliveries a second to the client that is back, until all have come or a minute is over.
+async fn drain(track: &Track) -> f64 {
     let (before, from) = (track.count_delivered(), Instant::now());
     while track.count_delivered() < u64::from(track.leads()) && from.elapsed() < PATIENCE {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    Ok((track.count_delivered() - before) as f64 / from.elapsed().as_secs_f64())
+    (track.count_delivered() - before) as f64 / from.elapsed().as_secs_f64()
 }

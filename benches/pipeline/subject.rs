@@ -113,18 +113,13 @@ impl Storage {
         }
     }
 
-    /// Another place, with nothing stored: a folder within the first one, which is returned too and must outlive it, as
-    /// removing it takes the disk's time; or other servers, when the first ones have ended.
-    pub(crate) async fn another(self, plan: &Plan) -> anyhow::Result<(Option<Self>, Self)> {
+    /// Another place, with nothing stored: other servers, or a folder within this one, which must stay as long.
+    pub(crate) async fn another(&self, plan: &Plan) -> anyhow::Result<Self> {
         match self {
-            Self::Servers { .. } => {
-                drop(self);
-                Ok((None, Self::start(plan).await?))
-            }
-            Self::Folder { ref path, .. } => {
+            Self::Servers { .. } => Self::start(plan).await,
+            Self::Folder { path, .. } => {
                 let temporary = tempfile::tempdir_in(path)?;
-                let another = Self::Folder { path: temporary.path().join("data"), _temporary: Some(temporary) };
-                Ok((Some(self), another))
+                Ok(Self::Folder { path: temporary.path().join("data"), _temporary: Some(temporary) })
             }
         }
     }

@@ -20,12 +20,15 @@ pub(crate) struct Track {
 }
 
 /// Percentiles of a latency.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub(crate) struct Percentiles {
     pub(crate) p50_ms: f64,
     pub(crate) p95_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) max_ms: f64,
+    /// What they are of, in order, until it is [forgotten](Self::without_samples).
+    #[serde(skip)]
+    micros: Vec<u32>,
 }
 
 impl Track {
@@ -149,6 +152,16 @@ impl Percentiles {
         micros.sort_unstable();
         let last = micros.len().saturating_sub(1) as f64;
         let at = |q: f64| micros.get((last * q).round() as usize).map_or(0.0, |us| f64::from(*us) / 1_000.0);
-        Self { p50_ms: at(0.5), p95_ms: at(0.95), p99_ms: at(0.99), max_ms: at(1.0) }
+        Self { p50_ms: at(0.5), p95_ms: at(0.95), p99_ms: at(0.99), max_ms: at(1.0), micros }
+    }
+
+    /// The same, in little memory: they can no longer be pooled.
+    pub(crate) fn without_samples(self) -> Self {
+        Self { micros: Vec::new(), ..self }
+    }
+
+    /// Of all that these are of.
+    pub(crate) fn pooled(rounds: impl Iterator<Item = Self>) -> Self {
+        Self::of(rounds.flat_map(|round| round.micros).collect())
     }
 }

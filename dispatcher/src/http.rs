@@ -49,7 +49,18 @@ impl HttpTransport {
     }
 
     pub(crate) fn resolving(options: &Options, lookups: PublicOnly) -> Result<Self, Error> {
-        let connector = connector(tls()?, lookups, options.connect_timeout());
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Self::trusting(options, lookups, roots)
+    }
+
+    fn trusting(options: &Options, lookups: PublicOnly, roots: RootCertStore) -> Result<Self, Error> {
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|e| Error::Client(e.to_string()))?;
+        let tls = tls.with_root_certificates(roots).with_no_client_auth();
+        let connector = connector(tls, lookups, options.connect_timeout());
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(options.idle_connection_seconds))
@@ -70,17 +81,6 @@ fn post(uri: Uri, webhook: WebhookRequest) -> Result<Request<Full<Bytes>>, http:
     let mut post = Request::new(Full::new(webhook.body));
     (*post.method_mut(), *post.uri_mut(), *post.headers_mut()) = (Method::POST, uri, headers);
     Ok(post)
-}
-
-/// Which servers are trusted.
-fn tls() -> Result<ClientConfig, Error> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| Error::Client(e.to_string()))?;
-    Ok(tls.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[async_trait]
@@ -130,3 +130,6 @@ fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 's
     }
     cause
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,8 @@ impl PublicOnly {
         Self::asking(allow_private, |name| Ok((name, 0).to_socket_addrs()?.collect()))
     }
 
-    fn asking(
+    /// Asks this resolver.
+    pub(crate) fn asking(
         allow_private: bool,
         resolver: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {

@@ -78,13 +78,18 @@ impl ScyllaTables {
         let writer = Writer::new(client.clone(), statements.clone(), positions.clone(), stamps);
         let progress = Progress::new(client.clone(), positions.clone());
         let tables = Self { client, statements, positions, writer, progress };
-        // A database that was just given many tables may take long for its first answer.
-        let deadline = Instant::now() + options.start_timeout();
-        if !tables.client.rows_by(deadline, &tables.positions.marked_clearing()).await?.is_empty() {
-            tracing::warn!("the tables were being emptied when that was cut off: it is done now");
-            tables.empty().await?;
-        }
+        tables.finish_emptying(Instant::now() + options.start_timeout()).await?;
         Ok(tables)
+    }
+
+    /// Empties the tables if that was cut off. Waits until then for a database that answers: one that was just given many tables
+    /// may take long.
+    async fn finish_emptying(&self, deadline: Instant) -> Result<(), TablesError> {
+        if !self.client.rows_by(deadline, &self.positions.marked_clearing()).await?.is_empty() {
+            tracing::warn!("the tables were being emptied when that was cut off: it is done now");
+            self.empty().await?;
+        }
+        Ok(())
     }
 
     /// The claims go last: until then a mark among them tells that the tables are being emptied.

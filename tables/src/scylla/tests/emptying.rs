@@ -1,5 +1,9 @@
 //! Emptying the tables, also when that is cut off.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::*;
 
 #[tokio::test]
@@ -13,6 +17,23 @@ async fn an_emptying_that_was_cut_off_is_done_when_the_tables_are_opened() {
     assert_eq!((second.dump().await.unwrap(), applied(&second).await), (vec![], 0));
     apply_next(&second, "second").await;
     assert_eq!(found(&second).await, expected(1));
+}
+
+#[tokio::test]
+async fn a_start_waits_for_a_database_that_sleeps() {
+    let start = || Cassandra::start().unwrap_or_else(|error| panic!("{error}"));
+    let server = tokio::task::spawn_blocking(start).await.unwrap();
+    let options = Options { request_timeout_ms: 1_000, ..options_on(&server) };
+    let tables = node(&options).await;
+    server.pause().unwrap();
+    let refused = tables.get(CountRow::TABLE, &key!["a".to_owned()]).await.unwrap_err();
+    assert!(refused.is_transient(), "{refused}");
+    let waking = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        server.resume().unwrap();
+    };
+    let (waited, ()) = tokio::join!(tables.finish_emptying(Instant::now() + options.start_timeout()), waking);
+    waited.unwrap();
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use leadway_domain::record::Topic;
 use leadway_domain::{Clock, Offset, Partition, Timestamp};
+use leadway_servers::Cassandra;
 
 use super::batch::Batch;
 use super::rows::{changes, requests};
@@ -84,9 +85,14 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 
 async fn options() -> Options {
     let server = tokio::task::spawn_blocking(leadway_servers::shared_cassandra).await.unwrap();
-    let server = server.unwrap_or_else(|error| panic!("{error}"));
+    options_on(server.unwrap_or_else(|error| panic!("{error}")))
+}
+
+fn options_on(server: &Cassandra) -> Options {
     let keyspace = format!("u{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    Options { nodes: server.contact_point(), keyspace, replication: 1, ..Options::default() }
+    // Keyspaces are made at once, on a machine that does other things too.
+    let start_timeout_ms = 180_000;
+    Options { nodes: server.contact_point(), keyspace, replication: 1, start_timeout_ms, ..Options::default() }
 }
 
 /// A node, with its own connections and its own memory of what stands.
