@@ -266,8 +266,8 @@ impl Bench<'_> {
         self.on(leadway, &Load { leads, ..load.clone() }).await.map(drop)
     }
 
-    /// Runs the rounds of two nodes in turns; what all rounds of each showed. A round begins once the disk is quiet, and is measured
-    /// when it has lasted for half its time: the first pages are on their way to the disk then, as they always are.
+    /// Runs the rounds of two nodes in turns; what all rounds of each showed. A round begins once the disk is quiet, and half as many
+    /// leads come before those that are measured: pages are on their way to the disk then, as they always are.
     async fn in_turns(&self, nodes: [(&Leadway, Load); 2]) -> anyhow::Result<[Figures; 2]> {
         for (leadway, load) in &nodes {
             self.warm_up(leadway, load).await?;
