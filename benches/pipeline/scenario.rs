@@ -190,7 +190,7 @@ impl Bench<'_> {
         let afterwards = Load { subject: "others, none waiting, afterwards".into(), ..while_draining };
         let afterwards = self.on(&empty, &afterwards).await?;
         let noticed = beside.latency.p99_ms / alone.latency.p99_ms;
-        let draining_noticed = draining.latency.p99_ms / mean(alone.latency.p99_ms, afterwards.latency.p99_ms);
+        let draining_noticed = draining.latency.p99_ms / alone.latency.p99_ms.min(afterwards.latency.p99_ms);
         self.judge(Verdict::at_most("client down: anonymous MB", anonymous, 600.0));
         self.judge(Verdict::at_least("client back: drains, of its rate limit", drained, 0.9));
         self.judge(Verdict::at_most("client back: drains, of its rate limit", drained, 1.02));

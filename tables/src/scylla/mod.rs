@@ -78,13 +78,14 @@ impl ScyllaTables {
         let writer = Writer::new(client.clone(), statements.clone(), positions.clone(), stamps);
         let progress = Progress::new(client.clone(), positions.clone());
         let tables = Self { client, statements, positions, writer, progress };
-        tables.finish_emptying(Instant::now() + options.start_timeout()).await?;
+        tables.finish_emptying(&options).await?;
         Ok(tables)
     }
 
-    /// Empties the tables if that was cut off. Waits until then for a database that answers: one that was just given many tables
-    /// may take long.
-    async fn finish_emptying(&self, deadline: Instant) -> Result<(), TablesError> {
+    /// Empties the tables if that was cut off. Waits for the answer as long as a start may take: a database that was just given
+    /// many tables may be slow.
+    async fn finish_emptying(&self, options: &Options) -> Result<(), TablesError> {
+        let deadline = Instant::now() + options.start_timeout();
         if !self.client.rows_by(deadline, &self.positions.marked_clearing()).await?.is_empty() {
             tracing::warn!("the tables were being emptied when that was cut off: it is done now");
             self.empty().await?;

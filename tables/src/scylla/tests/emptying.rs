@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::*;
 
 #[tokio::test]
@@ -32,7 +30,7 @@ async fn a_start_waits_for_a_database_that_sleeps() {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         server.resume().unwrap();
     };
-    let (waited, ()) = tokio::join!(tables.finish_emptying(Instant::now() + options.start_timeout()), waking);
+    let (waited, ()) = tokio::join!(tables.finish_emptying(&options), waking);
     waited.unwrap();
 }
 
