@@ -18,7 +18,8 @@ use crate::{Log, Plan, Scenario};
 
 /// Seconds of a round of one node that is compared with another node.
 const ROUND: u32 = 30;
-/// Rounds of each: in turns, as the machine becomes faster and slower, and so many that one stall of the disk is not their p99.
+/// Rounds of each: in turns, as the machine becomes faster and slower. A disk that stands still for over a second in one of them is
+/// their p99 all the same: the JSON tells each round's.
 const ROUNDS: usize = 4;
 /// Deliveries a second that the client takes that was down.
 const RATE_LIMIT: u32 = 2_000;

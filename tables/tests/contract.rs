@@ -10,6 +10,7 @@ mod contract {
     mod embedded;
     mod equal;
     mod processes;
+    mod scans;
 }
 
 use std::sync::Arc;
