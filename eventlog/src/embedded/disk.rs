@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -19,6 +20,8 @@ pub(crate) trait Disk: Send + Sync {
 pub(crate) trait DiskFile: Send {
     /// Writes all of `bytes`; on an error any part of them may have been written.
     fn write_at(&mut self, bytes: &[u8], position: u64) -> io::Result<()>;
+    /// Writes zeros; on an error any part of them may have been written.
+    fn write_zeros(&mut self, range: Range<u64>) -> io::Result<()>;
     /// Cuts the file, or lengthens it with zeros.
     fn set_len(&mut self, bytes: u64) -> io::Result<()>;
     /// Makes everything written durable. After an error nothing is known of what was written since the last success.
@@ -46,6 +49,17 @@ impl Disk for OsDisk {
 impl DiskFile for File {
     fn write_at(&mut self, bytes: &[u8], position: u64) -> io::Result<()> {
         self.write_all_at(bytes, position)
+    }
+
+    fn write_zeros(&mut self, range: Range<u64>) -> io::Result<()> {
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let mut position = range.start;
+        while position < range.end {
+            let count = (range.end - position).min(ZEROS.len() as u64);
+            self.write_all_at(ZEROS.get(..count as usize).unwrap_or(&ZEROS), position)?;
+            position += count;
+        }
+        Ok(())
     }
 
     fn set_len(&mut self, bytes: u64) -> io::Result<()> {

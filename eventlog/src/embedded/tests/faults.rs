@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::faulty_disk::{Fault, FaultyDisk, Op};
 use super::{all, append, leads, open, open_with, record};
+use crate::embedded::disk::OsDisk;
 use crate::{EventLog, LogError, Position, ReadLimit, Stage, StageEvent};
 
 /// What fails at the moment, and how.
@@ -48,6 +49,43 @@ async fn a_failed_write_is_refused_and_the_log_goes_on() {
         let log = open(folder.path()).await.unwrap();
         assert_eq!(leads(&log).await, ["first", "second"], "{op:?} {thousandths}");
     }
+}
+
+#[tokio::test]
+async fn zeros_ahead_of_the_frames_that_cannot_be_written_are_written_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, failing) = switch();
+    let log = open_with(folder.path(), disk).await;
+    *failing.lock() = Some((Op::WriteZeros, 0));
+    let error = append(&log, "refused").await.unwrap_err();
+    assert!(error.is_transient() && !error.may_have_landed(), "{error}");
+    *failing.lock() = None;
+    assert_eq!(append(&log, "first").await.unwrap(), Offset(0));
+    drop(log);
+    assert_eq!(leads(&open(folder.path()).await.unwrap()).await, ["first"]);
+}
+
+#[tokio::test]
+async fn few_frames_need_blocks_of_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let zeros = Arc::new(AtomicUsize::new(0));
+    let counted = zeros.clone();
+    let disk = FaultyDisk::new(move |op| {
+        counted.fetch_add(usize::from(op == Op::WriteZeros), Ordering::Relaxed);
+        Fault::None
+    });
+    let mut options = super::options(folder.path());
+    options.segment_bytes = 4 << 20;
+    let log = super::open_on(options.clone(), Arc::new(disk)).await.unwrap();
+    let large = "x".repeat(10_000);
+    for _ in 0..250 {
+        append(&log, &large).await.unwrap();
+    }
+    assert_eq!(zeros.load(Ordering::Relaxed), 3, "for 2.5 MB");
+    drop(log);
+    let log = super::open_on(options, Arc::new(OsDisk)).await.unwrap();
+    assert_eq!(leads(&log).await.len(), 250, "zeros are no frames");
+    assert_eq!(append(&log, "next").await.unwrap(), Offset(250));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::embedded::disk::{Disk, DiskFile, OsDisk};
 pub(super) enum Op {
     Create,
     Write,
+    WriteZeros,
     SetLen,
     Sync,
     SyncFolder,
@@ -99,6 +101,14 @@ impl DiskFile for FaultyFile {
         self.file.write_all_at(&bytes[..count], position)?;
         self.unsynced.push((position, count as u64));
         if fault == Fault::None { Ok(()) } else { Err(failure(Op::Write)) }
+    }
+
+    fn write_zeros(&mut self, range: Range<u64>) -> io::Result<()> {
+        let zeros = vec![0; (range.end - range.start) as usize];
+        match (self.script.lock())(Op::WriteZeros) {
+            Fault::None => self.file.write_all_at(&zeros, range.start),
+            Fault::Fail(_) => Err(failure(Op::WriteZeros)),
+        }
     }
 
     fn set_len(&mut self, bytes: u64) -> io::Result<()> {
