@@ -17,9 +17,12 @@ use crate::options::Options;
 use crate::rows::Rows;
 use crate::sources::{Gathered, Sources};
 
-/// A batch is folded without pause otherwise: other tasks of its thread, if it has some, wait for it, and other threads
-/// until the system's clock ticks, up to 4 ms.
-const RECORDS_BETWEEN_YIELDS: usize = 8;
+/// After so many records, about 50 µs, other threads may have the core: otherwise they wait until the system's clock
+/// ticks, up to 4 ms.
+const DECODED_BETWEEN_YIELDS: usize = 64;
+const FOLDED_BETWEEN_YIELDS: usize = 16;
+/// The same for other tasks of its thread, where it has some: asking the runtime costs more.
+const BETWEEN_TASKS: usize = 512;
 
 /// Follows the log with the tables.
 pub(crate) struct Follower {
@@ -127,7 +130,7 @@ pub(crate) async fn fold_all(
             }
             Err(error) => set_aside.push(SetAside { address: record.address, error }),
         }
-        yield_at_times(n, catches_up).await;
+        give_way(n, DECODED_BETWEEN_YIELDS, catches_up).await;
     }
     rows.read(tables).await?;
     let mut batch = Batch::new(tables, rows, records.len());
@@ -139,17 +142,18 @@ pub(crate) async fn fold_all(
             }
             Err(FoldError::Tables(error)) => return Err(error),
         }
-        yield_at_times(n, catches_up).await;
+        give_way(n, FOLDED_BETWEEN_YIELDS, catches_up).await;
     }
     let (writes, cents) = batch.finish();
     Ok(Folded { writes, set_aside, cents })
 }
 
-async fn yield_at_times(n: usize, catches_up: bool) {
-    if n % RECORDS_BETWEEN_YIELDS == RECORDS_BETWEEN_YIELDS - 1 {
-        if !catches_up {
-            std::thread::yield_now();
-        }
+/// Lets others have the core after every so many records, and the runtime's other tasks more rarely.
+async fn give_way(n: usize, records_between: usize, catches_up: bool) {
+    if !catches_up && n % records_between == records_between - 1 {
+        std::thread::yield_now();
+    }
+    if n % BETWEEN_TASKS == BETWEEN_TASKS - 1 {
         tokio::task::yield_now().await;
     }
 }

@@ -12,9 +12,9 @@ use crate::LogError;
 
 const SUFFIX: &str = ".log";
 
-/// How many zeros are written ahead of the frames at a time, see [`Appender::append`]: few enough that the commit which
-/// writes them takes a millisecond longer, and so many that not one in a hundred does.
-const ZEROS: u64 = 1 << 20;
+/// How many zeros are written ahead of the frames at a time, see [`Appender::append`]: so many that one commit in a hundred
+/// writes them, and so few that it takes a fraction of a millisecond longer.
+const ZEROS: u64 = 256 << 10;
 
 /// The file of segment `number`.
 pub(crate) fn path(folder: &Path, number: u64) -> PathBuf {
@@ -163,11 +163,10 @@ impl Appender {
             return Err(NotWritten::nothing(io::Error::other("the next segment has not been made")));
         };
         let end = self.length + frame.len() as u64;
-        let allocated =
-            if end > self.allocated { end.max(self.segment_bytes.min(end + ZEROS)) } else { self.allocated };
+        let zeros = end..if end > self.allocated { self.segment_bytes.min(end + ZEROS) } else { end };
+        let allocated = self.allocated.max(zeros.end);
         let written = file.write_at(frame, self.length);
         let landed = written.is_ok();
-        let zeros = self.allocated.max(end)..allocated;
         let zeroed = if zeros.is_empty() { written } else { written.and_then(|()| file.write_zeros(zeros)) };
         match zeroed.and_then(|()| file.sync()) {
             Ok(()) => {
@@ -199,6 +198,7 @@ impl Appender {
         file.set_len(self.length)?;
         file.set_len(self.segment_bytes.max(self.length))?;
         file.sync()?;
+        self.allocated = 0;
         if let Target::Dirty(file) = std::mem::replace(&mut self.target, Target::Rolling) {
             self.target = Target::Ready(file);
         }

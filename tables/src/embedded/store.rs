@@ -24,9 +24,9 @@ use crate::{Applied, Key, Range, Row, Table, TablesError, Value, Write, cells, k
 const DECLARATIONS: &[u8] = &[0, b'd'];
 /// What the keys of positions begin with.
 const POSITIONS: &[u8] = &[0, b'p'];
-/// After so many rows other threads may have the core. Linux lets a thread that computes keep it until the clock's next
+/// After so many rows, about 50 µs, other threads may have the core. Linux lets a thread that computes keep it until the clock's next
 /// tick, up to 4 ms, and those that answer requests would wait behind it.
-const ROWS_BETWEEN_YIELDS: usize = 8;
+const ROWS_BETWEEN_YIELDS: usize = 32;
 /// A batch of more changes than this most likely has to catch up, and gives way to nobody.
 const LARGE: usize = 4_096;
 

@@ -81,11 +81,30 @@ async fn few_frames_need_blocks_of_the_disk() {
     for _ in 0..250 {
         append(&log, &large).await.unwrap();
     }
-    assert_eq!(zeros.load(Ordering::Relaxed), 3, "for 2.5 MB");
+    assert_eq!(zeros.load(Ordering::Relaxed), 10, "for 2.5 MB");
     drop(log);
     let log = super::open_on(options, Arc::new(OsDisk)).await.unwrap();
     assert_eq!(leads(&log).await.len(), 250, "zeros are no frames");
     assert_eq!(append(&log, "next").await.unwrap(), Offset(250));
+}
+
+#[tokio::test]
+async fn what_is_cut_off_takes_the_zeros_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let zeros = Arc::new(AtomicUsize::new(0));
+    let (counted, mut syncs) = (zeros.clone(), 0);
+    let disk = FaultyDisk::new(|_| Fault::None);
+    let log = open_with(folder.path(), disk.clone()).await;
+    disk.set_script(move |op| {
+        counted.fetch_add(usize::from(op == Op::WriteZeros), Ordering::Relaxed);
+        syncs += usize::from(op == Op::Sync);
+        if (op, syncs) == (Op::Sync, 2) { Fault::Fail(0) } else { Fault::None }
+    });
+    append(&log, "first").await.unwrap();
+    append(&log, "refused").await.unwrap_err();
+    assert_eq!(zeros.load(Ordering::Relaxed), 1);
+    append(&log, "second").await.unwrap();
+    assert_eq!(zeros.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
