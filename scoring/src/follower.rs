@@ -21,7 +21,7 @@ use crate::sources::{Gathered, Sources};
 /// ticks, up to 4 ms.
 const DECODED_BETWEEN_YIELDS: usize = 64;
 const FOLDED_BETWEEN_YIELDS: usize = 16;
-/// The same for other tasks of its thread, where it has some: asking the runtime costs more.
+/// After so many other tasks of its thread have a turn, where it has some: asking the runtime costs more.
 const BETWEEN_TASKS: usize = 512;
 
 /// Follows the log with the tables.

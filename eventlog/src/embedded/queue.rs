@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::entry::{progress_size, record_size};
@@ -68,9 +68,9 @@ impl Request {
     }
 }
 
-/// So many requests, or so many bytes, wait for no more.
+/// With so many requests there may be more soon, and with so many there is no waiting for them.
+const MANY: usize = 8;
 const ENOUGH: usize = 48;
-const ENOUGH_BYTES: usize = 1 << 20;
 
 /// The requests that wait.
 pub(crate) struct Queue {
@@ -87,8 +87,6 @@ struct Waiting {
     ahead: usize,
     /// Whether the writer waits for one of those and for nothing else.
     only_ahead: bool,
-    /// Whether the writer waits for [`ENOUGH`] of any kind.
-    gathering: bool,
     closed: bool,
 }
 
@@ -112,13 +110,8 @@ impl Queue {
         }
         waiting.bytes += size;
         waiting.ahead += usize::from(request.is_ahead());
-        let is_ahead = request.is_ahead();
+        let wakes = request.is_ahead() || !waiting.only_ahead;
         waiting.requests.push_back((size, request));
-        let wakes = match (waiting.only_ahead, waiting.gathering) {
-            (true, _) => is_ahead,
-            (_, true) => !waiting.gathers(),
-            _ => true,
-        };
         drop(waiting);
         if wakes {
             self.wake.notify_one();
@@ -126,9 +119,10 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for requests and takes all of them, up to about `limit` bytes; before `not_before` only when
-    /// [`ENOUGH`] have gathered. `None` when the queue is closed and empty.
-    pub(crate) fn take(&self, limit: usize, not_before: Option<Instant>) -> Option<Tick> {
+    /// Waits for requests and takes all of them, up to about `limit` bytes. Where many wait already, the threads that make more
+    /// get the core first, as long as more come: a commit costs as much as several requests. `None` when the queue is
+    /// closed and empty.
+    pub(crate) fn take(&self, limit: usize) -> Option<Tick> {
         let mut waiting = self.waiting.lock();
         while waiting.requests.is_empty() {
             if waiting.closed {
@@ -136,10 +130,10 @@ impl Queue {
             }
             self.wake.wait(&mut waiting);
         }
-        if let Some(time) = not_before {
-            waiting.gathering = true;
-            while waiting.gathers() && !self.wake.wait_until(&mut waiting, time).timed_out() {}
-            waiting.gathering = false;
+        let mut before = MANY - 1;
+        while (before + 1..ENOUGH).contains(&waiting.requests.len()) && waiting.ahead == 0 && waiting.bytes < limit {
+            before = waiting.requests.len();
+            MutexGuard::unlocked(&mut waiting, std::thread::yield_now);
         }
         Some(waiting.take(limit))
     }
@@ -178,11 +172,6 @@ impl Queue {
 }
 
 impl Waiting {
-    /// Whether more may come before the next tick.
-    fn gathers(&self) -> bool {
-        !self.closed && self.requests.len() < ENOUGH && self.bytes < ENOUGH_BYTES
-    }
-
     fn take(&mut self, limit: usize) -> Tick {
         let mut tick = Tick { requests: Vec::with_capacity(self.requests.len()), bytes: 0 };
         while let Some((size, _)) = self.requests.front() {
@@ -219,7 +208,7 @@ mod tests {
         let queue = Queue::new(100);
         queue.push(join(), 60).unwrap();
         assert!(queue.push(join(), 60).unwrap_err().is_transient());
-        assert_eq!(queue.take(1_000, None).unwrap().bytes, 60);
+        assert_eq!(queue.take(1_000).unwrap().bytes, 60);
         queue.push(join(), 60).unwrap();
     }
 
@@ -234,9 +223,18 @@ mod tests {
         for _ in 0..5 {
             queue.push(join(), 40).unwrap();
         }
-        assert_eq!(queue.take(100, None).unwrap().requests.len(), 2);
-        assert_eq!(queue.take(30, None).unwrap().requests.len(), 1);
-        assert_eq!(queue.take(1_000, None).unwrap().requests.len(), 2);
+        assert_eq!(queue.take(100).unwrap().requests.len(), 2);
+        assert_eq!(queue.take(30).unwrap().requests.len(), 1);
+        assert_eq!(queue.take(1_000).unwrap().requests.len(), 2);
+    }
+
+    #[test]
+    fn many_requests_are_all_taken_when_no_more_come() {
+        for count in [MANY, ENOUGH - 1, ENOUGH, 3 * ENOUGH] {
+            let queue = Queue::new(1_000);
+            (0..count).for_each(|_| queue.push(join(), 1).unwrap());
+            assert_eq!(queue.take(1_000).unwrap().requests.len(), count);
+        }
     }
 
     fn commit(withdrawn: Option<u64>) -> Request {
@@ -266,7 +264,7 @@ mod tests {
         let taken = waiting.join().unwrap().unwrap();
         assert!(taken >= 30, "{taken}");
         queue.push(commit(None), 10).unwrap();
-        assert_eq!(taken + queue.take(1_000, None).unwrap().bytes, 50, "nothing is lost");
+        assert_eq!(taken + queue.take(1_000).unwrap().bytes, 50, "nothing is lost");
     }
 
     #[test]
@@ -274,7 +272,7 @@ mod tests {
         let queue = Queue::new(1_000);
         queue.push(commit(None), 10).unwrap();
         assert!(queue.take_ahead(1_000, Duration::from_millis(1)).is_none());
-        assert_eq!(queue.take(1_000, None).unwrap().bytes, 10);
+        assert_eq!(queue.take(1_000).unwrap().bytes, 10);
         queue.close();
         let begun = Instant::now();
         assert!(queue.take_ahead(1_000, Duration::from_secs(600)).is_none());
@@ -292,42 +290,12 @@ mod tests {
     }
 
     #[test]
-    fn until_its_time_a_tick_waits_for_many_requests_or_many_bytes_or_the_end() {
-        type End = fn(&Queue);
-        let ends: [(usize, End); 3] = [
-            (ENOUGH, |queue| (1..ENOUGH).for_each(|_| queue.push(join(), 1).unwrap())),
-            (2, |queue| queue.push(join(), ENOUGH_BYTES).unwrap()),
-            (1, Queue::close),
-        ];
-        for (count, end) in ends {
-            let queue = std::sync::Arc::new(Queue::new(4 * ENOUGH_BYTES));
-            queue.push(join(), 1).unwrap();
-            let gathering = std::thread::spawn({
-                let queue = queue.clone();
-                move || queue.take(4 * ENOUGH_BYTES, Some(Instant::now() + Duration::from_secs(600))).unwrap()
-            });
-            while !queue.waiting.lock().gathering && !gathering.is_finished() {
-                std::thread::yield_now();
-            }
-            end(&queue);
-            assert_eq!(gathering.join().unwrap().requests.len(), count);
-        }
-    }
-
-    #[test]
-    fn after_its_time_a_tick_waits_for_nobody() {
-        let queue = Queue::new(100);
-        queue.push(join(), 1).unwrap();
-        assert_eq!(queue.take(100, Some(Instant::now())).unwrap().requests.len(), 1);
-    }
-
-    #[test]
     fn a_closed_queue_gives_out_what_waits_and_takes_nothing() {
         let queue = Queue::new(1_000);
         queue.push(join(), 1).unwrap();
         queue.close();
         assert!(matches!(queue.push(join(), 1), Err(LogError::Closed)));
-        assert!(queue.take(10, None).is_some());
-        assert!(queue.take(10, None).is_none());
+        assert!(queue.take(10).is_some());
+        assert!(queue.take(10).is_none());
     }
 }

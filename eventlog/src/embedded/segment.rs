@@ -12,8 +12,8 @@ use crate::LogError;
 
 const SUFFIX: &str = ".log";
 
-/// How many zeros are written ahead of the frames at a time, see [`Appender::append`]: so many that one commit in a hundred
-/// writes them, and so few that it takes a fraction of a millisecond longer.
+/// How many zeros are written ahead of the frames at a time, see [`Appender::append`]: so many that of small commits one in
+/// a hundred writes them, and so few that it takes a fraction of a millisecond longer.
 const ZEROS: u64 = 256 << 10;
 
 /// The file of segment `number`.
@@ -156,23 +156,26 @@ impl Appender {
     }
 
     /// Writes a frame and makes it durable; returns its position. Where the disk has no blocks for the file yet, zeros are
-    /// written behind the frame: the next frames only replace them, and their fsync need not write the file's inode too.
+    /// written behind the frame: the next frames only replace them, and their fsync need not write the file's inode too. So
+    /// nearly all of the log is written twice, once in large pieces.
     pub(crate) fn append(&mut self, frame: &[u8]) -> Result<u64, NotWritten> {
         self.clean().map_err(NotWritten::nothing)?;
         let Target::Ready(file) = &mut self.target else {
             return Err(NotWritten::nothing(io::Error::other("the next segment has not been made")));
         };
         let end = self.length + frame.len() as u64;
-        let zeros = end..if end > self.allocated { self.segment_bytes.min(end + ZEROS) } else { end };
-        let allocated = self.allocated.max(zeros.end);
         let written = file.write_at(frame, self.length);
         let landed = written.is_ok();
-        let zeroed = if zeros.is_empty() { written } else { written.and_then(|()| file.write_zeros(zeros)) };
-        match zeroed.and_then(|()| file.sync()) {
+        // Zeros that do not fit on the disk are no reason to refuse a frame that does.
+        let zeroed = self.segment_bytes.min(end + ZEROS);
+        let is_zeroed = end > self.allocated && end < zeroed && landed && file.write_zeros(end..zeroed).is_ok();
+        match written.and_then(|()| file.sync()) {
             Ok(()) => {
                 let position = self.length;
                 self.length = end;
-                self.allocated = allocated;
+                if is_zeroed {
+                    self.allocated = zeroed;
+                }
                 Ok(position)
             }
             Err(error) => {

@@ -25,11 +25,6 @@ use crate::{Address, LogError, Position, Record};
 /// an fsync.
 const PATIENCE: Duration = Duration::from_micros(300);
 
-/// After a tick of so many requests the next one begins so long after it at the earliest, unless many wait by then: each commit
-/// costs the processor as much as several leads, and a request waits longer for that than for more company.
-const BUSY: usize = 8;
-const GATHER: Duration = Duration::from_micros(1_500);
-
 type Answer = (oneshot::Sender<Result<Vec<Address>, LogError>>, Vec<Address>);
 type JoinAnswer = oneshot::Sender<Result<Joined, LogError>>;
 
@@ -91,10 +86,7 @@ impl Writer {
         // Should this thread die, whoever waits or comes later is told instead of waiting for ever.
         let _abandon = AbandonOnDrop(self.queue.clone());
         let queue = self.queue.clone();
-        let mut not_before = None;
-        while let Some(tick) = queue.take(self.tick_bytes, not_before) {
-            let is_busy = tick.requests.len() >= BUSY;
-            not_before = is_busy.then(|| Instant::now() + GATHER);
+        while let Some(tick) = queue.take(self.tick_bytes) {
             self.tick(tick);
         }
     }

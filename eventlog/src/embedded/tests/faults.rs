@@ -52,17 +52,21 @@ async fn a_failed_write_is_refused_and_the_log_goes_on() {
 }
 
 #[tokio::test]
-async fn zeros_ahead_of_the_frames_that_cannot_be_written_are_written_later() {
+async fn zeros_for_which_the_disk_has_no_room_refuse_no_frame_and_are_written_later() {
     let folder = tempfile::tempdir().unwrap();
-    let (disk, failing) = switch();
+    let zeros = Arc::new(AtomicUsize::new(0));
+    let counted = zeros.clone();
+    let disk = FaultyDisk::new(move |op| match op {
+        Op::WriteZeros if counted.fetch_add(1, Ordering::Relaxed) < 2 => Fault::Fail(0),
+        _ => Fault::None,
+    });
     let log = open_with(folder.path(), disk).await;
-    *failing.lock() = Some((Op::WriteZeros, 0));
-    let error = append(&log, "refused").await.unwrap_err();
-    assert!(error.is_transient() && !error.may_have_landed(), "{error}");
-    *failing.lock() = None;
-    assert_eq!(append(&log, "first").await.unwrap(), Offset(0));
+    for (offset, data) in (0..).zip(["a", "b", "c", "d"]) {
+        assert_eq!(append(&log, data).await.unwrap(), Offset(offset));
+    }
+    assert_eq!(zeros.load(Ordering::Relaxed), 3, "the third time they could be written");
     drop(log);
-    assert_eq!(leads(&open(folder.path()).await.unwrap()).await, ["first"]);
+    assert_eq!(leads(&open(folder.path()).await.unwrap()).await, ["a", "b", "c", "d"]);
 }
 
 #[tokio::test]
