@@ -71,6 +71,8 @@ impl Request {
 /// With so many requests there may be more soon, and with so many there is no waiting for them.
 const MANY: usize = 8;
 const ENOUGH: usize = 48;
+/// A thread that gives up the core may get it back milliseconds later: after so long it does not do so again.
+const LONGEST_GATHERING: Duration = Duration::from_micros(1_500);
 
 /// The requests that wait.
 pub(crate) struct Queue {
@@ -130,8 +132,8 @@ impl Queue {
             }
             self.wake.wait(&mut waiting);
         }
-        let mut before = MANY - 1;
-        while (before + 1..ENOUGH).contains(&waiting.requests.len()) && waiting.ahead == 0 && waiting.bytes < limit {
+        let (mut before, begun) = (MANY - 1, Instant::now());
+        while waiting.may_grow(before, limit) && begun.elapsed() < LONGEST_GATHERING {
             before = waiting.requests.len();
             MutexGuard::unlocked(&mut waiting, std::thread::yield_now);
         }
@@ -172,6 +174,13 @@ impl Queue {
 }
 
 impl Waiting {
+    /// Whether more requests than before wait, and it is worth to wait for others. The answer of a member that reads ahead
+    /// waits for nobody: until it is in the log the member does nothing.
+    fn may_grow(&self, before: usize, limit: usize) -> bool {
+        let count = self.requests.len();
+        count > before && count < ENOUGH && self.bytes < limit && self.ahead == 0
+    }
+
     fn take(&mut self, limit: usize) -> Tick {
         let mut tick = Tick { requests: Vec::with_capacity(self.requests.len()), bytes: 0 };
         while let Some((size, _)) = self.requests.front() {
