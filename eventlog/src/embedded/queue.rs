@@ -238,12 +238,23 @@ mod tests {
     }
 
     #[test]
-    fn many_requests_are_all_taken_when_no_more_come() {
-        for count in [MANY, ENOUGH - 1, ENOUGH, 3 * ENOUGH] {
-            let queue = Queue::new(1_000);
-            (0..count).for_each(|_| queue.push(join(), 1).unwrap());
-            assert_eq!(queue.take(1_000).unwrap().requests.len(), count);
-        }
+    fn many_requests_give_others_time_as_long_as_more_come_but_the_answer_of_a_member_that_reads_ahead_does_not() {
+        let queue = Queue::new(1_000);
+        let more = |count| (0..count).for_each(|_| queue.push(join(), 1).unwrap());
+        let may_grow = |before, limit| queue.waiting.lock().may_grow(before, limit);
+        more(MANY - 1);
+        assert!(!may_grow(MANY - 1, 1_000), "few");
+        more(1);
+        assert!(may_grow(MANY - 1, 1_000));
+        assert!(!may_grow(MANY, 1_000), "no more have come");
+        assert!(!may_grow(MANY - 1, MANY), "they fill a frame");
+        queue.push(commit(Some(0)), 1).unwrap();
+        assert!(!may_grow(MANY - 1, 1_000), "its answer waits");
+        assert_eq!(queue.take(1_000).unwrap().requests.len(), MANY + 1);
+        more(ENOUGH);
+        assert!(!may_grow(MANY - 1, 1_000), "enough");
+        more(2 * ENOUGH);
+        assert_eq!(queue.take(1_000).unwrap().requests.len(), 3 * ENOUGH);
     }
 
     fn commit(withdrawn: Option<u64>) -> Request {

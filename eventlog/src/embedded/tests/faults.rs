@@ -79,13 +79,13 @@ async fn few_frames_need_blocks_of_the_disk() {
         Fault::None
     });
     let mut options = super::options(folder.path());
-    options.segment_bytes = 4 << 20;
+    options.segment_bytes = 1 << 20;
     let log = super::open_on(options.clone(), Arc::new(disk)).await.unwrap();
     let large = "x".repeat(10_000);
     for _ in 0..250 {
         append(&log, &large).await.unwrap();
     }
-    assert_eq!(zeros.load(Ordering::Relaxed), 10, "for 2.5 MB");
+    assert_eq!(zeros.load(Ordering::Relaxed), 10, "for 2.5 MB in three segments");
     drop(log);
     let log = super::open_on(options, Arc::new(OsDisk)).await.unwrap();
     assert_eq!(leads(&log).await.len(), 250, "zeros are no frames");
