@@ -21,6 +21,10 @@ use criterion::Criterion;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
+/// The binary's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How many partitions a log has, as in the defaults.
 const PARTITIONS: u32 = 12;
 /// How much one write or commit holds: what comes alone, a busy moment's and a flood's.

@@ -23,6 +23,8 @@ pub(crate) struct Batch<'t> {
     cents: FxHashMap<(Till, Arc<str>), u64>,
     /// Rows that come and go: the last change of each.
     latest: FxHashMap<(u8, Key), Write>,
+    /// Memory in which events' data are written.
+    pub(crate) json: Vec<u8>,
 }
 
 impl<'t> Batch<'t> {
@@ -36,6 +38,7 @@ impl<'t> Batch<'t> {
             cents: FxHashMap::default(),
             decisions: FxHashMap::default(),
             latest: FxHashMap::default(),
+            json: Vec::new(),
         }
     }
 

@@ -95,7 +95,8 @@ impl Sources {
         self.turn = self.turn.wrapping_add(1);
         sources.sort_by_key(|(waiting, _)| *waiting);
         let known = sources.iter().map(|(waiting, _)| waiting).sum::<u64>();
-        let (mut records, mut applied, mut left) = (Vec::new(), Vec::new(), limit);
+        let most = usize::try_from(known).unwrap_or(usize::MAX).min(limit.records);
+        let (mut records, mut applied, mut left) = (Vec::with_capacity(most), Vec::new(), limit);
         for (read, (_, position)) in sources.iter().enumerate() {
             let sharers = sources.len() - read;
             if left.records == 0 || left.bytes == 0 {

@@ -2,6 +2,7 @@
 //! stand side by side one after the other.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use crate::version::{encoded_version, merge_encoded, removes};
 use crate::{Key, Row, Table, TablesError, Write, cells, key};
@@ -26,29 +27,61 @@ pub(crate) struct RowChange<'w> {
     pub(crate) change: Change<Cow<'w, [u8]>>,
 }
 
-/// Puts the changes in the order of tables and keys, those of one row in their own.
-pub(crate) fn sort(writes: &mut [Write]) {
-    // Each table's changes come nearly in order, several times: both sorts find that.
-    writes.sort_by_key(|write| write.table().id);
-    for of_table in writes.chunk_by_mut(|a, b| a.table() == b.table()) {
-        of_table.sort_by(|a, b| a.key_bytes().cmp(b.key_bytes()));
+/// A change and what its key begins with: few comparisons have to look further.
+struct Place<'w> {
+    prefix: u64,
+    write: &'w Write,
+}
+
+impl<'w> Place<'w> {
+    fn of(write: &'w Write) -> Self {
+        let mut prefix = [0; 8];
+        for (to, from) in prefix.iter_mut().zip(write.key_bytes()) {
+            *to = *from;
+        }
+        Self { prefix: u64::from_be_bytes(prefix), write }
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        self.prefix.cmp(&other.prefix).then_with(|| self.write.key_bytes().cmp(other.write.key_bytes()))
+    }
+
+    fn is_row_of(&self, other: &Self) -> bool {
+        let (a, b) = (self.write, other.write);
+        self.prefix == other.prefix && a.table() == b.table() && a.key_bytes() == b.key_bytes()
     }
 }
 
-/// One change per row of changes that are sorted and fit their declarations.
-pub(crate) fn fold(sorted: &[Write]) -> impl Iterator<Item = Result<RowChange<'_>, TablesError>> {
-    let rows = sorted.chunk_by(|a, b| a.table() == b.table() && a.key_bytes() == b.key_bytes());
-    rows.filter_map(|row| {
-        let (first, later) = row.split_first()?;
-        let (table, mut change) = (first.table(), first.change().map(Cow::Borrowed));
-        for write in later {
-            change = match change.then(table, write.change()) {
-                Ok(change) => change,
-                Err(reason) => return Some(Err(TablesError::Mismatch { table: table.name, reason })),
-            };
+/// Changes in the order of tables and keys, those of one row in their own.
+pub(crate) struct Sorted<'w>(Vec<Place<'w>>);
+
+impl<'w> Sorted<'w> {
+    /// Puts the changes in order.
+    pub(crate) fn new(writes: &'w [Write]) -> Self {
+        let mut places: Vec<_> = writes.iter().map(Place::of).collect();
+        // Each table's changes come nearly in order, several times: both sorts find that.
+        places.sort_by_key(|place| place.write.table().id);
+        for of_table in places.chunk_by_mut(|a, b| a.write.table() == b.write.table()) {
+            of_table.sort_by(Place::compare);
         }
-        Some(Ok(RowChange { table, key: first.key_bytes(), change }))
-    })
+        Self(places)
+    }
+
+    /// One change per row. Of changes that fit their declarations.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Result<RowChange<'w>, TablesError>> {
+        let rows = self.0.chunk_by(Place::is_row_of);
+        rows.filter_map(|row| {
+            let (first, later) = row.split_first()?;
+            let (table, mut change) = (first.write.table(), first.write.change().map(Cow::Borrowed));
+            for later in later {
+                change = match change.then(table, later.write.change()) {
+                    Ok(change) => change,
+                    Err(reason) => return Some(Err(TablesError::Mismatch { table: table.name, reason })),
+                };
+            }
+            Some(Ok(RowChange { table, key: first.write.key_bytes(), change }))
+        })
+    }
 }
 
 impl RowChange<'_> {
@@ -120,9 +153,8 @@ mod tests {
         SlotRow::delete(key![name.to_owned(), Timestamp::UNIX_EPOCH])
     }
 
-    fn folded(mut writes: Vec<Write>) -> Vec<Change<Row>> {
-        sort(&mut writes);
-        fold(&writes).map(|row| row.unwrap().decode().unwrap().2).collect()
+    fn folded(writes: Vec<Write>) -> Vec<Change<Row>> {
+        Sorted::new(&writes).rows().map(|row| row.unwrap().decode().unwrap().2).collect()
     }
 
     #[test]

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::check::check_positions;
-use crate::fold::{Change, fold, sort};
+use crate::fold::{Change, Sorted};
 use crate::version::{merge, removes, version_of};
 use crate::waiters::Waiters;
 use crate::{Applied, Key, Range, Row, Table, Tables, TablesError, Value, Write};
@@ -125,14 +125,13 @@ impl Tables for MemoryTables {
         })
     }
 
-    async fn write(&self, mut writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
+    async fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
         writes.iter().try_for_each(Write::check)?;
         check_positions(positions)?;
         if self.0.failing.lock().as_mut().is_some_and(|f| f()) {
             return Err(TablesError::Unavailable("the test refused it".into()));
         }
-        sort(&mut writes);
-        let changes: Vec<_> = fold(&writes).map(|row| row?.decode()).collect::<Result<_, _>>()?;
+        let changes: Vec<_> = Sorted::new(&writes).rows().map(|row| row?.decode()).collect::<Result<_, _>>()?;
         {
             let mut state = self.0.state.lock();
             state.check_stand(positions)?;

@@ -1,6 +1,8 @@
 //! A change of one row, encoded once: where it is made.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+
+use bytes::{Bytes, BytesMut};
 
 use crate::cell::CellRef;
 use crate::fold::Change;
@@ -14,7 +16,7 @@ pub struct Write {
     table: &'static Table,
     kind: Kind,
     /// The key, as `key.rs` has it, and the data cells of an upsert, as `cells.rs` has them.
-    bytes: Box<[u8]>,
+    bytes: Bytes,
     key_length: usize,
     /// What does not fit.
     fault: Option<Box<str>>,
@@ -104,9 +106,25 @@ impl Write {
     }
 }
 
+/// Changes that are made one after the other share memory of this size: one allocation for some hundred of them.
+const CHUNK: usize = 64 << 10;
+
 thread_local! {
-    /// Where upserts are written together, so that each takes the memory that it needs and no more.
+    /// Where an upsert is put together.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// What is left of the chunk that the last change went to.
+    static LEFT: RefCell<BytesMut> = RefCell::default();
+}
+
+/// The same bytes in a chunk.
+fn in_chunk(bytes: &[u8]) -> Bytes {
+    LEFT.with_borrow_mut(|left| {
+        if left.capacity() < bytes.len() {
+            *left = BytesMut::with_capacity(CHUNK.max(bytes.len()));
+        }
+        left.extend_from_slice(bytes);
+        left.split().freeze()
+    })
 }
 
 /// Makes an upsert, cell by cell: for [`table!`](crate::table), which gives them in the order of the columns, each of its
@@ -145,7 +163,7 @@ impl Upsert {
     /// The change.
     pub fn done(self) -> Write {
         let Self { table, mut bytes, key_length } = self;
-        let write = Write { table, kind: Kind::Upsert, bytes: bytes.as_slice().into(), key_length, fault: None };
+        let write = Write { table, kind: Kind::Upsert, bytes: in_chunk(&bytes), key_length, fault: None };
         bytes.clear();
         SCRATCH.set(bytes);
         write

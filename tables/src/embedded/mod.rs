@@ -95,7 +95,7 @@ impl Inner {
         })
     }
 
-    fn write(&self, writes: Vec<Write>, positions: &[Applied]) -> Result<(), TablesError> {
+    fn write(&self, writes: &[Write], positions: &[Applied]) -> Result<(), TablesError> {
         let started = Instant::now();
         self.folder.lock().mark()?;
         let rows = self.store.write(writes, positions)?;
@@ -166,7 +166,7 @@ impl Tables for EmbeddedTables {
         writes.iter().try_for_each(Write::check)?;
         check_positions(positions)?;
         let positions = positions.to_vec();
-        self.in_turn(move |inner| inner.write(writes, &positions)).await
+        self.in_turn(move |inner| inner.write(&writes, &positions)).await
     }
 
     async fn applied(&self, topic: Topic, partition: Partition) -> Result<Offset, TablesError> {

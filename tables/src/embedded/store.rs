@@ -16,7 +16,7 @@ use leadway_domain::{Offset, Partition};
 
 use super::declared::Declared;
 use super::strands;
-use crate::fold::{Change, RowChange, fold, sort};
+use crate::fold::{Change, RowChange, Sorted};
 use crate::version::{encoded_version, merge_encoded, removes};
 use crate::{Applied, Key, Range, Row, Table, TablesError, Value, Write, cells, key};
 
@@ -135,9 +135,9 @@ impl Store {
     }
 
     fn get_in(&self, txn: &RoTxn<'_>, table: &Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
-        let bytes = table.key_bytes(key)?;
-        let placed = strands::placed(table, &bytes).map_err(|e| unreadable(table, e))?;
-        let stored = self.rows(table)?.get(txn, &placed).map_err(failed)?;
+        let (bytes, mut placed) = (table.key_bytes(key)?, Vec::new());
+        let placed = strands::placed(table, &bytes, &mut placed).map_err(|e| unreadable(table, e))?;
+        let stored = self.rows(table)?.get(txn, placed).map_err(failed)?;
         stored.map(|cells| row(table, key.iter().cloned(), cells)).transpose()
     }
 
@@ -211,18 +211,18 @@ impl Store {
     }
 
     /// Applies a batch, or nothing of it; tells how many rows it changed.
-    pub(super) fn write(&self, mut writes: Vec<Write>, positions: &[Applied]) -> Result<u64, TablesError> {
-        sort(&mut writes);
+    pub(super) fn write(&self, writes: &[Write], positions: &[Applied]) -> Result<u64, TablesError> {
+        let sorted = Sorted::new(writes);
         self.change(|txn| {
             for position in positions {
                 self.advance(txn, *position)?;
             }
-            let mut changed = 0;
-            for (n, row) in fold(&writes).enumerate() {
+            let (mut changed, mut placed) = (0, Vec::new());
+            for (n, row) in sorted.rows().enumerate() {
                 if writes.len() <= LARGE && n % ROWS_BETWEEN_YIELDS == ROWS_BETWEEN_YIELDS - 1 {
                     std::thread::yield_now();
                 }
-                changed += u64::from(self.apply(txn, row?)?);
+                changed += u64::from(self.apply(txn, row?, &mut placed)?);
             }
             Ok(changed)
         })
@@ -267,10 +267,11 @@ impl Store {
         Ok(done)
     }
 
-    fn apply(&self, txn: &mut RwTxn<'_>, row: RowChange<'_>) -> Result<bool, TablesError> {
+    /// Makes one row's change; tells whether there was anything to change. `placed` is memory for its key.
+    fn apply(&self, txn: &mut RwTxn<'_>, row: RowChange<'_>, placed: &mut Vec<u8>) -> Result<bool, TablesError> {
         let RowChange { table, key, change } = row;
         let rows = self.rows(table)?;
-        let key = &*strands::placed(table, key).map_err(|e| unreadable(table, e))?;
+        let key = strands::placed(table, key, placed).map_err(|e| unreadable(table, e))?;
         match change {
             Change::Delete(None) => rows.delete(txn, key).map_err(failed),
             Change::Delete(version) => {

@@ -14,15 +14,17 @@ use crate::{Table, key};
 /// Bytes that name a strand.
 const SIZE: usize = 2;
 
-/// The key under which a row stands in the file.
-pub(super) fn placed<'k>(table: &Table, key: &'k [u8]) -> Result<Cow<'k, [u8]>, String> {
+/// The key under which a row stands in the file: `key` itself, or what is made of it in `memory`.
+pub(super) fn placed<'k>(table: &Table, key: &'k [u8], memory: &'k mut Vec<u8>) -> Result<&'k [u8], String> {
     if !table.by_lead {
-        return Ok(Cow::Borrowed(key));
+        return Ok(key);
     }
     let (partition, clustering) = key::split(table, key, table.partition_key)?;
     let lead = key::first_number(clustering)?.cast_unsigned();
     let strand = (lead % u64::from(Addressing::MAX_PARTITIONS)) as u16;
-    Ok(Cow::Owned([partition, &strand.to_be_bytes(), clustering].concat()))
+    memory.clear();
+    [partition, &strand.to_be_bytes(), clustering].iter().for_each(|part| memory.extend_from_slice(part));
+    Ok(memory)
 }
 
 /// The key of the row that stands there.
@@ -70,7 +72,7 @@ mod tests {
         let part = key::encode(&key![workspace.clone(), day]);
         let key = |lead: u64| key::encode(&key![workspace.clone(), day, LeadId(lead)]);
         for (lead, strand) in [(4_096, [0, 0]), (4_096 + 258, [1, 2]), (8_191, [0x0F, 0xFF])] {
-            let found = placed(table, &key(lead)).unwrap().into_owned();
+            let found = placed(table, &key(lead), &mut Vec::new()).unwrap().to_vec();
             assert_eq!(found, [&part[..], &strand, &key(lead)[part.len()..]].concat());
             assert_eq!(key_of(table, &found).unwrap(), key(lead));
         }
@@ -90,7 +92,7 @@ mod tests {
         ];
         assert_eq!(by_lead.collect::<Vec<_>>(), expected);
         let key = b"anything";
-        assert_eq!(placed(OpenDeliveryRow::TABLE, key).unwrap(), &key[..]);
+        assert_eq!(placed(OpenDeliveryRow::TABLE, key, &mut Vec::new()).unwrap(), &key[..]);
         assert_eq!(key_of(OpenDeliveryRow::TABLE, key).unwrap(), &key[..]);
     }
 }

@@ -147,7 +147,9 @@ impl Tables for ScyllaTables {
         writes.iter().try_for_each(Write::check)?;
         check_positions(positions)?;
         let started = Instant::now();
-        let rows = self.writer.write(rows::changes(writes)?, positions).await?;
+        let changes = rows::changes(&writes)?;
+        drop(writes);
+        let rows = self.writer.write(changes, positions).await?;
         self.progress.tell(positions.iter().map(|p| ((p.topic, p.partition), p.next)));
         metrics::histogram!(TABLES_BATCH_SECONDS).record(started.elapsed());
         metrics::counter!(TABLES_ROWS).increment(rows);

@@ -7,7 +7,7 @@
 use super::bind::Bind;
 use super::client::Statement;
 use super::statements::{Statements, TableCql};
-use crate::fold::{Change, fold, sort};
+use crate::fold::{Change, Sorted};
 use crate::version::version_of;
 use crate::{Key, Row, Table, TablesError, Value, Write};
 
@@ -25,9 +25,9 @@ pub(super) struct RowChange {
 }
 
 /// What these changes do, row by row.
-pub(super) fn changes(mut writes: Vec<Write>) -> Result<Vec<RowChange>, TablesError> {
-    sort(&mut writes);
-    let rows = fold(&writes).map(|row| row?.decode());
+pub(super) fn changes(writes: &[Write]) -> Result<Vec<RowChange>, TablesError> {
+    let sorted = Sorted::new(writes);
+    let rows = sorted.rows().map(|row| row?.decode());
     rows.map(|row| row.map(|(table, key, change)| RowChange { table, key, change })).collect()
 }
 
@@ -109,7 +109,7 @@ mod tests {
     use crate::{TableRow, key};
 
     fn of_writes(writes: Vec<Write>) -> Vec<Vec<Statement>> {
-        requests(&Statements::new("ks", ALL), &changes(writes).unwrap(), 1_000).unwrap()
+        requests(&Statements::new("ks", ALL), &changes(&writes).unwrap(), 1_000).unwrap()
     }
 
     fn slot(workspace: &str, second: i64) -> SlotRow {

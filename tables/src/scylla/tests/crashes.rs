@@ -129,7 +129,7 @@ async fn a_batch_larger_than_a_chunk_is_completed_whole() {
     let first = node(&options).await;
     let large = |n| StepRow { writer: Some("x".repeat(90_000)), ..StepRow::new(0, n) };
     let batch = |tables: &ScyllaTables| {
-        let changes = super::changes((0..10).map(|n| large(n).upsert()).collect()).unwrap();
+        let changes = super::changes(&(0..10).map(|n| large(n).upsert()).collect::<Vec<_>>()).unwrap();
         tables.writer.batch(changes, &positions(0), &Default::default())
     };
     let batch = batch(&first);

@@ -198,7 +198,7 @@ async fn apply_next(tables: &ScyllaTables, writer: &str) -> usize {
 
 /// A batch that a writer has begun: nothing of it is written.
 async fn begun(tables: &ScyllaTables, n: u64, writer: &str) -> (Batch, super::positions::Claims) {
-    let changes = changes(folded(tables, n, writer).await.unwrap()).unwrap();
+    let changes = changes(&folded(tables, n, writer).await.unwrap()).unwrap();
     let before = tables.writer.stand(&positions(n)).await.unwrap();
     (tables.writer.batch(changes, &positions(n), &before), before)
 }
