@@ -137,6 +137,8 @@ impl<'w> Change<Cow<'w, [u8]>> {
 #[cfg(test)]
 mod tests {
     use leadway_domain::{LeadId, Timestamp, WorkspaceId};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::key;
@@ -198,9 +200,24 @@ mod tests {
     #[test]
     fn a_batch_is_put_in_the_order_of_its_keys() {
         let data = |n| Change::Merge(vec![Some(Value::Int(n))]);
-        assert_eq!(
-            folded(vec![slot("b", Some(2)), slot("ab", Some(1)), slot("a", Some(0))]),
-            [data(0), data(1), data(2)]
-        );
+        let names = ["solar_west_coast", "solar_west", "solar_east", "b", "ab", "a"];
+        let writes = names.iter().zip((0..6).rev()).map(|(name, n)| slot(name, Some(n)));
+        assert_eq!(folded(writes.collect()), [0, 1, 2, 3, 4, 5].map(data));
+    }
+
+    proptest! {
+        #[test]
+        fn changes_are_sorted_as_their_whole_keys_are(
+            // Few and short values: many keys are equal, or begin with each other.
+            keys in vec((0usize..2, vec(0u8..3, 0..12)), 0..40),
+        ) {
+            let tables = [SlotRow::TABLE, UnroutedRow::TABLE];
+            let write = |(n, (table, key)): (usize, (usize, Vec<u8>))| Write::of_bytes(tables[table], key, n);
+            let writes: Vec<Write> = keys.into_iter().enumerate().map(write).collect();
+            let mut expected: Vec<&Write> = writes.iter().collect();
+            expected.sort_by_key(|write| (write.table().id, write.key_bytes()));
+            let sorted: Vec<&Write> = Sorted::new(&writes).0.iter().map(|place| place.write).collect();
+            prop_assert_eq!(sorted, expected);
+        }
     }
 }

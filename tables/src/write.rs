@@ -104,6 +104,14 @@ impl Write {
     fn mismatch(&self, reason: String) -> TablesError {
         TablesError::Mismatch { table: self.table.name, reason }
     }
+
+    /// With these bytes as its key, and a number to tell it from others.
+    #[cfg(test)]
+    pub(crate) fn of_bytes(table: &'static Table, key: Vec<u8>, number: usize) -> Self {
+        let key_length = key.len();
+        let bytes = [key, number.to_be_bytes().into()].concat().into();
+        Self { table, kind: Kind::Upsert, bytes, key_length, fault: None }
+    }
 }
 
 /// Changes that are made one after the other share memory of this size: one allocation for some hundred of them.
@@ -167,5 +175,29 @@ impl Upsert {
         bytes.clear();
         SCRATCH.set(bytes);
         write
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leadway_domain::LeadId;
+
+    use crate::TableRow;
+    use crate::schema::UnroutedRow;
+
+    #[test]
+    fn changes_that_share_memory_hold_what_was_written_to_each() {
+        let lengths = [0, 1, 700, super::CHUNK / 2, super::CHUNK, super::CHUNK + 1, 3].into_iter().cycle();
+        let rows: Vec<UnroutedRow> = (0..100)
+            .zip(lengths)
+            .map(|(n, length)| {
+                let text = char::from(b'a' + n as u8 % 26).to_string().repeat(length);
+                UnroutedRow { reason: Some(text), ..UnroutedRow::new(0, LeadId(n)) }
+            })
+            .collect();
+        let changes: Vec<_> = rows.iter().map(UnroutedRow::upsert).collect();
+        for (row, change) in rows.iter().zip(changes) {
+            assert_eq!(change, super::Write::upsert(UnroutedRow::TABLE, &row.to_row()), "{}", row.lead_id);
+        }
     }
 }
