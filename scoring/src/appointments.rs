@@ -58,7 +58,7 @@ async fn routed(
     if let Some(command) = appointment.command_id {
         batch.add(answer(command, id, ROUTED, "", appointment.matched_at));
     }
-    event(batch, record, id, &Routing::of(appointment), context)?;
+    event(record, id, &Routing::of(appointment), batch, context)?;
 
     let version = i64::from(appointment.decision);
     batch.decided(id, version);
@@ -176,7 +176,7 @@ async fn unrouted(record: &Record, lead: &Unrouted, batch: &mut Batch<'_>, conte
     }
     let Unrouted { decision, reason, .. } = lead;
     let said = NoWorkspace { decision: *decision, code: &reason.code, reason: &reason.message };
-    event(batch, record, id, &said, context)?;
+    event(record, id, &said, batch, context)?;
 
     let version = i64::from(lead.decision);
     if batch.last_decision(bucket, id).await? >= version {
@@ -260,8 +260,7 @@ async fn duplicate(
     }
     let row = LeadChange { duplicate_of: Some(lead.first_lead_id), ..LeadChange::new(bucket, lead.lead_id) };
     batch.add(row.upsert());
-    event(batch, record, lead.lead_id, &Duplicate { first_lead_id: lead.first_lead_id }, context)?;
-    Ok(())
+    event(record, lead.lead_id, &Duplicate { first_lead_id: lead.first_lead_id }, batch, context)
 }
 
 /// What an event says of a duplicate.
@@ -288,7 +287,7 @@ fn refused(
     context: &Context,
 ) -> Result<(), FoldError> {
     let said = Refusal { command_id: refused.command_id, reason: &refused.reason };
-    event(batch, record, refused.lead_id, &said, context)?;
+    event(record, refused.lead_id, &said, batch, context)?;
     batch.add(answer(refused.command_id, refused.lead_id, REFUSED, &refused.reason, refused.decided_at));
     Ok(())
 }

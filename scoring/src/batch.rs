@@ -1,11 +1,13 @@
 //! What a batch of records makes of the tables: rows read once and changed in memory, and rows to be written.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use leadway_domain::{LeadId, Money, ProviderId, telemetry};
 use leadway_tables::schema::{ContactRow, DailyRow, LeadDayRow, QuarantineCountRow, SlotRow};
-use leadway_tables::{Key, TableRow, Tables, TablesError, Write};
+use leadway_tables::{JsonText, Key, TableRow, Tables, TablesError, Write};
 use rustc_hash::FxHashMap;
+use serde::Serialize;
 
 use crate::rows::{DailyId, Kept, Rows, Standing};
 use crate::shelf::Shelf;
@@ -23,8 +25,8 @@ pub(crate) struct Batch<'t> {
     cents: FxHashMap<(Till, Arc<str>), u64>,
     /// Rows that come and go: the last change of each.
     latest: FxHashMap<(u8, Key), Write>,
-    /// Memory in which events' data are written.
-    pub(crate) json: Vec<u8>,
+    /// Memory for JSON that is about to be part of a change.
+    json: Vec<u8>,
 }
 
 impl<'t> Batch<'t> {
@@ -46,6 +48,17 @@ impl<'t> Batch<'t> {
     /// versioned.
     pub(crate) fn add(&mut self, change: Write) {
         self.added.push(change);
+    }
+
+    /// The same of columns one of which holds `data` as JSON.
+    pub(crate) fn add_with_json(&mut self, data: &impl Serialize, change: impl FnOnce(JsonText<'_>) -> Write) {
+        self.json.clear();
+        // What is written here has no maps with keys that JSON cannot carry: this cannot fail.
+        if serde_json::to_writer(&mut self.json, data).is_err() {
+            self.json.clear();
+        }
+        let text = std::str::from_utf8(&self.json).unwrap_or_default();
+        self.added.push(change(JsonText(Cow::Borrowed(text))));
     }
 
     /// Writes a row that may be [removed](Self::remove). Every column must be set: where the row was removed before in

@@ -32,7 +32,7 @@ pub(crate) async fn fold(
     if let Some(due_at) = delivery.previous_due_at {
         batch.remove::<OpenDeliveryRow>(key![delivery.workspace_id, due_at, delivery.appointment_id]);
     }
-    event(batch, record, delivery.appointment_id, &WhatHappened::of(delivery), context)?;
+    event(record, delivery.appointment_id, &WhatHappened::of(delivery), batch, context)?;
 
     let standing = batch.standing(bucket, delivery.appointment_id).await?;
     let (before, known) = (*standing, standing.attempts);

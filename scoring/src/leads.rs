@@ -25,8 +25,7 @@ pub(crate) async fn fold(
         LeadRecord::Received(lead) => received(record, lead, batch, context).await,
         LeadRecord::Command(command) => {
             let id = context.addressing.id(record.address.partition, record.address.offset);
-            event(batch, record, command.lead_id, &Asked::of(command, id), context)?;
-            Ok(())
+            event(record, command.lead_id, &Asked::of(command, id), batch, context)
         }
     }
 }
@@ -42,7 +41,7 @@ async fn received(record: &Record, lead: &Lead, batch: &mut Batch<'_>, context: 
         pay(&mut daily.lead_cost, lead.cost);
         batch.ring(Till::LeadCost, lead.provider_id.shared(), lead.cost);
     }
-    event(batch, record, id, &Arrival::of(lead), context)?;
+    event(record, id, &Arrival::of(lead), batch, context)?;
     batch.add(row(lead, bucket, id, previous));
     Ok(())
 }

@@ -11,6 +11,9 @@ use leadway_tables::{Applied, Tables, TablesError};
 /// The name of this stage in metrics.
 const STAGE: &str = "scoring";
 
+/// Few records have fewer bytes of data.
+const SMALLEST_RECORD: usize = 128;
+
 /// The log's partitions and how far each has been applied.
 pub(crate) struct Sources {
     log: Arc<dyn EventLog>,
@@ -95,7 +98,7 @@ impl Sources {
         self.turn = self.turn.wrapping_add(1);
         sources.sort_by_key(|(waiting, _)| *waiting);
         let known = sources.iter().map(|(waiting, _)| waiting).sum::<u64>();
-        let most = usize::try_from(known).unwrap_or(usize::MAX).min(limit.records);
+        let most = usize::try_from(known).unwrap_or(usize::MAX).min(limit.records).min(limit.bytes / SMALLEST_RECORD);
         let (mut records, mut applied, mut left) = (Vec::with_capacity(most), Vec::new(), limit);
         for (read, (_, position)) in sources.iter().enumerate() {
             let sharers = sources.len() - read;

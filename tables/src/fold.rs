@@ -27,21 +27,14 @@ pub(crate) struct RowChange<'w> {
     pub(crate) change: Change<Cow<'w, [u8]>>,
 }
 
-/// A change and what its key begins with: few comparisons have to look further.
-struct Place<'w> {
+/// A change and what is told apart first: eight bytes of its key, behind what the keys of all its table's changes begin with.
+struct Prefixed<'w> {
     prefix: u64,
     write: &'w Write,
 }
 
-impl<'w> Place<'w> {
-    fn of(write: &'w Write) -> Self {
-        let mut prefix = [0; 8];
-        for (to, from) in prefix.iter_mut().zip(write.key_bytes()) {
-            *to = *from;
-        }
-        Self { prefix: u64::from_be_bytes(prefix), write }
-    }
-
+impl Prefixed<'_> {
+    /// Which of two changes of one table comes first.
     fn compare(&self, other: &Self) -> Ordering {
         self.prefix.cmp(&other.prefix).then_with(|| self.write.key_bytes().cmp(other.write.key_bytes()))
     }
@@ -53,28 +46,32 @@ impl<'w> Place<'w> {
 }
 
 /// Changes in the order of tables and keys, those of one row in their own.
-pub(crate) struct Sorted<'w>(Vec<Place<'w>>);
+pub(crate) struct Sorted<'w>(Vec<Prefixed<'w>>);
 
 impl<'w> Sorted<'w> {
     /// Puts the changes in order.
     pub(crate) fn new(writes: &'w [Write]) -> Self {
-        let mut places: Vec<_> = writes.iter().map(Place::of).collect();
+        let mut sorted: Vec<_> = writes.iter().map(|write| Prefixed { prefix: 0, write }).collect();
         // Each table's changes come nearly in order, several times: both sorts find that.
-        places.sort_by_key(|place| place.write.table().id);
-        for of_table in places.chunk_by_mut(|a, b| a.write.table() == b.write.table()) {
-            of_table.sort_by(Place::compare);
+        sorted.sort_by_key(|change| change.write.table().id);
+        for of_table in sorted.chunk_by_mut(|a, b| a.write.table() == b.write.table()) {
+            let shared = shared_length(of_table);
+            for change in of_table.iter_mut() {
+                change.prefix = prefix(change.write.key_bytes().get(shared..).unwrap_or_default());
+            }
+            of_table.sort_by(Prefixed::compare);
         }
-        Self(places)
+        Self(sorted)
     }
 
-    /// One change per row. Of changes that fit their declarations.
+    /// One change per row, where the changes fit their declarations.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Result<RowChange<'w>, TablesError>> {
-        let rows = self.0.chunk_by(Place::is_row_of);
+        let rows = self.0.chunk_by(Prefixed::is_row_of);
         rows.filter_map(|row| {
             let (first, later) = row.split_first()?;
             let (table, mut change) = (first.write.table(), first.write.change().map(Cow::Borrowed));
-            for later in later {
-                change = match change.then(table, later.write.change()) {
+            for Prefixed { write, .. } in later {
+                change = match change.then(table, write.change()) {
                     Ok(change) => change,
                     Err(reason) => return Some(Err(TablesError::Mismatch { table: table.name, reason })),
                 };
@@ -82,6 +79,25 @@ impl<'w> Sorted<'w> {
             Some(Ok(RowChange { table, key: first.write.key_bytes(), change }))
         })
     }
+}
+
+/// With how many bytes all keys begin alike.
+fn shared_length(changes: &[Prefixed<'_>]) -> usize {
+    let Some((first, others)) = changes.split_first() else { return 0 };
+    let first = first.write.key_bytes();
+    others.iter().fold(first.len(), |shared, other| {
+        let alike = first.iter().zip(other.write.key_bytes()).take_while(|(a, b)| a == b);
+        shared.min(alike.count())
+    })
+}
+
+/// The first eight bytes as a number that sorts as they do; behind shorter ones zeros are thought.
+fn prefix(bytes: &[u8]) -> u64 {
+    let mut eight = [0; 8];
+    for (to, from) in eight.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    u64::from_be_bytes(eight)
 }
 
 impl RowChange<'_> {
@@ -209,14 +225,18 @@ mod tests {
         #[test]
         fn changes_are_sorted_as_their_whole_keys_are(
             // Few and short values: many keys are equal, or begin with each other.
-            keys in vec((0usize..2, vec(0u8..3, 0..12)), 0..40),
+            beginning in vec(any::<u8>(), 0..12),
+            keys in vec((0usize..2, 0usize..3, vec(0u8..3, 0..6)), 0..40),
         ) {
             let tables = [SlotRow::TABLE, UnroutedRow::TABLE];
-            let write = |(n, (table, key)): (usize, (usize, Vec<u8>))| Write::of_bytes(tables[table], key, n);
+            let middles = [&[][..], &[1; 8], &[1; 9]];
+            let write = |(n, (table, middle, end)): (usize, (usize, usize, Vec<u8>))| {
+                Write::of_bytes(tables[table], [&beginning, middles[middle], &end].concat(), n)
+            };
             let writes: Vec<Write> = keys.into_iter().enumerate().map(write).collect();
             let mut expected: Vec<&Write> = writes.iter().collect();
             expected.sort_by_key(|write| (write.table().id, write.key_bytes()));
-            let sorted: Vec<&Write> = Sorted::new(&writes).0.iter().map(|place| place.write).collect();
+            let sorted: Vec<&Write> = Sorted::new(&writes).0.iter().map(|change| change.write).collect();
             prop_assert_eq!(sorted, expected);
         }
     }

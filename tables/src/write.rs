@@ -114,21 +114,24 @@ impl Write {
     }
 }
 
-/// Changes that are made one after the other share memory of this size: one allocation for some hundred of them.
+/// Upserts that are made one after the other share memory of this size: one allocation for some hundred of them.
 const CHUNK: usize = 64 << 10;
 
 thread_local! {
     /// Where an upsert is put together.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    /// What is left of the chunk that the last change went to.
+    /// What is left of the chunk that the last one went to.
     static LEFT: RefCell<BytesMut> = RefCell::default();
 }
 
-/// The same bytes in a chunk.
+/// The same bytes in a chunk; large ones on their own.
 fn in_chunk(bytes: &[u8]) -> Bytes {
+    if bytes.len() > CHUNK / 4 {
+        return Bytes::copy_from_slice(bytes);
+    }
     LEFT.with_borrow_mut(|left| {
         if left.capacity() < bytes.len() {
-            *left = BytesMut::with_capacity(CHUNK.max(bytes.len()));
+            *left = BytesMut::with_capacity(CHUNK);
         }
         left.extend_from_slice(bytes);
         left.split().freeze()
@@ -187,7 +190,7 @@ mod tests {
 
     #[test]
     fn changes_that_share_memory_hold_what_was_written_to_each() {
-        let lengths = [0, 1, 700, super::CHUNK / 2, super::CHUNK, super::CHUNK + 1, 3].into_iter().cycle();
+        let lengths = [0, 1, 700, super::CHUNK / 5, super::CHUNK, super::CHUNK + 1, 3].into_iter().cycle();
         let rows: Vec<UnroutedRow> = (0..100)
             .zip(lengths)
             .map(|(n, length)| {

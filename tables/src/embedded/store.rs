@@ -125,18 +125,25 @@ impl Store {
     }
 
     pub(super) fn get(&self, table: &Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
-        self.get_in(&*self.read()?, table, key)
+        self.get_in(&*self.read()?, table, key, &mut Vec::new())
     }
 
     /// Many rows as of one moment.
     pub(super) fn get_all(&self, keys: &[(&'static Table, Key)]) -> Result<Vec<Option<Row>>, TablesError> {
-        let txn = self.read()?;
-        keys.iter().map(|(table, key)| self.get_in(&txn, table, key)).collect()
+        let (txn, mut placed) = (self.read()?, Vec::new());
+        keys.iter().map(|(table, key)| self.get_in(&txn, table, key, &mut placed)).collect()
     }
 
-    fn get_in(&self, txn: &RoTxn<'_>, table: &Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
-        let (bytes, mut placed) = (table.key_bytes(key)?, Vec::new());
-        let placed = strands::placed(table, &bytes, &mut placed).map_err(|e| unreadable(table, e))?;
+    /// `placed` is memory for the key.
+    fn get_in(
+        &self,
+        txn: &RoTxn<'_>,
+        table: &Table,
+        key: &[Value],
+        placed: &mut Vec<u8>,
+    ) -> Result<Option<Row>, TablesError> {
+        let bytes = table.key_bytes(key)?;
+        let placed = strands::placed(table, &bytes, placed).map_err(|e| unreadable(table, e))?;
         let stored = self.rows(table)?.get(txn, placed).map_err(failed)?;
         stored.map(|cells| row(table, key.iter().cloned(), cells)).transpose()
     }

@@ -23,6 +23,7 @@ pub(super) fn placed<'k>(table: &Table, key: &'k [u8], memory: &'k mut Vec<u8>) 
     let lead = key::first_number(clustering)?.cast_unsigned();
     let strand = (lead % u64::from(Addressing::MAX_PARTITIONS)) as u16;
     memory.clear();
+    memory.reserve(key.len() + SIZE);
     [partition, &strand.to_be_bytes(), clustering].iter().for_each(|part| memory.extend_from_slice(part));
     Ok(memory)
 }
@@ -71,8 +72,9 @@ mod tests {
         let (workspace, day) = (WorkspaceId::new("w").unwrap(), schema::day(Timestamp::UNIX_EPOCH));
         let part = key::encode(&key![workspace.clone(), day]);
         let key = |lead: u64| key::encode(&key![workspace.clone(), day, LeadId(lead)]);
+        let mut memory = Vec::new();
         for (lead, strand) in [(4_096, [0, 0]), (4_096 + 258, [1, 2]), (8_191, [0x0F, 0xFF])] {
-            let found = placed(table, &key(lead), &mut Vec::new()).unwrap().to_vec();
+            let found = placed(table, &key(lead), &mut memory).unwrap().to_vec();
             assert_eq!(found, [&part[..], &strand, &key(lead)[part.len()..]].concat());
             assert_eq!(key_of(table, &found).unwrap(), key(lead));
         }
