@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::descent::{Descent, first_day};
-use crate::leads::{appointment_row, lead_id, lead_row, one_of, zip_param};
+use crate::leads::{appointment_row, appointment_rows, lead_id, lead_row, one_of, zip_param};
 use crate::page::{Page, PageRequest};
 use crate::path::Path;
 use crate::problem::{Answer, not_found};
@@ -316,17 +316,19 @@ async fn by_workspace(portal: &Portal, wanted: &Wanted, workspace: WorkspaceId) 
         let mut range = Range::last(limit);
         range.before = position.before.map(|before| key![before]);
         let rows: Vec<AppointmentByWorkspaceRow> = scan(&*portal.tables, &key![workspace, position.day], range).await?;
-        let found = rows.len();
-        for entry in rows {
-            rows_left -= 1;
-            position.before = Some(entry.appointment_id);
-            let row = appointment_row(portal, entry.appointment_id).await?;
-            items.extend(row.filter(|row| wanted.matches(row)).map(|row| AppointmentView::of(row, None)));
-            if items.len() == page.limit {
-                return Ok(Page::new(items, Some(position)));
+        let ids: Vec<LeadId> = rows.iter().map(|row| row.appointment_id).collect();
+        for ids in ids.chunks(page.at_once()) {
+            for row in appointment_rows(portal, ids).await? {
+                position.before = Some(row.appointment_id);
+                items.extend(wanted.matches(&row).then(|| AppointmentView::of(row, None)));
+                if items.len() == page.limit {
+                    return Ok(Page::new(items, Some(position)));
+                }
             }
         }
-        if found < limit {
+        rows_left -= ids.len();
+        position.before = ids.last().copied().or(position.before);
+        if ids.len() < limit {
             position = DayPosition { day: position.day.plus(-1), before: None };
             days_left -= 1;
         }

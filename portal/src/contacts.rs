@@ -5,7 +5,7 @@ use axum::extract::State;
 use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::{ContactId, LeadId, Phone, ProviderId, Timestamp};
 use leadway_tables::schema::{ContactByDayRow, ContactRow, LeadRow, day};
-use leadway_tables::{Day, Range, get, key, scan};
+use leadway_tables::{Day, Range, get, get_all, key, scan};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -149,6 +149,8 @@ async fn by_day(portal: &Portal, filter: &ContactFilter, span: Option<Span>) -> 
     };
     let Some(first) = first else { return Ok(Page::new(Vec::new(), None::<()>)) };
     let limit = filter.page.limit;
+    let within = |entry: &&ContactByDayRow| span.as_ref().is_none_or(|span| span.contains(entry.created_at));
+    let wanted = |row: &ContactRow| filter.provider_id.is_none() || row.provider_id == filter.provider_id;
     let mut position = filter.page.position()?.unwrap_or(ContactPosition { day: last, before: None });
     // No page of this list ends above its first day.
     position.day = position.day.min(last);
@@ -158,21 +160,21 @@ async fn by_day(portal: &Portal, filter: &ContactFilter, span: Option<Span>) -> 
         let mut range = Range::last(chunk);
         range.before = position.before.map(|(at, id)| key![at, id]);
         let rows: Vec<ContactByDayRow> = scan(&*portal.tables, &key![position.day], range).await?;
-        let found = rows.len();
-        for entry in rows {
-            rows_left -= 1;
-            position.before = Some((entry.created_at, entry.contact_id));
-            if span.is_some_and(|span| !span.contains(entry.created_at)) {
-                continue;
-            }
-            let row: Option<ContactRow> = get(&*portal.tables, &key![entry.contact_id]).await?;
-            let wanted = |row: &ContactRow| filter.provider_id.is_none() || row.provider_id == filter.provider_id;
-            items.extend(row.filter(wanted).map(ContactView::of));
-            if items.len() == limit {
-                return Ok(Page::new(items, Some(position)));
+        let seen: Vec<&ContactByDayRow> = rows.iter().filter(within).collect();
+        for entries in seen.chunks(filter.page.at_once()) {
+            let keys = entries.iter().map(|entry| key![entry.contact_id]);
+            let contacts: Vec<Option<ContactRow>> = get_all(&*portal.tables, keys).await?;
+            for (entry, row) in entries.iter().zip(contacts) {
+                position.before = Some((entry.created_at, entry.contact_id));
+                items.extend(row.filter(wanted).map(ContactView::of));
+                if items.len() == limit {
+                    return Ok(Page::new(items, Some(position)));
+                }
             }
         }
-        if found < chunk {
+        rows_left -= rows.len();
+        position.before = rows.last().map(|last| (last.created_at, last.contact_id)).or(position.before);
+        if rows.len() < chunk {
             position = ContactPosition { day: position.day.plus(-1), before: None };
             days_left -= 1;
         }

@@ -9,7 +9,7 @@ use leadway_domain::problem::Problem;
 use leadway_domain::record::Topic;
 use leadway_domain::{ContactId, LeadId, Money, Phone, ProviderId, Timestamp, Zip};
 use leadway_tables::schema::{AppointmentRow, LeadRow, bucket};
-use leadway_tables::{Json as JsonCell, Range, get, key, scan};
+use leadway_tables::{Json as JsonCell, Range, get, get_all, key, scan};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::openapi::schema::Object;
@@ -266,8 +266,18 @@ fn is_whole(lead: &LeadRow) -> bool {
 pub(crate) async fn appointment_row(portal: &Portal, id: LeadId) -> Answer<Option<AppointmentRow>> {
     let Some(bucket) = bucket(portal.addressing, id) else { return Ok(None) };
     let row: Option<AppointmentRow> = get(&*portal.tables, &key![bucket, id]).await?;
-    // The outcome of a delivery may be applied before the decision that it follows.
-    Ok(row.filter(|row| row.routing_status.is_some()))
+    Ok(row.filter(is_decided))
+}
+
+/// What was decided about these leads, in their order, without those of which nothing was.
+pub(crate) async fn appointment_rows(portal: &Portal, ids: &[LeadId]) -> Answer<Vec<AppointmentRow>> {
+    let keys = ids.iter().filter_map(|&id| Some(key![bucket(portal.addressing, id)?, id]));
+    Ok(get_all(&*portal.tables, keys).await?.into_iter().flatten().filter(is_decided).collect())
+}
+
+/// The outcome of a delivery may be applied before the decision that it follows.
+fn is_decided(row: &AppointmentRow) -> bool {
+    row.routing_status.is_some()
 }
 
 /// One lead. One that was accepted a moment ago is waited for.

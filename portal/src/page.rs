@@ -36,6 +36,11 @@ impl FromQuery for PageRequest {
 }
 
 impl PageRequest {
+    /// How many rows that may be wanted are read together.
+    pub(crate) fn at_once(&self) -> usize {
+        self.limit.max(50)
+    }
+
     /// Where to go on, if this is not the first page.
     pub(crate) fn position<T: DeserializeOwned>(&self) -> Result<Option<T>, Problem> {
         let Some(text) = &self.cursor else { return Ok(None) };

@@ -7,7 +7,7 @@
 //! twice, late or not at all all show. What does not show is an outcome that the log never got: neither side knows it.
 //! Reading the log itself instead would take minutes for a month, since it has no index by time.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -22,7 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::billing::{billed_workspaces, workspace_param};
-use crate::leads::appointment_row;
+use crate::leads::appointment_rows;
 use crate::problem::Answer;
 use crate::query::{FromQuery, Params, Query};
 use crate::span::{Span, SpanRequest};
@@ -32,13 +32,15 @@ use crate::state::{Portal, Shared};
 const DEFAULT_DAYS: i64 = 30;
 /// Most days, summed over workspaces, that one call compares.
 const MAX_COMPARED: usize = 200_000;
-/// Most rows that one call looks at: some ten seconds' work.
+/// Most rows that one call looks at: some ten seconds' work of the embedded tables.
 const MAX_ROWS: usize = 3_000_000;
 /// How many days before the span appointments are routed that are looked for by their day of routing; the retries of a
 /// delivery end after about a week. Later deliveries are found by what they left.
 const WAITS_DAYS: i32 = 10;
 /// Rows of one scan.
 const CHUNK: usize = 5_000;
+/// Appointments that are looked up together.
+const LOOKS_AT_ONCE: usize = 500;
 /// Most differences that are listed one by one.
 const LISTED: usize = 1_000;
 
@@ -242,13 +244,8 @@ async fn pairs(
         let routed =
             all(portal, &key![workspace.clone(), day], |row: &AppointmentByWorkspaceRow| row.appointment_id).await?;
         looks.take(routed.len())?;
-        for AppointmentByWorkspaceRow { appointment_id, .. } in routed {
-            if let Some(taken) = taken(portal, appointment_id, workspace, span).await? {
-                pairs.entry(appointment_id).or_default().delivery = Some(taken);
-            }
-        }
-        // Reads of an embedded store never wait: others get their turn between days.
-        tokio::task::yield_now().await;
+        let ids: Vec<LeadId> = routed.iter().map(|row| row.appointment_id).collect();
+        add_taken(&mut pairs, portal, &ids, workspace, span).await?;
     }
     for day in span.days() {
         let partition = key![workspace.clone(), day];
@@ -258,13 +255,9 @@ async fn pairs(
         let billed = events.into_iter().filter(|event| event.delivered_at.is_none_or(|at| span.contains(at)));
         let billed: Vec<BillingEventRow> = billed.collect();
         // What was routed before the days above is found by what says that it was taken or billed since.
-        for id in delivered.iter().map(|row| row.appointment_id).chain(billed.iter().map(|row| row.appointment_id)) {
-            if let btree_map::Entry::Vacant(slot) = pairs.entry(id)
-                && let Some(taken) = taken(portal, id, workspace, span).await?
-            {
-                slot.insert(Pair { delivery: Some(taken), event: None });
-            }
-        }
+        let left = delivered.iter().map(|row| row.appointment_id).chain(billed.iter().map(|row| row.appointment_id));
+        let ids: Vec<LeadId> = left.filter(|id| !pairs.contains_key(id)).collect();
+        add_taken(&mut pairs, portal, &ids, workspace, span).await?;
         for event in billed {
             pairs.entry(event.appointment_id).or_default().event = Some(Billed(event.amount));
         }
@@ -272,8 +265,25 @@ async fn pairs(
     Ok(pairs)
 }
 
-async fn taken(portal: &Portal, id: LeadId, workspace: &WorkspaceId, span: &Span) -> Answer<Option<Taken>> {
-    Ok(appointment_row(portal, id).await?.and_then(|row| Taken::of(row, workspace, span)))
+/// Adds those of the appointments that the workspace took within the span.
+async fn add_taken(
+    pairs: &mut BTreeMap<LeadId, Pair>,
+    portal: &Portal,
+    ids: &[LeadId],
+    workspace: &WorkspaceId,
+    span: &Span,
+) -> Answer<()> {
+    for ids in ids.chunks(LOOKS_AT_ONCE) {
+        for row in appointment_rows(portal, ids).await? {
+            let id = row.appointment_id;
+            if let Some(taken) = Taken::of(row, workspace, span) {
+                pairs.entry(id).or_default().delivery = Some(taken);
+            }
+        }
+        // Reads of an embedded store never wait: others get their turn.
+        tokio::task::yield_now().await;
+    }
+    Ok(())
 }
 
 impl Pair {

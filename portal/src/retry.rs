@@ -8,7 +8,7 @@ use leadway_domain::problem::Problem;
 use leadway_domain::record::LeadAction;
 use leadway_domain::{LeadId, Zip};
 use leadway_tables::schema::{LeadRow, UNROUTED_SHARDS, UnroutedRow, bucket};
-use leadway_tables::{Range, get, key, scan};
+use leadway_tables::{Range, get_all, key, scan};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -119,13 +119,10 @@ pub(crate) async fn retry_leads(
 /// All of them or none.
 async fn retry_chunk(portal: &Portal, actor: &str, leads: &[LeadId]) -> Answer<usize> {
     let now = portal.clock.now();
-    let mut records = Vec::with_capacity(leads.len());
-    for id in leads {
-        let Some(bucket) = bucket(portal.addressing, *id) else { continue };
-        if let Some(lead) = get::<LeadRow>(&*portal.tables, &key![bucket, *id]).await? {
-            records.extend(command_record(portal, &lead, actor, LeadAction::Retry, now));
-        }
-    }
+    let keys = leads.iter().filter_map(|&id| Some(key![bucket(portal.addressing, id)?, id]));
+    let leads: Vec<Option<LeadRow>> = get_all(&*portal.tables, keys).await?;
+    let command = |lead: &LeadRow| command_record(portal, lead, actor, LeadAction::Retry, now);
+    let records: Vec<_> = leads.iter().flatten().filter_map(command).collect();
     let count = records.len();
     if count > 0 {
         portal.log.append(records).await?;

@@ -3,10 +3,10 @@
 use leadway_domain::problem::Problem;
 use leadway_domain::record::Topic;
 use leadway_domain::{LeadId, WorkspaceId};
-use leadway_tables::schema::{AppointmentByWorkspaceRow, OpenDeliveryRow, day};
+use leadway_tables::schema::{AppointmentByWorkspaceRow, AppointmentRow, OpenDeliveryRow, day};
 use leadway_tables::{Range, key, scan};
 
-use crate::leads::appointment_row;
+use crate::leads::appointment_rows;
 use crate::problem::Answer;
 use crate::state::Portal;
 
@@ -35,8 +35,9 @@ pub(crate) async fn undelivered(portal: &Portal, workspace: &WorkspaceId) -> Ans
             let rows: Vec<AppointmentByWorkspaceRow> =
                 scan(&*portal.tables, &key![workspace.clone(), day], range).await?;
             left = left.checked_sub(rows.len()).ok_or_else(too_many)?;
-            for row in &rows {
-                if !open.contains(&row.appointment_id) && is_open(portal, row.appointment_id, workspace).await? {
+            let ids: Vec<LeadId> = rows.iter().map(|row| row.appointment_id).collect();
+            for row in appointment_rows(portal, &ids).await? {
+                if !open.contains(&row.appointment_id) && is_open(&row, workspace) {
                     open.push(row.appointment_id);
                 }
             }
@@ -52,9 +53,8 @@ pub(crate) async fn undelivered(portal: &Portal, workspace: &WorkspaceId) -> Ans
     Ok(open)
 }
 
-async fn is_open(portal: &Portal, id: LeadId, workspace: &WorkspaceId) -> Answer<bool> {
-    let row = appointment_row(portal, id).await?.filter(|row| row.workspace_id.as_ref() == Some(workspace));
-    Ok(row.is_some_and(|row| !matches!(row.forward_status.as_deref(), Some("success" | "failed"))))
+fn is_open(row: &AppointmentRow, workspace: &WorkspaceId) -> bool {
+    row.workspace_id.as_ref() == Some(workspace) && !matches!(row.forward_status.as_deref(), Some("success" | "failed"))
 }
 
 fn too_many() -> Problem {

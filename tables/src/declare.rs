@@ -70,6 +70,15 @@ pub async fn get<R: TableRow>(tables: &dyn Tables, key: &[Value]) -> Result<Opti
     tables.get(R::table(), key).await?.as_ref().map(R::from_row).transpose()
 }
 
+/// The rows of type `R` with these keys, in the order of the keys, asked for together ([`Tables::get_all`]).
+pub async fn get_all<R: TableRow>(
+    tables: &dyn Tables,
+    keys: impl IntoIterator<Item = Key>,
+) -> Result<Vec<Option<R>>, TablesError> {
+    let rows = tables.get_all(keys.into_iter().map(|key| (R::table(), key)).collect()).await?;
+    rows.iter().map(|row| row.as_ref().map(R::from_row).transpose()).collect()
+}
+
 /// Rows of type `R` of one partition.
 pub async fn scan<R: TableRow>(
     tables: &dyn Tables,

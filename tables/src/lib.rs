@@ -33,7 +33,7 @@ use leadway_domain::{Clock, Offset, Partition};
 
 pub use cell::{Cell, CellRef};
 pub use day::Day;
-pub use declare::{Json, JsonText, TableRow, get, scan};
+pub use declare::{Json, JsonText, TableRow, get, get_all, scan};
 pub use embedded::Options as EmbeddedOptions;
 pub use error::TablesError;
 pub use memory::MemoryTables;
