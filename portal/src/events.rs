@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use leadway_domain::{Offset, Partition, Timestamp};
-use leadway_tables::schema::{AppointmentEventRow, event_bucket};
-use leadway_tables::{Json as JsonCell, key, scan};
+use leadway_tables::Json as JsonCell;
+use leadway_tables::schema::{AppointmentEventRow, event_bucket, history};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -64,11 +64,9 @@ async fn list(
 ) -> Answer<Json<Page<EventView>>> {
     let id = lead_row(&portal, lead_id(&id)?).await?.lead_id;
     let bucket = event_bucket(portal.addressing, id).ok_or_else(|| not_found("lead", id.to_string()))?;
-    let mut range = AppointmentEventRow::range(id, page.limit + 1);
-    if let Some(p) = page.position::<EventPosition>()? {
-        range = range.from(key![id, p.at, p.micros, p.topic, p.partition, p.offset]);
-    }
-    let mut rows: Vec<AppointmentEventRow> = scan(&*portal.tables, &key![bucket], range).await?;
+    let position = page.position::<EventPosition>()?;
+    let from = position.map(|p| AppointmentEventRow::new(bucket, id, p.at, p.micros, p.topic, p.partition, p.offset));
+    let mut rows = history(&*portal.tables, portal.addressing, id, from.as_ref(), page.limit + 1).await?;
     let next = rows.get(page.limit).map(|row| EventPosition {
         at: row.at,
         micros: row.micros,

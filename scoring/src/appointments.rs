@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use leadway_domain::record::{Appointment, AppointmentRecord, CommandRefused, DuplicateLead, RoutingMethod, Unrouted};
-use leadway_domain::{LeadId, Money, RuleId, Timestamp, WorkspaceId};
+use leadway_domain::{LeadId, Money, Timestamp};
 use leadway_eventlog::Record;
 use leadway_tables::schema::{
     AppointmentByWorkspaceChange, AppointmentChange, CommandRow, LeadChange, UnroutedRow, day, unrouted_shard,
@@ -58,41 +58,14 @@ async fn routed(
     if let Some(command) = appointment.command_id {
         batch.add(answer(command, id, ROUTED, "", appointment.matched_at));
     }
-    event(record, id, &Routing::of(appointment), batch, context)?;
-
     let version = i64::from(appointment.decision);
     batch.decided(id, version);
-    batch.add(routed_row(bucket, appointment));
+    batch.add(routed_row(record, bucket, appointment));
     if version > 1 {
         // Whether or not the earlier decision has been applied: it may be in another node's hands.
         batch.add(UnroutedRow::delete_version(key![unrouted_shard(id), id], version));
     }
     Ok(())
-}
-
-/// What an event says of a lead that was routed.
-#[derive(Serialize)]
-struct Routing<'a> {
-    decision: u32,
-    workspace_id: &'a WorkspaceId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule_id: Option<RuleId>,
-    routing_method: RoutingMethod,
-    appointment_date: Timestamp,
-    price: Money,
-}
-
-impl<'a> Routing<'a> {
-    fn of(a: &'a Appointment) -> Self {
-        Self {
-            decision: a.decision,
-            workspace_id: &a.workspace_id,
-            rule_id: a.rule_id,
-            routing_method: a.routing_method,
-            appointment_date: a.appointment_date,
-            price: a.price,
-        }
-    }
 }
 
 fn by_workspace(a: &Appointment) -> Write {
@@ -110,7 +83,7 @@ fn by_workspace(a: &Appointment) -> Write {
 }
 
 /// The columns of the decision; those that are left out are emptied if an earlier decision had set them.
-fn routed_row(bucket: i64, a: &Appointment) -> Write {
+fn routed_row(record: &Record, bucket: i64, a: &Appointment) -> Write {
     let method = match a.routing_method {
         RoutingMethod::Auto => "\"auto\"",
         RoutingMethod::Manual => "\"manual\"",
@@ -139,6 +112,9 @@ fn routed_row(bucket: i64, a: &Appointment) -> Write {
         test: Some(a.test),
         received_at: Some(a.received_at),
         matched_at: Some(a.matched_at),
+        routed_us: Some(record.time.as_microsecond()),
+        routed_partition: Some(record.address.partition),
+        routed_offset: Some(record.address.offset),
         ..AppointmentChange::new(bucket, a.appointment_id)
     };
     row.upsert()

@@ -6,8 +6,10 @@
 use leadway_domain::record::{DeliveryRecord, HeldReason, Outcome};
 use leadway_domain::{Timestamp, WorkspaceId};
 use leadway_eventlog::Record;
-use leadway_tables::schema::{AppointmentChange, BillingEventChange, DailyRow, DeliveryChange, OpenDeliveryRow, day};
-use leadway_tables::{Json, TablesError, Write, key};
+use leadway_tables::schema::{
+    AppointmentChange, BillingEventChange, DailyRow, DeliveryChange, OpenDeliveryRow, cut_response, day,
+};
+use leadway_tables::{Json, TablesError, key};
 use serde::Serialize;
 
 use crate::batch::{Batch, Till};
@@ -19,9 +21,6 @@ const PENDING: &str = "pending";
 const SUCCESS: &str = "success";
 const FAILED: &str = "failed";
 
-/// How much of a client's answer an event keeps, in bytes; the appointment's row keeps all of the record's.
-const EVENT_RESPONSE_BYTES: usize = 1_024;
-
 pub(crate) async fn fold(
     record: &Record,
     delivery: &DeliveryRecord,
@@ -32,8 +31,6 @@ pub(crate) async fn fold(
     if let Some(due_at) = delivery.previous_due_at {
         batch.remove::<OpenDeliveryRow>(key![delivery.workspace_id, due_at, delivery.appointment_id]);
     }
-    event(record, delivery.appointment_id, &WhatHappened::of(delivery), batch, context)?;
-
     let standing = batch.standing(bucket, delivery.appointment_id).await?;
     let (before, known) = (*standing, standing.attempts);
     let attempts = i64::from(delivery.attempts).max(known);
@@ -41,8 +38,14 @@ pub(crate) async fn fold(
     if before.stage != Stage::Delivered {
         standing.stage = Stage::after(&delivery.outcome);
     }
-    batch.add(outcome(delivery, bucket, attempts, before.stage));
     let news = News { attempts: attempts - known, before: before.stage };
+    let row = outcome(delivery, bucket, attempts, before.stage);
+    if news.takes_at_once(delivery) {
+        batch.add(taken(record, delivery, row).upsert());
+    } else {
+        event(record, delivery.appointment_id, &WhatHappened::of(delivery), batch, context)?;
+        batch.add(row.upsert());
+    }
     if !delivery.test && news.counts(&delivery.outcome) {
         news.add_to(batch.daily(sums(record, delivery).id()).await?, delivery);
         if news.delivers(&delivery.outcome) {
@@ -97,11 +100,11 @@ impl Stage {
 }
 
 /// The columns of the outcome. Those of the client's last answer stay when there was none this time.
-fn outcome(delivery: &DeliveryRecord, bucket: i64, attempts: i64, before: Stage) -> Write {
+fn outcome(delivery: &DeliveryRecord, bucket: i64, attempts: i64, before: Stage) -> AppointmentChange<'_> {
     let id = delivery.appointment_id;
     let row = AppointmentChange { forward_attempts: Some(attempts), ..AppointmentChange::new(bucket, id) };
     if before == Stage::Delivered {
-        return row.upsert();
+        return row;
     }
     let row = AppointmentChange {
         forward_http_status: delivery.status.map(i64::from),
@@ -110,7 +113,7 @@ fn outcome(delivery: &DeliveryRecord, bucket: i64, attempts: i64, before: Stage)
         held_reason: Some(""),
         ..row
     };
-    let row = match &delivery.outcome {
+    match &delivery.outcome {
         Outcome::Delivered => AppointmentChange {
             forward_status: Some(SUCCESS),
             forwarded_at: Some(delivery.at),
@@ -127,8 +130,18 @@ fn outcome(delivery: &DeliveryRecord, bucket: i64, attempts: i64, before: Stage)
             held_reason: Some(held_reason(*reason)),
             ..row
         },
-    };
-    row.upsert()
+    }
+}
+
+/// With the columns that tell the history of it, which then needs no row: nothing changes the others any more.
+fn taken<'a>(record: &Record, delivery: &DeliveryRecord, row: AppointmentChange<'a>) -> AppointmentChange<'a> {
+    AppointmentChange {
+        taken_us: Some(record.time.as_microsecond()),
+        taken_partition: Some(record.address.partition),
+        taken_offset: Some(record.address.offset),
+        taken_latency_us: Some(i64::try_from(delivery.latency_us).unwrap_or(i64::MAX)),
+        ..row
+    }
 }
 
 /// What a record adds to what was known of its appointment.
@@ -142,6 +155,13 @@ impl News {
     /// It is the first to say that the appointment was delivered.
     fn delivers(&self, outcome: &Outcome) -> bool {
         self.before != Stage::Delivered && *outcome == Outcome::Delivered
+    }
+
+    /// It says that the client took the appointment at the first attempt, as nearly all do: the columns of the outcome then
+    /// say all that an event would.
+    fn takes_at_once(&self, delivery: &DeliveryRecord) -> bool {
+        let first = (self.attempts, delivery.attempts) == (1, 1);
+        first && self.delivers(&delivery.outcome) && delivery.error.is_none()
     }
 
     /// It is the first to say that the appointment was given up.
@@ -239,17 +259,13 @@ impl<'a> WhatHappened<'a> {
             workspace_id: &delivery.workspace_id,
             attempts: delivery.attempts,
             status: delivery.status,
-            response: delivery.response.as_deref().map(cut),
+            response: delivery.response.as_deref().map(cut_response),
             error: delivery.error.as_deref(),
             latency_us: delivery.latency_us,
             next_attempt_at: due_at,
             held_reason: held,
         }
     }
-}
-
-fn cut(response: &str) -> &str {
-    response.get(..response.floor_char_boundary(EVENT_RESPONSE_BYTES)).unwrap_or_default()
 }
 
 fn held_reason(reason: HeldReason) -> &'static str {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use leadway_domain::lead::Lead;
 use leadway_domain::record::{LeadAction, LeadCommand, LeadRecord};
-use leadway_domain::{LeadId, ProviderId, Timestamp, WorkspaceId, Zip};
+use leadway_domain::{LeadId, Timestamp, WorkspaceId};
 use leadway_eventlog::Record;
 use leadway_tables::schema::{ContactByDayRow, LeadChange, day};
 use leadway_tables::{JsonText, TableRow, TablesError, Write};
@@ -41,8 +41,7 @@ async fn received(record: &Record, lead: &Lead, batch: &mut Batch<'_>, context: 
         pay(&mut daily.lead_cost, lead.cost);
         batch.ring(Till::LeadCost, lead.provider_id.shared(), lead.cost);
     }
-    event(record, id, &Arrival::of(lead), batch, context)?;
-    batch.add(row(lead, bucket, id, previous));
+    batch.add(row(record, lead, bucket, id, previous));
     Ok(())
 }
 
@@ -84,7 +83,7 @@ async fn lead_day(record: &Record, lead: &Lead, id: LeadId, batch: &mut Batch<'_
     Ok(())
 }
 
-fn row(lead: &Lead, bucket: i64, id: LeadId, previous: Option<LeadId>) -> Write {
+fn row(record: &Record, lead: &Lead, bucket: i64, id: LeadId, previous: Option<LeadId>) -> Write {
     let json = |text: String| JsonText(Cow::Owned(text));
     let interest_level = lead.interest_level.and_then(|level| serde_json::to_string(&level).ok());
     let extra = (!lead.extra.is_empty()).then(|| serde_json::to_string(&lead.extra).unwrap_or_default());
@@ -109,31 +108,10 @@ fn row(lead: &Lead, bucket: i64, id: LeadId, previous: Option<LeadId>) -> Write 
         auto_schedule: Some(lead.auto_schedule),
         cost: Some(lead.cost),
         received_at: Some(lead.received_at),
+        recorded_us: Some(record.time.as_microsecond()),
         ..LeadChange::new(bucket, id)
     };
     row.upsert()
-}
-
-/// What an event says of a lead that arrived. Without personal data: the lead's row has it.
-#[derive(Serialize)]
-struct Arrival<'a> {
-    provider_id: &'a ProviderId,
-    product_type: &'a str,
-    zip_code: Zip,
-    appointment_date: Option<Timestamp>,
-    test: bool,
-}
-
-impl<'a> Arrival<'a> {
-    fn of(lead: &'a Lead) -> Self {
-        Self {
-            provider_id: &lead.provider_id,
-            product_type: &lead.product_type,
-            zip_code: lead.zip_code,
-            appointment_date: lead.appointment_date,
-            test: lead.test,
-        }
-    }
 }
 
 /// What an event says of what somebody asked for.

@@ -7,8 +7,7 @@ use leadway_config::Config;
 use leadway_domain::record::Topic;
 use leadway_domain::{Addressing, LeadId, Offset, Partition, Timestamp};
 use leadway_eventlog::{Address, EventLog, ReadLimit, Record, source_of};
-use leadway_tables::key;
-use leadway_tables::schema::{AppointmentEventRow, event_bucket};
+use leadway_tables::schema::{AppointmentEventRow, history};
 
 use crate::{output, storage};
 
@@ -21,10 +20,8 @@ pub async fn run(config: &Config, addressing: Addressing, lead: LeadId) -> anyho
     let tables = storage::tables_to_read(config).await?;
     let unknown = || format!("{lead} is no lead id of this log");
     let (partition, offset) = addressing.address(lead).with_context(unknown)?;
-    let bucket = event_bucket(addressing, lead).with_context(unknown)?;
     let received = Address { topic: Topic::Leads, partition, offset };
-    let events: Vec<AppointmentEventRow> =
-        leadway_tables::scan(&*tables, &key![bucket], AppointmentEventRow::range(lead, MAX_RECORDS)).await?;
+    let events = history(&*tables, addressing, lead, None, MAX_RECORDS).await?;
     let mut addresses: Vec<Address> = events.iter().filter_map(address_of).collect();
     if !addresses.contains(&received) {
         addresses.insert(0, received);

@@ -290,7 +290,15 @@ async fn events_come_in_order_and_page_by_page() {
     world.grow_log(1).await;
     let id = world.lead_id(1, 0);
     let now = at("2024-01-15T10:30:00Z");
-    world.write(world.lead(id, now).1).await;
+    let (mut lead, of_day) = world.lead(id, now);
+    lead.recorded_us = Some(now.as_microsecond() - 1);
+    let mut appointment = world.appointment(id, "west", now);
+    appointment.routed_us = Some(now.as_microsecond());
+    (appointment.routed_partition, appointment.routed_offset) = (Some(Partition(1)), Some(Offset(7)));
+    appointment.taken_us = Some(now.as_microsecond() + 2_001);
+    (appointment.taken_partition, appointment.taken_offset) = (Some(Partition(0)), Some(Offset(9)));
+    world.write(of_day).await;
+    world.write(vec![lead.upsert(), appointment.upsert()]).await;
     let bucket = event_bucket(world.addressing, id).unwrap();
     let event = |of: LeadId, topic: &str, n: u64| {
         let mut row = AppointmentEventRow::new(bucket, of, now, 0, topic.into(), Partition(0), Offset(n));
@@ -305,7 +313,23 @@ async fn events_come_in_order_and_page_by_page() {
     }
     let found = world.all_pages(&format!("/api/appointments/{id}/events"), 1).await;
     let kinds: Vec<&str> = found.iter().map(|e| e["event_type"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["appointments.1", "deliveries.2", "deliveries.3", "leads.0"], "same moment: by topic");
+    let expected = [
+        "lead.received",
+        "appointments.1",
+        "appointment.routed",
+        "deliveries.2",
+        "deliveries.3",
+        "leads.0",
+        "delivery.delivered",
+    ];
+    assert_eq!(kinds, expected, "same moment: by topic");
+    let times: Vec<&str> = found.iter().map(|e| e["at"].as_str().unwrap()).collect();
+    assert_eq!((times[0], times[6]), ("2024-01-15T10:29:59.999999Z", "2024-01-15T10:30:00.002001Z"));
+    assert_eq!(
+        (&found[2]["topic"], &found[2]["partition"], &found[2]["offset"]),
+        (&json!("appointments"), &json!(1), &json!(7))
+    );
+    assert_eq!(found[0]["event_data"]["zip_code"], "90210");
     world.get(&format!("/api/appointments/{}/events", world.lead_id(0, 9))).await.expect(404);
 }
 

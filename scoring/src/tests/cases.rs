@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use leadway_domain::record::{AppointmentRecord, CommandRefused, HeldReason, LeadAction, LeadRecord, Outcome, Topic};
 use leadway_domain::settings::{Account, Change, Entity, Role, Settings, SettingsChange, SigningSecret, Workspace};
-use leadway_domain::{LeadId, Money, Partition};
+use leadway_domain::{LeadId, Money, Offset, Partition};
 use leadway_eventlog::NewRecord;
 use leadway_tables::schema::{
     AppointmentByWorkspaceRow, AppointmentEventRow, AppointmentRow, BillingEventRow, CommandRow, ContactByDayRow,
@@ -40,9 +40,13 @@ async fn a_lead_makes_its_rows() {
     let daily: DailyRow = bench.row();
     assert_eq!((daily.workspace.as_str(), daily.topic.as_str(), daily.log_partition.0), ("", "leads", 1));
     assert_eq!((daily.leads, daily.lead_cost), (Some(1), Some(Money::from_cents(7_550))));
-    let event: AppointmentEventRow = bench.row();
+    let [event] = &bench.history(id(1, 0)).await[..] else { panic!("one event") };
     assert_eq!((event.appointment_id, event.event_type.as_deref()), (id(1, 0), Some("lead.received")));
-    let told = serde_json::to_string(&event.event_data.unwrap().0).unwrap();
+    assert_eq!((event.happened_at(), event.topic.as_str()), (minute(0), "leads"));
+    assert_eq!((event.log_partition, event.log_offset), (Partition(1), Offset(0)));
+    let data = &event.event_data.as_ref().unwrap().0;
+    assert_eq!((data["product_type"].as_str(), data["test"].as_bool()), (Some("Solar"), Some(false)));
+    let told = data.to_string();
     assert!(!told.contains("555") && !told.contains("Ann") && !told.contains("example.com"), "{told}");
 }
 
@@ -167,7 +171,9 @@ async fn the_later_decision_stands_whichever_arrives_first() {
         let row: AppointmentRow = bench.row();
         assert_eq!((row.decision, row.routing_status.as_deref()), (Some(2), Some("routed")));
         assert_eq!((row.unrouted_code.as_deref(), row.unrouted_reason.as_deref()), (Some(""), Some("")));
-        assert_eq!(bench.rows::<AppointmentEventRow>().len(), 2, "both are history");
+        let told = bench.history(id(0, 0)).await;
+        let decisions: Vec<_> = told.iter().map(|e| e.event_data.as_ref().unwrap().0["decision"].as_u64()).collect();
+        assert_eq!(decisions, [Some(1), Some(2)], "both are history");
         dumps.push(dump(&bench.tables));
     }
     assert_eq!(dumps[0], dumps[1]);
@@ -258,8 +264,45 @@ async fn whatever_follows_a_delivery_bills_nothing_and_opens_nothing() {
         assert_eq!((row.forward_status.as_deref(), row.forwarded_at), (Some("success"), Some(minute(2))), "{late:?}");
         let sum = |of: fn(&DailyRow) -> Option<i64>| bench.rows().iter().filter_map(of).sum::<i64>();
         assert_eq!((sum(|d| d.delivered), sum(|d| d.accepted_attempts), sum(|d| d.given_up)), (1, 1, 0), "{late:?}");
-        assert_eq!(bench.rows::<AppointmentEventRow>().len(), 3, "{late:?}");
+        let told = bench.history(id(0, 0)).await;
+        let kinds: Vec<&str> = told.iter().filter_map(|e| e.event_type.as_deref()).collect();
+        assert_eq!(kinds[..2], ["appointment.routed", "delivery.delivered"], "{late:?}");
+        assert_eq!((kinds.len(), told[2].happened_at()), (3, minute(2_000)), "{late:?}");
     }
+}
+
+#[tokio::test]
+async fn a_lead_that_is_taken_at_once_needs_no_rows_for_its_history() {
+    let a = appointment(id(0, 0), 0);
+    let first = |attempts| {
+        let mut done = delivery(&a, attempts, Outcome::Delivered, 2);
+        (done.status, done.response, done.latency_us) = (Some(200), Some("thanks".into()), 1_234);
+        record(&done, 2)
+    };
+    let bench = Bench::new();
+    bench.tell(vec![received(lead(0)).in_partition(Partition(0)), routed(&a), first(1)]).await;
+    assert!(bench.rows::<AppointmentEventRow>().is_empty());
+    let told = bench.history(id(0, 0)).await;
+    let places: Vec<_> = told.iter().map(|e| (e.topic.as_str(), e.log_offset.0)).collect();
+    assert_eq!(places, [("leads", 0), ("appointments", 0), ("deliveries", 0)]);
+    let data: Vec<_> = told.iter().map(|e| &e.event_data.as_ref().unwrap().0).collect();
+    let routing = serde_json::json!({
+        "decision": 1, "workspace_id": "west", "rule_id": a.rule_id, "routing_method": "auto",
+        "appointment_date": a.appointment_date, "price": a.price,
+    });
+    let taking = serde_json::json!({
+        "workspace_id": "west", "attempts": 1, "status": 200, "response": "thanks", "latency_us": 1_234,
+    });
+    assert_eq!((data[1], data[2]), (&routing, &taking));
+
+    // After another attempt the columns may hold what an earlier answer said.
+    let bench = Bench::new();
+    let retry = Outcome::Retry { due_at: minute(2), appointment: Arc::new(a.clone()) };
+    bench.tell(vec![routed(&a), record(&delivery(&a, 1, retry, 1), 1), first(2)]).await;
+    assert_eq!(bench.rows::<AppointmentEventRow>().len(), 2);
+    let told = bench.history(id(0, 0)).await;
+    let attempts: Vec<_> = told.iter().map(|e| e.event_data.as_ref().unwrap().0["attempts"].as_u64()).collect();
+    assert_eq!(attempts, [None, Some(1), Some(2)]);
 }
 
 #[tokio::test]
@@ -307,7 +350,7 @@ async fn a_long_answer_is_cut_in_the_history_at_a_character() {
     done.response = Some("é".repeat(2_000) + "x");
     done.response.as_mut().unwrap().insert(0, 'x');
     bench.tell(vec![record(&done, 2)]).await;
-    let told = bench.row::<AppointmentEventRow>().event_data.unwrap().0;
+    let told = bench.history(id(0, 0)).await.remove(0).event_data.unwrap().0;
     assert_eq!(told["response"].as_str().map(str::len), Some(1_023));
     assert_eq!(bench.row::<AppointmentRow>().forward_response, done.response);
 }

@@ -9,7 +9,9 @@ mod quarantine_cases;
 mod running;
 
 use futures::FutureExt;
+use leadway_domain::LeadId;
 use leadway_eventlog::{EventLog, NewRecord, Position, ReadLimit, Record};
+use leadway_tables::schema::AppointmentEventRow;
 use leadway_tables::{Applied, MemoryTables, Row, TableRow, Tables, TablesError};
 
 use crate::fold::Context;
@@ -53,6 +55,11 @@ impl Bench {
         let mut all = self.rows::<R>();
         assert_eq!(all.len(), 1, "{all:?}");
         all.remove(0)
+    }
+
+    /// What is told of a lead.
+    async fn history(&self, id: LeadId) -> Vec<AppointmentEventRow> {
+        leadway_tables::schema::history(&self.tables, Default::default(), id, None, 100).await.unwrap()
     }
 }
 

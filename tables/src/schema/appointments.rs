@@ -6,7 +6,7 @@ use leadway_domain::{
 };
 use serde_json::Value as JsonValue;
 
-use crate::{Day, Json, Range, key, table};
+use crate::{Day, Json, table};
 
 table! {
     /// What was decided about a lead, and its delivery. The versioned columns come from the topic `appointments`, the
@@ -67,6 +67,13 @@ table! {
             received_at: Timestamp,
             /// When it was routed.
             matched_at: Timestamp,
+            /// When the record that says so was written, in microseconds since 1970: a step of its
+            /// [`history`](super::history()).
+            routed_us: i64,
+            /// That record's partition of the topic `appointments`.
+            routed_partition: Partition,
+            /// Its offset.
+            routed_offset: Offset,
         }
         data {
             /// pending, success or failed. Missing until the first outcome is known: a routed appointment without it
@@ -86,6 +93,15 @@ table! {
             next_attempt_at: Timestamp,
             /// Why it waits without an attempt; empty when it does not.
             held_reason: String,
+            /// When the record was written that says that the client took it at the first attempt, in microseconds since
+            /// 1970: a step of its [`history`](super::history()). Missing where it took more.
+            taken_us: i64,
+            /// That record's partition of the topic `deliveries`.
+            taken_partition: Partition,
+            /// Its offset.
+            taken_offset: Offset,
+            /// How long the attempt took, in microseconds.
+            taken_latency_us: i64,
         }
     }
 }
@@ -161,8 +177,8 @@ table! {
 }
 
 table! {
-    /// Everything that happened to an appointment. By bucket, so that what happens to many of them at one time is written in
-    /// few requests.
+    /// What happened to an appointment beside the steps that its row and the lead's tell: see
+    /// [`history`](super::history()). By bucket, so that what happens to many of them at one time is written in few requests.
     pub struct AppointmentEventRow, AppointmentEventChange = 9 "appointment_events" {
         partition {
             /// See [`event_bucket`](super::event_bucket).
@@ -188,18 +204,6 @@ table! {
             /// What matters of it.
             event_data: Json<JsonValue>,
         }
-    }
-}
-
-impl AppointmentEventRow {
-    /// Where the first events of one appointment stand in its bucket.
-    pub fn range(id: LeadId, limit: usize) -> Range {
-        Range::first(limit).from(key![id]).before(key![LeadId(id.0.saturating_add(1))])
-    }
-
-    /// When it happened, to the microsecond.
-    pub fn happened_at(&self) -> Timestamp {
-        self.at.checked_add(std::time::Duration::from_micros(self.micros.unsigned_abs())).unwrap_or(self.at)
     }
 }
 

@@ -109,6 +109,8 @@ table! {
             received_at: Timestamp,
             /// The first submission, when the log's owner found this one to be a duplicate.
             duplicate_of: LeadId,
+            /// When its record was written, in microseconds since 1970: a step of its [`history`](super::history()).
+            recorded_us: i64,
         }
     }
 }

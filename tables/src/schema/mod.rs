@@ -4,6 +4,7 @@
 //! by day (UTC), and by the business concerned.
 
 mod appointments;
+mod history;
 mod leads;
 mod money;
 mod operation;
@@ -16,6 +17,7 @@ pub use appointments::{
     AppointmentByWorkspaceChange, AppointmentByWorkspaceRow, AppointmentChange, AppointmentEventChange,
     AppointmentEventRow, AppointmentRow, UNROUTED_SHARDS, UnroutedRow, micros_of, unrouted_shard,
 };
+pub use history::{cut_response, history};
 pub use leads::{ContactByDayRow, ContactRow, LeadChange, LeadDayRow, LeadRow};
 pub use money::{BillingEventChange, BillingEventRow, DailyRow, DeliveryChange, DeliveryRow, OpenDeliveryRow};
 pub use operation::{CommandRow, QuarantineCountRow, QuarantineRow, SettingsChangeRow, SlotRow};
