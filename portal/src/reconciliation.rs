@@ -256,8 +256,8 @@ async fn pairs(
         let billed: Vec<BillingEventRow> = billed.collect();
         // What was routed before the days above is found by what says that it was taken or billed since.
         let left = delivered.iter().map(|row| row.appointment_id).chain(billed.iter().map(|row| row.appointment_id));
-        let ids: Vec<LeadId> = left.filter(|id| !pairs.contains_key(id)).collect();
-        add_taken(&mut pairs, portal, &ids, workspace, span).await?;
+        let ids: BTreeSet<LeadId> = left.filter(|id| !pairs.contains_key(id)).collect();
+        add_taken(&mut pairs, portal, &Vec::from_iter(ids), workspace, span).await?;
         for event in billed {
             pairs.entry(event.appointment_id).or_default().event = Some(Billed(event.amount));
         }
