@@ -5,6 +5,7 @@
 
 mod disk;
 mod lead;
+mod least;
 mod load;
 mod measure;
 mod null;
@@ -40,6 +41,14 @@ enum Role {
     Null {
         /// Where to.
         target: String,
+    },
+    /// Takes leads, keeps them and posts them on, and nothing else.
+    #[command(hide = true)]
+    Least {
+        /// Where they are kept.
+        folder: PathBuf,
+        /// Where to; without it they are only kept.
+        target: Option<String>,
     },
     /// Takes leads and answers.
     #[command(hide = true)]
@@ -123,6 +132,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match cli.role {
         Some(Role::Null { target }) => runtime.block_on(null::pipeline(&target)),
+        Some(Role::Least { folder, target }) => runtime.block_on(least::pipeline(target.as_deref(), &folder)),
         Some(Role::Bare) => runtime.block_on(null::bare()),
         None => {
             let mut plan = cli.plan;

@@ -18,16 +18,20 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 /// Leads that the null pipeline has under way at most; the next one is answered when there is room.
-const UNDER_WAY: usize = 512;
+pub(crate) const UNDER_WAY: usize = 512;
 
 /// Takes leads, answers 202 at once, posts them on over pooled connections: nothing is kept, matched or signed.
 pub(crate) async fn pipeline(target: &str) -> anyhow::Result<()> {
+    let (client, target): (_, http::Uri) = (client(), target.parse()?);
+    let room = Arc::new(Semaphore::new(UNDER_WAY));
+    announce(serve(move |request| relay(client.clone(), target.clone(), room.clone(), request)).await?).await
+}
+
+/// A client that keeps connections.
+pub(crate) fn client() -> Client<HttpConnector, Full<Bytes>> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    let client: Client<_, Full<Bytes>> =
-        Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
-    let (target, room): (http::Uri, _) = (target.parse()?, Arc::new(Semaphore::new(UNDER_WAY)));
-    announce(serve(move |request| relay(client.clone(), target.clone(), room.clone(), request)).await?).await
+    Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector)
 }
 
 /// Reads leads and answers 202.
@@ -43,9 +47,7 @@ async fn relay(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let Ok(body) = request.into_body().collect().await else { return Ok(answer(false)) };
     let Ok(permit) = room.acquire_owned().await else { return Ok(answer(false)) };
-    let mut onward = Request::new(Full::new(body.to_bytes()));
-    (*onward.method_mut(), *onward.uri_mut()) = (http::Method::POST, target);
-    onward.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let onward = post(target, body.to_bytes());
     tokio::spawn(async move {
         let _under_way = permit;
         if let Ok(answer) = client.request(onward).await {
@@ -56,7 +58,14 @@ async fn relay(
     Ok(answer(true))
 }
 
-fn answer(taken: bool) -> Response<Full<Bytes>> {
+pub(crate) fn post(target: http::Uri, body: Bytes) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    (*request.method_mut(), *request.uri_mut()) = (http::Method::POST, target);
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    request
+}
+
+pub(crate) fn answer(taken: bool) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(b"{\"status\":\"accepted\"}")));
     *response.status_mut() = if taken { StatusCode::ACCEPTED } else { StatusCode::BAD_REQUEST };
     response
@@ -82,7 +91,7 @@ where
 
 /// Says where it listens, and stays until it is killed.
 #[allow(clippy::print_stdout)]
-async fn announce(address: SocketAddr) -> anyhow::Result<()> {
+pub(crate) async fn announce(address: SocketAddr) -> anyhow::Result<()> {
     println!("http://{address}");
     std::future::pending().await
 }

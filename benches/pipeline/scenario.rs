@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use tempfile::TempDir;
 
 use crate::disk;
 use crate::load::Pace;
@@ -63,6 +64,7 @@ impl Bench<'_> {
     async fn throughput(&mut self) -> anyhow::Result<()> {
         let load = self.load("throughput", 300_000, Pace::Closed);
         let before = self.null(&load).await?;
+        let least = self.least(&load, true).await?;
         let ours = self.ours(&load, true).await?;
         let after = self.null(&load).await?;
         let null = mean(before.per_second, after.per_second);
@@ -71,17 +73,18 @@ impl Bench<'_> {
         self.judge(Verdict::at_least("delivered leads/s, of null's", ours.per_second / null, 0.6));
         self.judge(Verdict::at_most("CPU per delivered lead, of null's", ours.cpu_per_10000 / null_cpu, 2.0));
         self.judge(Verdict::at_most("tables behind the last delivery, ms", behind, 1_000.0));
-        self.add([before, ours, after])
+        self.add([before, least, ours, after])
     }
 
     async fn accepted(&mut self) -> anyhow::Result<()> {
         let load = Load { awaited: |_| false, ..self.load("accepted", 300_000, Pace::Closed) };
         let before = self.bare(&load).await?;
+        let least = self.least(&load, false).await?;
         let ours = self.ours(&load, false).await?;
         let after = self.bare(&load).await?;
         let ratio = ours.per_second / mean(before.per_second, after.per_second);
         self.judge(Verdict::at_least("accepted leads/s with delivery held, of the bare server's", ratio, 0.5));
-        self.add([before, ours, after])
+        self.add([before, least, ours, after])
     }
 
     async fn latency(&mut self) -> anyhow::Result<()> {
@@ -96,10 +99,7 @@ impl Bench<'_> {
             let ratio = ours.latency.p99_ms / mean(before.latency.p99_ms, after.latency.p99_ms);
             self.judge(Verdict::at_most(format!("p50 at {rate} leads/s, ms"), ours.latency.p50_ms, 3.0));
             self.judge(Verdict::at_most(format!("p99 at {rate} leads/s, of null's"), ratio, 3.0));
-            let folder = match &self.plan.data {
-                Some(data) => tempfile::tempdir_in(data)?,
-                None => tempfile::tempdir()?,
-            };
+            let folder = self.folder()?;
             let commits = move || disk::commits(folder.path(), rate * 10, rate);
             let latency = tokio::task::spawn_blocking(commits).await??;
             let (subject, per_second) = ("the disk alone, one commit".to_owned(), f64::from(rate));
@@ -218,6 +218,11 @@ impl Bench<'_> {
         Load { subject: subject.into(), leads: rate * ROUND, ..load }
     }
 
+    /// A folder on the disk that is measured.
+    fn folder(&self) -> std::io::Result<TempDir> {
+        self.plan.data.as_ref().map_or_else(tempfile::tempdir, tempfile::tempdir_in)
+    }
+
     fn rate(&self, default: u32) -> u32 {
         self.plan.rate.unwrap_or(default)
     }
@@ -243,6 +248,12 @@ impl Bench<'_> {
     async fn null(&self, load: &Load) -> anyhow::Result<Figures> {
         let null = Minimal::pipeline(&format!("{}/null", self.sink.url))?;
         self.on(&null, &Load { subject: "null".into(), ..load.clone() }).await
+    }
+
+    async fn least(&self, load: &Load, onward: bool) -> anyhow::Result<Figures> {
+        let (folder, target) = (self.folder()?, format!("{}/null", self.sink.url));
+        let least = Minimal::durable(&folder.path().to_string_lossy(), onward.then_some(&*target))?;
+        self.on(&least, &Load { subject: "the least durable".into(), ..load.clone() }).await
     }
 
     async fn bare(&self, load: &Load) -> anyhow::Result<Figures> {

@@ -41,6 +41,11 @@ impl Minimal {
         Self::start(&["null", target])
     }
 
+    /// The least that keeps leads, posting to `target` or only keeping them.
+    pub(crate) fn durable(folder: &str, target: Option<&str>) -> anyhow::Result<Self> {
+        Self::start(&[["least", folder].as_slice(), target.as_slice()].concat())
+    }
+
     /// The server that only answers.
     pub(crate) fn bare() -> anyhow::Result<Self> {
         Self::start(&["bare"])
