@@ -186,8 +186,8 @@ pub trait Stage: Send {
     /// Waits for the next event. Dropping the future is safe: nothing is lost.
     async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError>;
 
-    /// How many records of the input, in this member's partitions, it has not been given yet. On Kafka as of about a
-    /// second ago, and counting the gaps among them.
+    /// How many records of the input, in this member's partitions, it has not been given yet. On Kafka as far as this
+    /// node knows, and counting the gaps among them.
     fn lag(&self) -> u64;
 
     /// Appends `outputs` and records `progress` in one atomic step; returns the outputs' addresses in order. `progress`

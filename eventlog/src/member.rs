@@ -25,6 +25,25 @@ impl Membership for Alone {
     }
 }
 
+/// Where a member's records come from.
+pub(crate) trait Source: Sync {
+    /// Records of one partition from there on, none when there are none yet. It does not wait for some.
+    fn ready(&self, from: &Position, limit: ReadLimit) -> impl Future<Output = Result<Vec<Record>, LogError>> + Send;
+
+    /// Waits until at least one of the positions has a record to read.
+    fn wait(&self, positions: &[Position]) -> impl Future<Output = Result<(), LogError>> + Send;
+}
+
+impl<L: EventLog> Source for L {
+    async fn ready(&self, from: &Position, limit: ReadLimit) -> Result<Vec<Record>, LogError> {
+        self.read(from.topic, from.partition, from.next, limit).await
+    }
+
+    async fn wait(&self, positions: &[Position]) -> Result<(), LogError> {
+        EventLog::wait(self, positions).await
+    }
+}
+
 /// By partition, from positions in the order of [`Rounds::positions`].
 fn assignments(progress: &[Position], topics: usize) -> Vec<Assignment> {
     let assignment = |progress: &[Position]| {
@@ -91,26 +110,31 @@ impl Rounds {
     }
 
     /// The next event. Safe to drop: a position moves on only when its records are returned.
-    pub(crate) async fn next(&mut self, log: &dyn EventLog, limit: ReadLimit) -> Result<StageEvent, LogError> {
-        if let Some(assignments) = self.assignments.take() {
-            return Ok(StageEvent::Assigned(assignments));
+    pub(crate) async fn next(&mut self, source: &impl Source, limit: ReadLimit) -> Result<StageEvent, LogError> {
+        match self.assignments.take() {
+            Some(assignments) => Ok(StageEvent::Assigned(assignments)),
+            None => self.records(source, limit).await.map(StageEvent::Records),
         }
+    }
+
+    /// The next records. Safe to drop as [`next`](Self::next) is.
+    pub(crate) async fn records(&mut self, source: &impl Source, limit: ReadLimit) -> Result<Vec<Record>, LogError> {
         loop {
-            let (records, moved) = self.gather(log, limit).await?;
+            let (records, moved) = self.gather(source, limit).await?;
             if !records.is_empty() {
                 self.turn = self.turn.wrapping_add(1);
                 for position in &mut self.positions {
                     let to = moved.iter().find(|to| to.partition == position.partition);
                     position.next = to.map_or(position.next, |to| to.next);
                 }
-                return Ok(StageEvent::Records(records));
+                return Ok(records);
             }
-            log.wait(&self.positions).await?;
+            source.wait(&self.positions).await?;
         }
     }
 
     /// What there is, of one partition after the other, beginning with another one each time; and where that leads.
-    async fn gather(&self, log: &dyn EventLog, limit: ReadLimit) -> Result<(Vec<Record>, Vec<Position>), LogError> {
+    async fn gather(&self, source: &impl Source, limit: ReadLimit) -> Result<(Vec<Record>, Vec<Position>), LogError> {
         let (mut records, mut moved, mut left) = (Vec::new(), Vec::new(), limit);
         let first = self.turn % self.positions.len().max(1);
         let (before, from) = self.positions.split_at_checked(first).unwrap_or_default();
@@ -118,7 +142,7 @@ impl Rounds {
             if left.records == 0 || left.bytes == 0 {
                 break;
             }
-            let part = log.read(position.topic, position.partition, position.next, left).await?;
+            let part = source.ready(position, left).await?;
             let Some(last) = part.last() else { continue };
             moved.push(Position { next: last.next(), ..*position });
             left.records = left.records.saturating_sub(part.len());

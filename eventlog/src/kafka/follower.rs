@@ -13,7 +13,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
 use super::bell::Bell;
-use super::client::{Clients, Context};
+use super::client::{Clients, Context, refused};
 use super::codec;
 use super::lanes::{Lane, Lanes, kafka, ours};
 use super::view::{Start, View};
@@ -146,7 +146,13 @@ impl Reading {
                 let Some((topic, _)) = self.lanes.place(lane) else { return };
                 records.push((lane, codec::read(topic, &message)));
             }
-            Err(error) => tracing::debug!(%error, "following Kafka"),
+            Err(error) => {
+                tracing::debug!(%error, "following Kafka");
+                let told = refused("following the log", &error);
+                if !told.is_transient() {
+                    self.view.refused(told);
+                }
+            }
         }
     }
 

@@ -10,7 +10,6 @@ use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 
@@ -18,6 +17,11 @@ use super::bell::Bell;
 use super::client::{Clients, Context};
 use super::lanes::{add, ours};
 use super::silence::Silence;
+
+/// How long the group may think: a poll that does not wait may end before what it has to say is there.
+const MOMENT: Duration = Duration::from_millis(1);
+/// Bytes that the client may fetch ahead: it fetches nothing.
+const BUFFERED: usize = 64 << 10;
 
 /// What the group decided about this member's partitions. It waits until it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +66,8 @@ impl ConsumerContext for Decisions {
     }
 }
 
-/// One member of a group that shares one topic. It leaves when it is dropped.
+/// One member of a group that shares the partitions of one topic. It reads none of them: that is the
+/// [reader](super::reader)'s. It leaves when it is dropped.
 pub(crate) struct Group {
     consumer: BaseConsumer<Decisions>,
     topic: String,
@@ -72,20 +77,21 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Joins the group `name`. The bell is rung when there is something to be polled.
-    pub(crate) fn join(clients: &Clients, name: &str, topic: &str, bell: &Bell, buffered: usize) -> KafkaResult<Self> {
+    /// Joins the group `name`. The bell is rung when it has something to say.
+    pub(crate) fn join(clients: &Clients, name: &str, topic: &str, bell: &Bell) -> KafkaResult<Self> {
         let context =
             Decisions { client: clients.context(), waiting: Mutex::default(), closing: AtomicBool::new(false) };
-        let mut consumer = BaseConsumer::from_config_and_context(&clients.member(name, buffered), context)?;
+        let mut consumer = BaseConsumer::from_config_and_context(&clients.member(name, BUFFERED), context)?;
         let wake = bell.clone();
         consumer.set_nonempty_callback(move || wake.ring());
         consumer.subscribe(&[topic])?;
         Ok(Self { consumer, topic: topic.to_owned(), open: None, silence: Silence::begin(Instant::now()) })
     }
 
-    /// The next message or error, waiting so long at most. It must be called again and again, or the group drops this member.
-    pub(crate) fn poll(&self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
-        self.consumer.poll(wait)
+    /// Takes in the next thing that the group has to say, be it an error; `None` when there is none. It must be called again
+    /// and again, or the group drops this member.
+    pub(crate) fn poll(&self) -> Option<KafkaResult<()>> {
+        self.consumer.poll(MOMENT).map(|polled| polled.map(drop))
     }
 
     /// The next decision, which must be [answered](Self::assign) before there is another.
@@ -114,17 +120,17 @@ impl Group {
         );
     }
 
-    /// Begins to read the partitions that were assigned from these offsets on.
-    pub(crate) fn assign(&mut self, starts: &[(Partition, KafkaOffset)]) -> KafkaResult<()> {
-        self.consumer.incremental_assign(&self.list(starts.iter().copied()))?;
+    /// Takes the partitions that were assigned.
+    pub(crate) fn assign(&mut self, partitions: &[Partition]) -> KafkaResult<()> {
+        self.consumer.incremental_assign(&self.list(partitions, KafkaOffset::End))?;
         self.open = None;
-        Ok(())
+        self.consumer.pause(&self.list(partitions, KafkaOffset::Invalid))
     }
 
     /// Gives back the partitions that were revoked.
     pub(crate) fn unassign(&mut self, partitions: &[Partition]) -> KafkaResult<()> {
         self.open = None;
-        self.consumer.incremental_unassign(&self.list(partitions.iter().map(|p| (*p, KafkaOffset::Invalid))))
+        self.consumer.incremental_unassign(&self.list(partitions, KafkaOffset::Invalid))
     }
 
     /// Whether the group has given this member's partitions to others without waiting for it.
@@ -154,33 +160,16 @@ impl Group {
         Ok(offsets)
     }
 
-    /// How far each partition has been read, marks of transactions included.
-    pub(crate) fn positions(&self) -> Vec<(Partition, Offset)> {
-        let Ok(positions) = self.consumer.position() else { return Vec::new() };
-        let position =
-            |e: &TopicPartitionListElem<'_>| Some((Partition(u32::try_from(e.partition()).ok()?), ours(e.offset())?));
-        positions.elements().iter().filter_map(position).collect()
-    }
-
-    /// Stops fetching, or goes on with it.
-    pub(crate) fn pause(&self, partitions: impl Iterator<Item = Partition>, pause: bool) -> KafkaResult<()> {
-        let list = self.list(partitions.map(|p| (p, KafkaOffset::Invalid)));
-        if pause { self.consumer.pause(&list) } else { self.consumer.resume(&list) }
-    }
-
-    fn list(&self, partitions: impl Iterator<Item = (Partition, KafkaOffset)>) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        partitions.for_each(|(partition, offset)| add(&mut list, &self.topic, partition, offset));
+    fn list(&self, partitions: &[Partition], offset: KafkaOffset) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        partitions.iter().for_each(|partition| add(&mut list, &self.topic, *partition, offset));
         list
     }
 
     /// Answers a decision as a member does that is going away.
     fn give_in(&mut self, decision: &Rebalance) {
         let answered = match decision {
-            Rebalance::Assigned(partitions) => {
-                let starts: Vec<_> = partitions.iter().map(|p| (*p, KafkaOffset::End)).collect();
-                self.assign(&starts)
-            }
+            Rebalance::Assigned(partitions) => self.assign(partitions),
             Rebalance::Revoked(partitions) => self.unassign(partitions),
         };
         if let Err(error) = answered {

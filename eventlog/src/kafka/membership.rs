@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leadway_domain::Partition;
-use rdkafka::topic_partition_list::Offset as KafkaOffset;
 use tokio::sync::watch;
 
 use super::bell::Bell;
@@ -17,8 +16,6 @@ use crate::{LogError, Membership};
 
 /// How long the thread sleeps at most.
 const NAP: Duration = Duration::from_millis(100);
-/// Nothing is read: the client needs no room.
-const BUFFERED: usize = 64 << 10;
 
 /// `None` until the group has decided for the first time.
 type Share = Option<Result<BTreeSet<Partition>, LogError>>;
@@ -61,11 +58,11 @@ fn keep(
     stop: &AtomicBool,
     told: &watch::Sender<Share>,
 ) -> Result<(), rdkafka::error::KafkaError> {
-    let mut group = Group::join(clients, name, topic, bell, BUFFERED)?;
+    let mut group = Group::join(clients, name, topic, bell)?;
     let mut own = BTreeSet::new();
     while !stop.load(Ordering::Acquire) {
         loop {
-            let polled = group.poll(Duration::from_millis(1));
+            let polled = group.poll();
             let quiet = polled.is_none();
             if let Some(Err(error)) = polled {
                 let error = match error {
@@ -100,9 +97,7 @@ fn answer(
 ) -> Result<(), rdkafka::error::KafkaError> {
     match decision {
         Rebalance::Assigned(partitions) => {
-            let starts: Vec<_> = partitions.iter().map(|p| (*p, KafkaOffset::End)).collect();
-            group.assign(&starts)?;
-            group.pause(partitions.iter().copied(), true)?;
+            group.assign(&partitions)?;
             own.extend(partitions);
         }
         Rebalance::Revoked(partitions) => {

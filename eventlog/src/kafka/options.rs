@@ -109,8 +109,8 @@ pub struct Options {
     /// How long a broker may wait for more records before it answers who follows the log, in milliseconds. Longer costs less
     /// and delays every lead twice by half of it; 0 answers at every record.
     pub fetch_wait_ms: u64,
-    /// How long records gather before a stage is given more of them, in milliseconds, unless so many wait that they fill its
-    /// batch: a transaction costs nearly the same for one record as for hundreds. The first ones after a quiet time do not wait.
+    /// How long records gather before a stage is given more of them, in milliseconds, unless its last batch was full: a
+    /// transaction costs nearly the same for one record as for hundreds. The first ones after a quiet time do not wait.
     pub gather_ms: u64,
 }
 

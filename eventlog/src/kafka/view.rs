@@ -31,6 +31,8 @@ struct State {
     arrivals: VecDeque<Lane>,
     bytes: usize,
     most_bytes: usize,
+    /// Why the brokers let nobody follow, of which only people can say when it is over, or records that come.
+    refusal: Option<LogError>,
 }
 
 /// What is known of one partition.
@@ -80,7 +82,7 @@ impl View {
     pub(crate) fn new(lanes: usize, most_bytes: usize) -> Self {
         let mut known = Vec::new();
         known.resize_with(lanes, Known::default);
-        let state = State { lanes: known, arrivals: VecDeque::new(), bytes: 0, most_bytes };
+        let state = State { lanes: known, arrivals: VecDeque::new(), bytes: 0, most_bytes, refusal: None };
         Self { state: Mutex::new(state), tick: watch::channel(0).0 }
     }
 
@@ -182,6 +184,9 @@ impl View {
         let mut news = !records.is_empty();
         {
             let mut state = self.state.lock();
+            if news {
+                state.refusal = None;
+            }
             for (lane, record) in records {
                 state.push(lane, record);
             }
@@ -200,6 +205,17 @@ impl View {
             self.tick.send_modify(|tick| *tick = tick.wrapping_add(1));
         }
         again
+    }
+
+    /// The brokers do not let this node follow.
+    pub(crate) fn refused(&self, error: LogError) {
+        self.state.lock().refusal = Some(error);
+        self.tick.send_modify(|tick| *tick = tick.wrapping_add(1));
+    }
+
+    /// Why nothing comes that is waited for, if waiting does not help.
+    pub(crate) fn refusal(&self) -> Result<(), LogError> {
+        self.state.lock().refusal.clone().map_or(Ok(()), Err)
     }
 
     /// How records from `from` on can be had.
@@ -392,6 +408,17 @@ mod tests {
         view.publish(vec![record(0), record(1)], &[]);
         assert_eq!(offsets(view.plan(LANE, Offset(0), ReadLimit::default())), [0, 1]);
         assert_eq!(view.end(LANE, Offset(0)), Some(Offset(2)));
+    }
+
+    #[test]
+    fn a_refusal_counts_until_records_come() {
+        let view = View::new(1, 1 << 20);
+        follow(&view, 0);
+        view.refused(LogError::Unusable("no rights".into()));
+        view.publish(Vec::new(), &[at(0)]);
+        assert!(view.refusal().is_err());
+        view.publish(vec![record(0)], &[]);
+        view.refusal().unwrap();
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A member of a stage's group: which partitions are its own, and what it reads of them.
+//! A member of a stage's group: which partitions are its own, and where the stage stands in them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,22 +12,17 @@ use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::super::client::refused;
-use super::super::codec;
 use super::super::ends::Answer;
 use super::super::group::{Group, Rebalance};
-use super::super::lanes::{add, kafka};
+use super::super::lanes::add;
 use super::Role;
 use super::inbox::Inbox;
-use crate::{Assignment, Position, Record};
+use crate::{Assignment, Position};
 
-/// Records taken in before the thread looks around.
-const BATCH: usize = 1_000;
 /// How long one question for committed offsets may take: commits for other partitions wait meanwhile.
 const COMMITTED: Duration = Duration::from_millis(300);
-/// How often the member's lag is measured.
-const MEASURE: Duration = Duration::from_secs(1);
 /// How long a stage has to commit what it was given of partitions that go to others: what it has done and not committed is
-/// done again by them. The library fetches nothing of the member's other partitions meanwhile.
+/// done again by them.
 const HANDOVER: Duration = Duration::from_secs(1);
 
 /// One member.
@@ -44,10 +39,6 @@ pub(super) struct Member {
     assigning: Option<Assigning>,
     /// Partitions that the group wants back and that are not given back yet.
     leaving: Option<Leaving>,
-    fetching: bool,
-    measured: Instant,
-    /// How far the member's partitions go, asked and not answered yet.
-    ends: Option<Answer>,
 }
 
 /// What has to be known before partitions are the stage's.
@@ -76,19 +67,15 @@ impl From<KafkaError> for Broken {
 
 impl Member {
     pub(super) fn new(role: Arc<Role>, inbox: Arc<Inbox>, group: Group) -> Self {
-        let now = Instant::now();
         Self {
             role,
             inbox,
             group,
             identity: None,
-            unknown_since: now,
+            unknown_since: Instant::now(),
             owned: BTreeMap::new(),
             assigning: None,
             leaving: None,
-            fetching: true,
-            measured: now,
-            ends: None,
         }
     }
 
@@ -102,70 +89,32 @@ impl Member {
         self.assigning.is_some() || self.leaving.is_some()
     }
 
-    /// Takes in records and decisions of the group; tells whether there may be more.
-    pub(super) fn poll(&mut self) -> Result<bool, Broken> {
-        let mut records = Vec::new();
-        let mut wait = Duration::ZERO;
-        while records.len() < BATCH {
-            let polled = self.group.poll(wait);
+    /// Takes in what the group has to say.
+    pub(super) fn poll(&mut self) -> Result<(), Broken> {
+        loop {
+            let polled = self.group.poll();
             let quiet = polled.is_none();
-            match polled {
-                Some(Ok(message)) => {
-                    if let Some(topic) = self.role.topics.first() {
-                        records.push(codec::read(*topic, &message));
-                    }
-                }
-                Some(Err(error)) => self.trouble(error)?,
-                None => {}
+            if let Some(Err(error)) = polled {
+                self.trouble(error)?;
             }
             let mut decided = false;
             while let Some(decision) = self.group.decision() {
-                // What came before the decision is delivered, or dropped, before it.
-                self.deliver(std::mem::take(&mut records));
                 self.decide(decision)?;
                 decided = true;
             }
             if quiet && !decided {
-                // A poll that does not wait may end at an event that is no record: look once more.
-                if !wait.is_zero() || !records.is_empty() {
-                    break;
-                }
-                wait = Duration::from_millis(1);
+                return Ok(());
             }
         }
-        let more = records.len() >= BATCH;
-        self.deliver(records);
-        self.fetch_or_pause()?;
-        Ok(more)
-    }
-
-    fn deliver(&self, mut records: Vec<Record>) {
-        let leaves = |p: &Partition| self.leaving.as_ref().is_some_and(|leaving| leaving.partitions.contains(p));
-        records.retain(|record| {
-            let partition = &record.address.partition;
-            self.owned.contains_key(partition) && !leaves(partition)
-        });
-        if !records.is_empty() {
-            self.inbox.records(records);
-        }
-    }
-
-    fn fetch_or_pause(&mut self) -> Result<(), Broken> {
-        let fetch = self.inbox.wants(self.fetching);
-        if fetch != self.fetching {
-            self.fetching = fetch;
-            self.group.pause(self.owned.keys().copied(), !fetch)?;
-        }
-        Ok(())
     }
 
     fn trouble(&self, error: KafkaError) -> Result<(), Broken> {
         if let KafkaError::MessageConsumptionFatal(_) = error {
             return Err(error.into());
         }
-        let told = refused("reading for a stage", &error);
+        let told = refused("sharing a topic", &error);
         if told.is_transient() {
-            tracing::debug!(stage = self.role.name, %error, "reading for a stage");
+            tracing::debug!(stage = self.role.name, %error, "sharing a topic");
         } else {
             self.inbox.failed(told);
         }
@@ -218,7 +167,7 @@ impl Member {
         Ok(self.group.unassign(&leaving.partitions)?)
     }
 
-    /// Learns where the stage stands in what was assigned, and begins to read there.
+    /// Learns where the stage stands in what was assigned, and lets it begin there.
     pub(super) fn finish_assigning(&mut self) -> Result<(), Broken> {
         let Some(mut assigning) = self.assigning.take() else { return Ok(()) };
         if !self.learn(&mut assigning) {
@@ -226,11 +175,7 @@ impl Member {
             return Ok(());
         }
         let assignments = assigning.known.unwrap_or_default();
-        let start = |a: &Assignment| (a.partition, kafka(a.progress.first().map_or(Offset(0), |p| p.next)));
-        self.group.assign(&assignments.iter().map(start).collect::<Vec<_>>())?;
-        if !self.fetching {
-            self.group.pause(assigning.partitions.iter().copied(), true)?;
-        }
+        self.group.assign(&assigning.partitions)?;
         if !assignments.is_empty() {
             self.owned.extend(assignments.iter().map(|a| (a.partition, a.progress.clone())));
             self.inbox.assigned(assignments);
@@ -260,13 +205,13 @@ impl Member {
         let answer = match assigning.ends.as_mut() {
             Some(answer) => answer.try_recv(),
             None => {
-                assigning.ends = self.role.ends.ask(self.role.lanes.all());
+                assigning.ends = self.role.reader.ask_ends();
                 return false;
             }
         };
         match answer {
             Ok(Ok(ends)) => {
-                self.role.view.due(&ends);
+                self.role.reader.take_place(&ends, self.role.input, &assigning.partitions);
                 true
             }
             Err(TryRecvError::Empty) => false,
@@ -274,32 +219,6 @@ impl Member {
                 assigning.ends = None;
                 false
             }
-        }
-    }
-
-    /// Asks now and then how far the member's partitions go.
-    pub(super) fn measure(&mut self) {
-        if let Some(answer) = self.ends.as_mut() {
-            match answer.try_recv() {
-                Err(TryRecvError::Empty) => return,
-                Ok(Ok(ends)) => {
-                    let read: BTreeMap<Partition, Offset> = self.group.positions().into_iter().collect();
-                    for end in ends {
-                        if let Some((_, partition)) = self.role.lanes.place(end.lane) {
-                            let read = read.get(&partition).copied().unwrap_or_default();
-                            self.inbox.measured(partition, end.at, read);
-                        }
-                    }
-                }
-                Ok(Err(_)) | Err(TryRecvError::Closed) => {}
-            }
-            self.ends = None;
-        }
-        if self.measured.elapsed() > MEASURE && !self.owned.is_empty() {
-            self.measured = Instant::now();
-            let Some(input) = self.role.topics.first() else { return };
-            let lanes = self.owned.keys().filter_map(|p| self.role.lanes.of(*input, *p)).collect();
-            self.ends = self.role.ends.ask(lanes);
         }
     }
 

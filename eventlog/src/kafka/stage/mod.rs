@@ -1,4 +1,5 @@
-//! A stage on Kafka: its member of the consumer group lives in a thread of its own; this is the stage's end of it.
+//! A stage on Kafka: its member of the consumer group lives in a thread of its own; this is the stage's end of it, which reads
+//! what the node's [reader](super::reader) has of the member's partitions.
 
 mod inbox;
 mod member;
@@ -13,19 +14,23 @@ use async_trait::async_trait;
 use leadway_domain::Partition;
 use leadway_domain::record::Topic;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::inbox::Inbox;
 use self::worker::Worker;
 use super::bell::Bell;
 use super::client::Clients;
-use super::ends::Ends;
 use super::lanes::Lanes;
-use super::view::View;
-use crate::record::{Address, NewRecord};
+use super::reader::Reader;
+use crate::member::Rounds;
+use crate::record::{Address, NewRecord, Record};
 use crate::{LogError, Position, ReadLimit, Stage, StageEvent};
 
 /// How long dropping a stage waits for its member to leave the group, so that others need not wait for its silence.
 const LEAVING: Duration = Duration::from_secs(1);
+
+/// Pause before a read that failed is made again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A commit on its way to the thread.
 struct Commit {
@@ -41,18 +46,21 @@ struct Commit {
 /// What a stage's member needs to know.
 pub(crate) struct Role {
     pub(crate) name: &'static str,
+    pub(crate) input: Topic,
     /// Input first, then the tracked topics.
     pub(crate) topics: Vec<Topic>,
     pub(crate) clients: Clients,
     pub(crate) lanes: Arc<Lanes>,
-    pub(crate) view: Arc<View>,
-    pub(crate) ends: Arc<Ends>,
+    pub(crate) reader: Arc<Reader>,
 }
 
 /// The stage's end.
 pub(crate) struct KafkaStage {
     role: Arc<Role>,
     inbox: Arc<Inbox>,
+    rounds: Rounds,
+    /// Until then records gather.
+    gathering: Instant,
     commits: mpsc::Sender<Commit>,
     bell: Bell,
     left: std::sync::mpsc::Receiver<()>,
@@ -63,7 +71,7 @@ impl KafkaStage {
     pub(crate) fn join(role: Role) -> Result<Self, LogError> {
         let name = role.name;
         let role = Arc::new(role);
-        let (inbox, bell) = (Arc::new(Inbox::new(role.clients.options.gather())), Bell::default());
+        let (inbox, bell) = (Arc::new(Inbox::default()), Bell::default());
         let (commits, queue) = mpsc::channel(1);
         let (leaving, left) = std::sync::mpsc::channel();
         let worker = Worker::new(role.clone(), inbox.clone(), queue, bell.clone());
@@ -74,7 +82,7 @@ impl KafkaStage {
             let _gone = leaving.send(());
         };
         thread.spawn(run).map_err(|e| LogError::Unusable(format!("a thread cannot be started: {e}")))?;
-        Ok(Self { role, inbox, commits, bell, left })
+        Ok(Self { role, inbox, rounds: Rounds::default(), gathering: Instant::now(), commits, bell, left })
     }
 
     fn check(&self, outputs: Vec<NewRecord>, progress: &[Position]) -> Result<Vec<(NewRecord, Partition)>, LogError> {
@@ -89,15 +97,64 @@ impl KafkaStage {
     }
 }
 
+/// The next records, once enough time has passed for them to gather. Reads that may succeed later are made again: only the
+/// group tells whose partitions these are.
+async fn gathered(
+    rounds: &mut Rounds,
+    reader: &Reader,
+    gathering: Instant,
+    limit: ReadLimit,
+) -> Result<Vec<Record>, LogError> {
+    sleep_until(gathering).await;
+    loop {
+        match rounds.records(reader, limit).await {
+            Err(error) if error.is_transient() => {
+                tracing::debug!(%error, "reading for a stage");
+                sleep(PAUSE).await;
+            }
+            read => return read,
+        }
+    }
+}
+
+/// Whether records are as many as the stage takes at once.
+fn fills(records: &[Record], limit: ReadLimit) -> bool {
+    records.len() >= limit.records || records.iter().map(|r| r.data.len()).sum::<usize>() >= limit.bytes
+}
+
 #[async_trait]
 impl Stage for KafkaStage {
     async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError> {
-        self.bell.ring();
-        self.inbox.next(limit).await
+        let _asking = self.inbox.asking();
+        loop {
+            let read = tokio::select! {
+                biased;
+                event = self.inbox.event() => {
+                    let event = event?;
+                    match &event {
+                        StageEvent::Assigned(assignments) => self.rounds.take_up(assignments),
+                        StageEvent::Revoked(partitions) => self.rounds.leave(partitions),
+                        StageEvent::Records(_) => {}
+                    }
+                    return Ok(event);
+                }
+                read = gathered(&mut self.rounds, &self.role.reader, self.gathering, limit) => read?,
+            };
+            // More is there at once where a batch was full: it need not gather.
+            self.gathering = Instant::now();
+            if !fills(&read, limit) {
+                self.gathering += self.role.clients.options.gather();
+            }
+            let (records, gone) = self.inbox.give(read);
+            self.rounds.leave(&gone);
+            if !records.is_empty() {
+                return Ok(StageEvent::Records(records));
+            }
+        }
     }
 
     fn lag(&self) -> u64 {
-        self.inbox.lag()
+        self.inbox.lag(|partition| self.role.reader.seen(self.role.input, partition))
     }
 
     async fn commit(&mut self, outputs: &[NewRecord], progress: &[Position]) -> Result<Vec<Address>, LogError> {

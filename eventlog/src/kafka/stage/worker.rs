@@ -1,5 +1,5 @@
-//! The thread of a stage's member. It does one thing at a time: what the group decides, commits, reading. So a partition
-//! cannot be given away while a commit for it is half-way.
+//! The thread of a stage's member. It does one thing at a time: what the group decides, or a commit. So a partition cannot be
+//! given away while a commit for it is half-way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,8 +26,6 @@ use crate::{LogError, Position};
 const NAP: Duration = Duration::from_millis(50);
 /// The same while an answer is about to come.
 const SHORT_NAP: Duration = Duration::from_millis(2);
-/// Bytes that the client fetches ahead, beside what waits in the inbox.
-const BUFFERED: usize = 4 << 20;
 /// Pause before what failed is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -118,8 +116,7 @@ impl Worker {
                 return Err(error.into());
             }
         }
-        let input = role.topics.first().map_or("", |topic| role.lanes.topics.name(*topic));
-        let group = Group::join(&role.clients, role.name, input, &self.bell, BUFFERED)?;
+        let group = Group::join(&role.clients, role.name, role.lanes.topics.name(role.input), &self.bell)?;
         let member = Box::new(Member::new(self.role.clone(), self.inbox.clone(), group));
         self.connection = Connection::Open(member, transactions);
         Ok(Next::Now)
@@ -147,18 +144,15 @@ impl Worker {
         }
         // A stage that has been busy for very long may hang: the group is to give its partitions to others.
         let alive = self.inbox.busy() < Duration::from_millis(self.role.clients.options.max_busy_ms / 2);
-        let more = alive && member.poll()?;
+        if alive {
+            member.poll()?;
+        }
         member.finish_leaving()?;
         member.finish_assigning()?;
-        member.measure();
         if member.unknown() > self.unknown_limit() {
             return Err(Broken("the group does not know this member any more".into()));
         }
-        Ok(match more {
-            true => Next::Now,
-            false if self.commit.is_some() || member.is_changing() => Next::Soon,
-            false => Next::Rung,
-        })
+        Ok(if self.commit.is_some() || member.is_changing() { Next::Soon } else { Next::Rung })
     }
 
     fn unknown_limit(&self) -> Duration {
@@ -197,7 +191,7 @@ impl Worker {
                     let owned = member.owned.get_mut(&stored.partition).into_iter().flatten();
                     owned.filter(|p| p.topic == stored.topic).for_each(|p| p.next = stored.next);
                 }
-                self.note(&addresses);
+                self.role.reader.written(&addresses);
                 self.answer(commit, Ok(addresses));
                 Ok(())
             }
@@ -238,14 +232,6 @@ impl Worker {
             let error =
                 LogError::Unavailable(format!("stage {}: Kafka's group is being arranged{last}", self.role.name));
             self.answer(commit, Err(error));
-        }
-    }
-
-    fn note(&self, addresses: &[Address]) {
-        for address in addresses {
-            if let Some(lane) = self.role.lanes.of(address.topic, address.partition) {
-                self.role.view.written(lane, address.offset.next());
-            }
         }
     }
 
