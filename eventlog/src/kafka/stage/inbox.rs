@@ -22,7 +22,7 @@ struct State {
     events: VecDeque<Event>,
     /// The partitions that the stage knows to be its own.
     told: BTreeSet<Partition>,
-    /// Those of which it is given nothing more.
+    /// Those of which it is given nothing more, until they are assigned again.
     leaving: BTreeSet<Partition>,
     /// Behind the last record that the stage was given of each of the member's partitions.
     given: BTreeMap<Partition, Offset>,
@@ -134,7 +134,6 @@ impl Inbox {
             for partition in partitions {
                 state.told.remove(partition);
                 state.given.remove(partition);
-                state.leaving.remove(partition);
             }
             state.events.push_back(Event::Revoked(partitions.to_vec()));
         });

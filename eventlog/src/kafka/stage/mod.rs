@@ -22,7 +22,7 @@ use super::bell::Bell;
 use super::client::Clients;
 use super::lanes::Lanes;
 use super::reader::Reader;
-use crate::member::Rounds;
+use crate::member::{Rounds, Source};
 use crate::record::{Address, NewRecord, Record};
 use crate::{LogError, Position, ReadLimit, Stage, StageEvent};
 
@@ -59,8 +59,7 @@ pub(crate) struct KafkaStage {
     role: Arc<Role>,
     inbox: Arc<Inbox>,
     rounds: Rounds,
-    /// Until then records gather.
-    gathering: Instant,
+    gathering: Gathering,
     commits: mpsc::Sender<Commit>,
     bell: Bell,
     left: std::sync::mpsc::Receiver<()>,
@@ -82,7 +81,8 @@ impl KafkaStage {
             let _gone = leaving.send(());
         };
         thread.spawn(run).map_err(|e| LogError::Unusable(format!("a thread cannot be started: {e}")))?;
-        Ok(Self { role, inbox, rounds: Rounds::default(), gathering: Instant::now(), commits, bell, left })
+        let gathering = Gathering::new(role.clients.options.gather());
+        Ok(Self { role, inbox, rounds: Rounds::default(), gathering, commits, bell, left })
     }
 
     fn check(&self, outputs: Vec<NewRecord>, progress: &[Position]) -> Result<Vec<(NewRecord, Partition)>, LogError> {
@@ -97,17 +97,35 @@ impl KafkaStage {
     }
 }
 
-/// The next records, once enough time has passed for them to gather. Reads that may succeed later are made again: only the
-/// group tells whose partitions these are.
+/// How long records gather before a stage is given more of them.
+struct Gathering {
+    time: Duration,
+    until: Instant,
+}
+
+impl Gathering {
+    fn new(time: Duration) -> Self {
+        Self { time, until: Instant::now() }
+    }
+
+    /// These were given. Where they are as many as the stage takes at once, more are there already, and need not gather.
+    fn after(&mut self, given: &[Record], limit: ReadLimit) {
+        let full = given.len() >= limit.records || given.iter().map(|r| r.data.len()).sum::<usize>() >= limit.bytes;
+        self.until = Instant::now() + if full { Duration::ZERO } else { self.time };
+    }
+}
+
+/// The next records, once they have gathered. Reads that may succeed later are made again: only the group tells whose
+/// partitions these are.
 async fn gathered(
     rounds: &mut Rounds,
-    reader: &Reader,
-    gathering: Instant,
+    source: &impl Source,
+    gathering: &Gathering,
     limit: ReadLimit,
 ) -> Result<Vec<Record>, LogError> {
-    sleep_until(gathering).await;
+    sleep_until(gathering.until).await;
     loop {
-        match rounds.records(reader, limit).await {
+        match rounds.records(source, limit).await {
             Err(error) if error.is_transient() => {
                 tracing::debug!(%error, "reading for a stage");
                 sleep(PAUSE).await;
@@ -115,11 +133,6 @@ async fn gathered(
             read => return read,
         }
     }
-}
-
-/// Whether records are as many as the stage takes at once.
-fn fills(records: &[Record], limit: ReadLimit) -> bool {
-    records.len() >= limit.records || records.iter().map(|r| r.data.len()).sum::<usize>() >= limit.bytes
 }
 
 #[async_trait]
@@ -138,13 +151,9 @@ impl Stage for KafkaStage {
                     }
                     return Ok(event);
                 }
-                read = gathered(&mut self.rounds, &self.role.reader, self.gathering, limit) => read?,
+                read = gathered(&mut self.rounds, &*self.role.reader, &self.gathering, limit) => read?,
             };
-            // More is there at once where a batch was full: it need not gather.
-            self.gathering = Instant::now();
-            if !fills(&read, limit) {
-                self.gathering += self.role.clients.options.gather();
-            }
+            self.gathering.after(&read, limit);
             let (records, gone) = self.inbox.give(read);
             self.rounds.leave(&gone);
             if !records.is_empty() {
@@ -182,5 +191,44 @@ impl Drop for KafkaStage {
         self.bell.ring();
         // Leaving takes milliseconds when the brokers answer; when they do not, the group finds out by itself.
         let _left_or_late = self.left.recv_timeout(LEAVING);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Assignment, EventLog, MemoryLog};
+    use leadway_domain::{Offset, Timestamp};
+
+    #[tokio::test(start_paused = true)]
+    async fn records_gather_after_others_were_given_unless_those_were_a_batch() {
+        let log = MemoryLog::new(1);
+        let limit = ReadLimit { records: 2, bytes: 10_000 };
+        let append = async |count: usize| {
+            let record = NewRecord {
+                topic: Topic::Leads,
+                partition: None,
+                key: "k".into(),
+                kind: "test".into(),
+                id: Default::default(),
+                time: Timestamp::UNIX_EPOCH,
+                data: "x".into(),
+                decoded: Default::default(),
+            };
+            log.append(vec![record; count]).await.unwrap();
+        };
+        let (mut rounds, mut gathering) = (Rounds::default(), Gathering::new(Duration::from_millis(20)));
+        let position = Position { topic: Topic::Leads, partition: Partition(0), next: Offset(0) };
+        rounds.take_up(&[Assignment { partition: Partition(0), progress: vec![position] }]);
+        let start = Instant::now();
+        let mut given = Vec::new();
+        for count in [1, 3, 0, 1] {
+            append(count).await;
+            let records = gathered(&mut rounds, &log, &gathering, limit).await.unwrap();
+            gathering.after(&records, limit);
+            given.push((records.len(), start.elapsed().as_millis()));
+        }
+        // The first do not wait, the next ones do; what a full batch left does not, and what comes after that does again.
+        assert_eq!(given, [(1, 0), (2, 20), (1, 20), (1, 40)]);
     }
 }
