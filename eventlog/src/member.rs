@@ -26,21 +26,25 @@ impl Membership for Alone {
 }
 
 /// Where a member's records come from.
-pub(crate) trait Source: Sync {
+pub(crate) trait Source: Send {
     /// Records of one partition from there on, none when there are none yet. It does not wait for some.
-    fn ready(&self, from: &Position, limit: ReadLimit) -> impl Future<Output = Result<Vec<Record>, LogError>> + Send;
+    fn ready(
+        &mut self,
+        from: &Position,
+        limit: ReadLimit,
+    ) -> impl Future<Output = Result<Vec<Record>, LogError>> + Send;
 
     /// Waits until at least one of the positions has a record to read.
-    fn wait(&self, positions: &[Position]) -> impl Future<Output = Result<(), LogError>> + Send;
+    fn wait(&mut self, positions: &[Position]) -> impl Future<Output = Result<(), LogError>> + Send;
 }
 
-impl<L: EventLog> Source for L {
-    async fn ready(&self, from: &Position, limit: ReadLimit) -> Result<Vec<Record>, LogError> {
+impl<L: EventLog> Source for &L {
+    async fn ready(&mut self, from: &Position, limit: ReadLimit) -> Result<Vec<Record>, LogError> {
         self.read(from.topic, from.partition, from.next, limit).await
     }
 
-    async fn wait(&self, positions: &[Position]) -> Result<(), LogError> {
-        EventLog::wait(self, positions).await
+    async fn wait(&mut self, positions: &[Position]) -> Result<(), LogError> {
+        EventLog::wait(*self, positions).await
     }
 }
 
@@ -110,7 +114,7 @@ impl Rounds {
     }
 
     /// The next event. Safe to drop: a position moves on only when its records are returned.
-    pub(crate) async fn next(&mut self, source: &impl Source, limit: ReadLimit) -> Result<StageEvent, LogError> {
+    pub(crate) async fn next(&mut self, source: &mut impl Source, limit: ReadLimit) -> Result<StageEvent, LogError> {
         match self.assignments.take() {
             Some(assignments) => Ok(StageEvent::Assigned(assignments)),
             None => self.records(source, limit).await.map(StageEvent::Records),
@@ -118,7 +122,11 @@ impl Rounds {
     }
 
     /// The next records. Safe to drop as [`next`](Self::next) is.
-    pub(crate) async fn records(&mut self, source: &impl Source, limit: ReadLimit) -> Result<Vec<Record>, LogError> {
+    pub(crate) async fn records(
+        &mut self,
+        source: &mut impl Source,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>, LogError> {
         loop {
             let (records, moved) = self.gather(source, limit).await?;
             if !records.is_empty() {
@@ -134,7 +142,11 @@ impl Rounds {
     }
 
     /// What there is, of one partition after the other, beginning with another one each time; and where that leads.
-    async fn gather(&self, source: &impl Source, limit: ReadLimit) -> Result<(Vec<Record>, Vec<Position>), LogError> {
+    async fn gather(
+        &self,
+        source: &mut impl Source,
+        limit: ReadLimit,
+    ) -> Result<(Vec<Record>, Vec<Position>), LogError> {
         let (mut records, mut moved, mut left) = (Vec::new(), Vec::new(), limit);
         let first = self.turn % self.positions.len().max(1);
         let (before, from) = self.positions.split_at_checked(first).unwrap_or_default();

@@ -343,13 +343,15 @@ impl Stage for JournalStage {
     }
 
     async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError> {
-        let (Some(seen), Some(mut withdrawn)) = (self.member.withdrawn, self.withdrawn()) else {
-            return self.rounds.next(&self.journal, limit).await;
+        let withdrawn = self.withdrawn();
+        let mut journal = &self.journal;
+        let (Some(seen), Some(mut withdrawn)) = (self.member.withdrawn, withdrawn) else {
+            return self.rounds.next(&mut journal, limit).await;
         };
         tokio::select! {
             biased;
             _ = withdrawn.wait_for(|count| *count != seen) => {}
-            event = self.rounds.next(&self.journal, limit) => return event,
+            event = self.rounds.next(&mut journal, limit) => return event,
         }
         self.begin_anew().await
     }

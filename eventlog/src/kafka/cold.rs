@@ -95,14 +95,17 @@ impl Cold {
         let answered = timeout_at(deadline + POLL * 4, answered).await.map_err(|_| late())?;
         let records = answered.map_err(|_| LogError::Closed)??;
         let wanted = within(records.iter(), limit);
-        self.ahead.lock().keep(lane, records.into_iter().skip(wanted.len()).collect());
+        if let Some(last) = wanted.last() {
+            self.ahead.lock().keep(lane, last.next(), records.into_iter().skip(wanted.len()).collect());
+        }
         Ok(wanted)
     }
 }
 
 /// Records that reads brought along: whoever reads on from there gets them without another read.
 struct Ahead {
-    parts: BTreeMap<Lane, Vec<Record>>,
+    /// The records from an offset on, which is not that of the first of them where a transaction left its mark.
+    parts: BTreeMap<Lane, (Offset, Vec<Record>)>,
     bytes: usize,
     most_bytes: usize,
 }
@@ -114,33 +117,31 @@ impl Ahead {
 
     /// The next records from `from` on, if they are here; they are not kept any longer.
     fn take(&mut self, lane: Lane, from: Offset, limit: ReadLimit) -> Option<Vec<Record>> {
-        let first = self.parts.get(&lane)?.first()?.address.offset;
-        // Only whoever read up to them knows that nothing stands between.
-        if first < from {
+        let (begin, _) = *self.parts.get(&lane)?;
+        if begin < from {
             self.remove(lane);
-            return None;
         }
-        if first > from {
+        if begin != from {
             return None;
         }
         let mut part = self.remove(lane);
         let wanted = within(part.iter(), limit);
         part.drain(..wanted.len());
-        self.keep(lane, part);
+        self.keep(lane, wanted.last()?.next(), part);
         Some(wanted)
     }
 
-    fn keep(&mut self, lane: Lane, records: Vec<Record>) {
+    fn keep(&mut self, lane: Lane, from: Offset, records: Vec<Record>) {
         self.remove(lane);
         let bytes: usize = records.iter().map(|r| r.data.len()).sum();
         if !records.is_empty() && self.bytes + bytes <= self.most_bytes {
             self.bytes += bytes;
-            self.parts.insert(lane, records);
+            self.parts.insert(lane, (from, records));
         }
     }
 
     fn remove(&mut self, lane: Lane) -> Vec<Record> {
-        let records = self.parts.remove(&lane).unwrap_or_default();
+        let (_, records) = self.parts.remove(&lane).unwrap_or_default();
         self.bytes -= records.iter().map(|r| r.data.len()).sum::<usize>();
         records
     }
@@ -229,4 +230,34 @@ impl Reader {
 fn is_final(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
     matches!(error.rdkafka_error_code(), Some(TopicAuthorizationFailed | GroupAuthorizationFailed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Address;
+    use leadway_domain::Timestamp;
+
+    #[test]
+    fn whoever_reads_on_gets_what_came_along_also_behind_the_mark_of_a_transaction() {
+        let record = |offset: u64| {
+            let address = Address { topic: Topic::Leads, partition: Partition(0), offset: Offset(offset) };
+            let (key, kind, data, decoded) = ("".into(), "test".into(), vec![b'x'; 100].into(), Default::default());
+            Record { address, key, kind, id: Default::default(), time: Timestamp::UNIX_EPOCH, data, decoded }
+        };
+        let (lane, limit) = (Lane(0), ReadLimit { records: 2, bytes: 1_000 });
+        let mut ahead = Ahead::new(1_000);
+        ahead.keep(lane, Offset(5), [6, 7, 9, 10].map(record).to_vec());
+        let mut read = |from: u64| {
+            let records = ahead.take(lane, Offset(from), limit)?;
+            Some(records.iter().map(|r| r.address.offset.0).collect::<Vec<_>>())
+        };
+        assert_eq!(read(4), None, "nobody knows what stands between");
+        assert_eq!(read(5), Some(vec![6, 7]));
+        assert_eq!(read(8), Some(vec![9, 10]), "offset 8 is a mark");
+        assert_eq!(read(11), None);
+        assert_eq!(ahead.bytes, 0);
+        ahead.keep(lane, Offset(0), (0..11).map(record).collect());
+        assert!(ahead.take(lane, Offset(0), limit).is_none(), "more than may be kept");
+    }
 }

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use leadway_domain::record::Topic;
 use leadway_domain::{Offset, Partition};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -13,8 +15,8 @@ use super::cold::Cold;
 use super::ends::{Answer, Ends};
 use super::follower::Follower;
 use super::lanes::{Lane, Lanes};
+use super::stage::Node;
 use super::view::{Plan, Start, View, too_late};
-use crate::member::Source;
 use crate::record::{Address, Record};
 use crate::{LogError, Position, ReadLimit};
 
@@ -169,16 +171,25 @@ impl Reader {
     }
 }
 
-/// For stages: what is on its way to this node, be it that the node wrote it, is not waited for, because records of other
-/// partitions may be here already.
-impl Source for Reader {
-    async fn ready(&self, from: &Position, limit: ReadLimit) -> Result<Vec<Record>, LogError> {
-        let Some(lane) = self.lanes.of(from.topic, from.partition) else { return Ok(Vec::new()) };
+impl Node for Reader {
+    /// What is on its way to this node, be it that the node wrote it, is not waited for: other partitions have records already.
+    fn at_hand(&self, from: &Position, limit: ReadLimit) -> Option<Vec<Record>> {
+        let Some(lane) = self.lanes.of(from.topic, from.partition) else { return Some(Vec::new()) };
         match self.view.plan(lane, from.next, limit) {
-            Plan::Records(records) => Ok(records),
-            Plan::Behind => Ok(Vec::new()),
-            Plan::Cold { due } => self.read_cold(lane, from.next, limit, due).await,
+            Plan::Records(records) => Some(records),
+            Plan::Behind => Some(Vec::new()),
+            Plan::Cold { .. } => None,
         }
+    }
+
+    /// The partition is followed meanwhile, so that its lag is known however long this goes on.
+    fn fetch(self: Arc<Self>, from: Position, limit: ReadLimit) -> BoxFuture<'static, Result<Vec<Record>, LogError>> {
+        let read = async move {
+            let Some(lane) = self.lanes.of(from.topic, from.partition) else { return Ok(Vec::new()) };
+            self.follow(&[lane]).await?;
+            self.read_cold(lane, from.next, limit, Offset(0)).await
+        };
+        read.boxed()
     }
 
     async fn wait(&self, positions: &[Position]) -> Result<(), LogError> {

@@ -113,10 +113,11 @@ impl MemoryStage {
 impl Stage for MemoryStage {
     async fn next(&mut self, limit: ReadLimit) -> Result<StageEvent, LogError> {
         let log = self.member.log.clone();
+        let mut log = &log;
         tokio::select! {
             biased;
             change = self.member.change() => Ok(self.changed(change?)),
-            event = self.rounds.next(&log, limit) => event,
+            event = self.rounds.next(&mut log, limit) => event,
         }
     }
 

@@ -188,7 +188,9 @@ impl State {
         }
         Some(Ok(match self.events.pop_front()? {
             Event::Assigned(assignments) => {
-                self.told.extend(assignments.iter().map(|a| a.partition));
+                // What has been taken away since is not its own, though it is told of that later.
+                let taken = |p: &Partition| self.events.iter().any(|e| matches!(e, Event::Revoked(r) if r.contains(p)));
+                self.told.extend(assignments.iter().map(|a| a.partition).filter(|p| !taken(p)));
                 StageEvent::Assigned(assignments)
             }
             Event::Revoked(partitions) => StageEvent::Revoked(partitions),
@@ -267,5 +269,17 @@ mod tests {
         inbox.assigned(vec![assignment(0, 8)]);
         told(&inbox);
         assert_eq!(give(&inbox, &[(0, 8)]), (vec![(0, 8)], vec![]));
+    }
+    #[test]
+    fn what_was_taken_away_before_the_stage_was_told_of_it_is_not_its_own_in_between() {
+        let inbox = Inbox::default();
+        inbox.assigned(vec![assignment(0, 0), assignment(1, 0)]);
+        inbox.revoked(&[Partition(0)]);
+        inbox.event().now_or_never().unwrap().unwrap();
+        assert!(!inbox.owns(&BTreeSet::from([Partition(0)])) && inbox.owns(&BTreeSet::from([Partition(1)])));
+        assert_eq!(inbox.any_owned(), Some(Partition(1)));
+        inbox.assigned(vec![assignment(0, 0)]);
+        assert_eq!(told(&inbox), ["revoked [0]", "assigned [0]"]);
+        assert!(inbox.owns(&BTreeSet::from([Partition(0), Partition(1)])));
     }
 }

@@ -3,6 +3,7 @@
 
 mod inbox;
 mod member;
+mod reads;
 mod transaction;
 mod worker;
 
@@ -17,6 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::inbox::Inbox;
+pub(crate) use self::reads::Node;
+use self::reads::Reads;
 use self::worker::Worker;
 use super::bell::Bell;
 use super::client::Clients;
@@ -59,6 +62,7 @@ pub(crate) struct KafkaStage {
     role: Arc<Role>,
     inbox: Arc<Inbox>,
     rounds: Rounds,
+    reads: Reads<Reader>,
     gathering: Gathering,
     commits: mpsc::Sender<Commit>,
     bell: Bell,
@@ -82,7 +86,8 @@ impl KafkaStage {
         };
         thread.spawn(run).map_err(|e| LogError::Unusable(format!("a thread cannot be started: {e}")))?;
         let gathering = Gathering::new(role.clients.options.gather());
-        Ok(Self { role, inbox, rounds: Rounds::default(), gathering, commits, bell, left })
+        let reads = Reads::new(role.reader.clone());
+        Ok(Self { role, inbox, rounds: Rounds::default(), reads, gathering, commits, bell, left })
     }
 
     fn check(&self, outputs: Vec<NewRecord>, progress: &[Position]) -> Result<Vec<(NewRecord, Partition)>, LogError> {
@@ -119,7 +124,7 @@ impl Gathering {
 /// partitions these are.
 async fn gathered(
     rounds: &mut Rounds,
-    source: &impl Source,
+    source: &mut impl Source,
     gathering: &Gathering,
     limit: ReadLimit,
 ) -> Result<Vec<Record>, LogError> {
@@ -151,7 +156,7 @@ impl Stage for KafkaStage {
                     }
                     return Ok(event);
                 }
-                read = gathered(&mut self.rounds, &*self.role.reader, &self.gathering, limit) => read?,
+                read = gathered(&mut self.rounds, &mut self.reads, &self.gathering, limit) => read?,
             };
             self.gathering.after(&read, limit);
             let (records, gone) = self.inbox.give(read);
@@ -224,7 +229,7 @@ mod tests {
         let mut given = Vec::new();
         for count in [1, 3, 0, 1] {
             append(count).await;
-            let records = gathered(&mut rounds, &log, &gathering, limit).await.unwrap();
+            let records = gathered(&mut rounds, &mut &log, &gathering, limit).await.unwrap();
             gathering.after(&records, limit);
             given.push((records.len(), start.elapsed().as_millis()));
         }
