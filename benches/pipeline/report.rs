@@ -117,6 +117,7 @@ impl Report {
         );
         println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         self.runs.iter().for_each(row);
+        self.runs.iter().filter(|run| !run.rounds_p99_ms.is_empty()).for_each(rounds);
         println!("\n| figure | measured | goal | |\n| --- | ---: | ---: | --- |");
         for verdict in &self.verdicts {
             let met = if verdict.met { "met" } else { "missed" };
@@ -167,6 +168,22 @@ fn row(f: &Figures) {
         f.peak_anonymous_mb,
         or_dash(f.tables_behind_ms, 0)
     );
+}
+
+/// A round that met a standstill of the disk decides the percentile of all together: the median tells of the others.
+#[allow(clippy::print_stdout)]
+fn rounds(f: &Figures) {
+    let each: Vec<String> = f.rounds_p99_ms.iter().map(|p99| format!("{p99:.2}")).collect();
+    let median = median(&f.rounds_p99_ms);
+    println!("\np99 ms of the rounds, {}: {}: {}; median {median:.2}", f.scenario, f.subject, each.join(", "));
+}
+
+/// The value in the middle; of an even number of values the mean of the two there.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let in_the_middle = 2 - sorted.len() % 2;
+    sorted.iter().skip((sorted.len() - in_the_middle) / 2).take(in_the_middle).sum::<f64>() / in_the_middle as f64
 }
 
 /// Bytes of the files of a folder that are really on disk.
