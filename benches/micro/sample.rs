@@ -161,6 +161,7 @@ pub(crate) fn provider(n: u64) -> Provider {
         mapping: Default::default(),
         auto_schedule: false,
         rate_limit: None,
+        posting: Default::default(),
         created_at: start(),
         updated_at: start(),
     }

@@ -32,6 +32,7 @@ mod metrics;
 mod options;
 mod page;
 mod path;
+mod posting;
 mod problem;
 mod products;
 mod providers;

@@ -8,7 +8,7 @@ use http::StatusCode;
 use leadway_domain::intake::check_mapping;
 use leadway_domain::problem::Problem;
 use leadway_domain::secret::{KeyHash, new_key};
-use leadway_domain::settings::{Change, Entity, EntityKind, FieldMapping, Provider, RateLimit, Settings};
+use leadway_domain::settings::{Change, Entity, EntityKind, FieldMapping, Posting, Provider, RateLimit, Settings};
 use leadway_domain::{Money, ProviderId, Timestamp, ZipDirectory};
 use leadway_tables::schema::QuarantineRow;
 use leadway_tables::{Range, key, scan};
@@ -22,9 +22,10 @@ use crate::change::Decided;
 use crate::fields::{Fields, Input};
 use crate::page::{Page, PageRequest};
 use crate::path::Path;
+use crate::posting;
 use crate::problem::{Answer, Refusal, not_found};
 use crate::query::Params;
-use crate::shapes::{FieldMappingShape, RateLimitShape};
+use crate::shapes::{FieldMappingShape, PostingShape, RateLimitShape};
 use crate::state::Shared;
 
 /// The largest rate, per second or at once.
@@ -63,6 +64,9 @@ struct ProviderInput {
     /// How fast it may post: leads per second, and how many at once (`burst`); no limit when absent.
     #[schema(value_type = Option<RateLimitShape>)]
     rate_limit: Option<RateLimit>,
+    #[serde(flatten)]
+    #[schema(value_type = PostingShape)]
+    posting: Posting,
 }
 
 /// A provider.
@@ -86,6 +90,9 @@ struct ProviderView {
     /// How fast it may post.
     #[schema(value_type = Option<RateLimitShape>)]
     rate_limit: Option<RateLimit>,
+    #[serde(flatten)]
+    #[schema(value_type = PostingShape)]
+    posting: Posting,
     /// Where it posts its leads.
     #[schema(example = "/webhook/provider-a")]
     webhook_path: String,
@@ -117,6 +124,7 @@ impl ProviderView {
             mapping: provider.mapping.clone(),
             auto_schedule: provider.auto_schedule,
             rate_limit: provider.rate_limit,
+            posting: provider.posting.clone(),
             webhook_path: format!("/webhook/provider-{}", provider.id),
             created_at: provider.created_at,
             updated_at: provider.updated_at,
@@ -145,6 +153,7 @@ fn read_input(
     fields.errors(check_mapping(&mapping, settings, zips));
     let auto_schedule = fields.optional("auto_schedule").unwrap_or(false);
     let rate_limit = read_rate_limit(&mut fields);
+    let posting = posting::read(&mut fields);
     let input = id.zip(cost_per_lead).map(|(id, cost_per_lead)| ProviderInput {
         id,
         name,
@@ -153,6 +162,7 @@ fn read_input(
         mapping,
         auto_schedule,
         rate_limit,
+        posting,
     });
     fields.finish(input)
 }
@@ -179,6 +189,7 @@ impl ProviderInput {
             mapping: self.mapping,
             auto_schedule: self.auto_schedule,
             rate_limit: self.rate_limit,
+            posting: self.posting,
             created_at,
             updated_at: now,
         }

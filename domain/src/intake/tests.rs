@@ -28,6 +28,7 @@ fn provider(mapping: serde_json::Value) -> Provider {
         mapping: serde_json::from_value(mapping).unwrap(),
         auto_schedule: false,
         rate_limit: None,
+        posting: Default::default(),
         created_at: now,
         updated_at: now,
     }

@@ -3,6 +3,7 @@
 
 mod account;
 mod change;
+mod posting;
 mod product;
 mod provider;
 mod rule;
@@ -10,6 +11,7 @@ mod workspace;
 
 pub use account::{Account, Role};
 pub use change::{Change, Entity, EntityKind, SettingsChange};
+pub use posting::Posting;
 pub use product::{DEFAULT_PRODUCTS, Product};
 pub use provider::{FieldMapping, Provider, RateLimit};
 pub use rule::Rule;

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Posting;
 use crate::id::ProviderId;
 use crate::money::Money;
 use crate::secret::KeyHash;
@@ -55,6 +56,9 @@ pub struct Provider {
     /// How fast it may post leads; no limit when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// How it posts.
+    #[serde(default)]
+    pub posting: Posting,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.

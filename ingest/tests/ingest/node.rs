@@ -72,6 +72,7 @@ pub(crate) fn provider(id: &str) -> Provider {
         mapping: Default::default(),
         auto_schedule: false,
         rate_limit: None,
+        posting: Default::default(),
         created_at: start_of_time(),
         updated_at: start_of_time(),
     }

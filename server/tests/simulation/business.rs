@@ -25,6 +25,7 @@ pub(crate) fn opening(now: Timestamp, limits: [Option<RateLimit>; 3]) -> Setting
         mapping: Default::default(),
         auto_schedule: false,
         rate_limit: None,
+        posting: Default::default(),
         created_at: now,
         updated_at: now,
     }));
