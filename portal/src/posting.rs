@@ -61,7 +61,9 @@ mod tests {
         let good = serde_json::json!({"success_status": 200, "allow_get": true, "max_concurrent": 5, "max_bytes_per_day": 9,
             "allowed_origins": ["https://shop.example", "http://localhost:3000", "*"]});
         assert!(wrong(good).is_empty() && wrong(serde_json::json!({})).is_empty());
-        for origin in ["shop.example", "https://shop.example/", "https://Shop.example", "https://a.b:443", "null", "data:x"] {
+        for origin in
+            ["shop.example", "https://shop.example/", "https://Shop.example", "https://a.b:443", "null", "data:x"]
+        {
             assert_eq!(wrong(serde_json::json!({"allowed_origins": [origin]})), ["allowed_origins"], "{origin}");
         }
         let bad = serde_json::json!({"success_status": 204, "max_concurrent": 0, "max_bytes_per_day": 0});
