@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::{BoxError, Service};
 
+use crate::heard::Listened;
 use crate::lookup::PublicOnly;
 
 /// A connection of which nothing is heard for so long is asked whether it still stands, a few times.
@@ -42,7 +43,7 @@ pub(crate) fn connector(tls: ClientConfig, lookups: PublicOnly, limit: Duration)
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = TokioIo<Listened<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
@@ -53,6 +54,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = timeout(self.limit, self.https.call(uri));
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it took longer than connect_timeout_ms").into();
-        connecting.map(move |connected| connected.unwrap_or_else(|elapsed| Err(late(elapsed)))).boxed()
+        let listened = |stream| TokioIo::new(Listened::new(TokioIo::new(stream)));
+        connecting.map(move |connected| connected.unwrap_or_else(|elapsed| Err(late(elapsed))).map(listened)).boxed()
     }
 }

@@ -14,6 +14,7 @@ use crate::due::ROWS;
 use crate::endpoint::{Endpoint, endpoint, is_too_old};
 use crate::flights::Ended;
 use crate::lane::Slot;
+use crate::meters::circuit_gauge;
 use crate::outcome::{Attempt, Job};
 use crate::schedule::later;
 use crate::stage::{Running, STOOD_STILL};
@@ -116,6 +117,9 @@ impl Running {
                 Permit::AfterProbe => return Turn::Idle,
             }
         }
+        if let Some(until) = lane.quiet(now).filter(|_| !test) {
+            return Turn::NotBefore(until);
+        }
         match slot {
             Slot::Free => {}
             Slot::LaneFull => return Turn::Idle,
@@ -201,7 +205,7 @@ impl Running {
         let (now, id) = (self.clock.now(), job.appointment.workspace_id.clone());
         self.meters.attempt.record(took.as_secs_f64());
         if !job.appointment.test {
-            self.judge_client(&id, attempt.succeeded(), now);
+            self.judge_client(&id, &attempt, now);
         }
         self.lanes.attempt_ended(&id);
         let settled = job.attempted(attempt, took, now, &self.schedule, &mut self.random);
@@ -212,19 +216,38 @@ impl Running {
         self.outbox.push_back(settled);
     }
 
-    /// Lets the circuit know how an attempt ended, and has the rows looked at when the client may be reached again.
-    fn judge_client(&mut self, id: &WorkspaceId, succeeded: bool, now: Timestamp) {
+    /// Lets the circuit know how an attempt ended, heeds what the client asks for, and has the rows looked at when it may
+    /// be reached again.
+    fn judge_client(&mut self, id: &WorkspaceId, attempt: &Attempt, now: Timestamp) {
+        let longest = Duration::from_secs(self.options.max_retry_after_seconds);
         let Some(lane) = self.lanes.get(id) else { return };
+        if let Some(asked) = attempt.retry_after(now) {
+            lane.quiet_until = lane.quiet_until.max(Some(later(now, asked.min(longest))));
+        }
+        let failure = attempt.failure();
         let was_closed = lane.circuit.is_closed();
-        lane.circuit.ended(succeeded, now, self.circuit_rule);
+        lane.circuit.ended(failure.is_none(), now, self.circuit_rule);
         if let Permit::NotBefore(until) = lane.circuit.permit(now) {
             self.scans.at(id, until);
             if was_closed {
-                tracing::warn!(workspace = %id, "the client keeps failing; it is left alone for a while");
+                lane.trouble.tell(now);
+                let (error, until) = (failure.as_deref().unwrap_or_default(), &until);
+                tracing::warn!(workspace = %id, error, %until, "the client keeps failing; it is left alone for a while");
             }
         } else if !was_closed {
             self.scans.at(id, now);
-            tracing::info!(workspace = %id, "the client is back");
+        }
+        if was_closed != lane.circuit.is_closed() {
+            circuit_gauge(id, !lane.circuit.is_closed());
+        }
+        match failure {
+            Some(error) if lane.trouble.failed(now) => tracing::warn!(workspace = %id, error, "the client fails"),
+            Some(_) => {}
+            None => {
+                if let Some(since) = lane.trouble.succeeded() {
+                    tracing::info!(workspace = %id, %since, "the client is back");
+                }
+            }
         }
     }
 }

@@ -52,6 +52,10 @@ impl Running {
         if !takes_rows(lane.workspace().map(Arc::as_ref)) {
             return None; // until the settings change
         }
+        if let Some(until) = lane.quiet(now) {
+            self.scans.at(id, until);
+            return None;
+        }
         let most = match lane.circuit.permit(now) {
             Permit::NotBefore(until) => {
                 self.scans.at(id, until);

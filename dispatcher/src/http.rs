@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
-use http::{Method, Request, Uri};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::{Extensions, Method, Request, Response, Uri, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
@@ -17,7 +17,9 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::connect::{Connector, connector};
+use crate::heard::Heard;
 use crate::lookup::PublicOnly;
+use crate::readable::{location, unpacked};
 use crate::{Answer, Error, Options, SendError, Transport, WebhookRequest};
 
 /// How much of an answer's body is read.
@@ -33,10 +35,14 @@ static WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 static WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 static WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
+type Client = legacy::Client<Connector, Full<Bytes>>;
+
 /// Posts webhooks with HTTP/1.1 or HTTP/2 over kept connections. It follows no redirect (a 3xx is an answer), uses no
 /// proxy, and connects to no address that is not public unless the options allow it.
 pub struct HttpTransport {
-    client: legacy::Client<Connector, Full<Bytes>>,
+    client: Client,
+    /// Keeps no connections: each request gets a new one.
+    afresh: Client,
     allow_private: bool,
     timeout: Duration,
 }
@@ -61,42 +67,115 @@ impl HttpTransport {
             .map_err(|e| Error::Client(e.to_string()))?;
         let tls = tls.with_root_certificates(roots).with_no_client_auth();
         let connector = connector(tls, lookups, options.connect_timeout());
-        let client = legacy::Client::builder(TokioExecutor::new())
+        let afresh = lenient().pool_max_idle_per_host(0).build(connector.clone());
+        let client = lenient()
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(options.idle_connection_seconds))
             .build(connector);
         let (allow_private, timeout) = (options.allow_private_targets, options.request_timeout());
-        Ok(Self { client, allow_private, timeout })
+        Ok(Self { client, afresh, allow_private, timeout })
+    }
+
+    /// Posts once; a second time, at once and on a new connection, when a kept one turns out to be dead: clients close idle
+    /// connections after some seconds, and sometimes just when the next appointment is on its way. A request whose answer
+    /// began is never repeated.
+    async fn post(&self, webhook: &Prepared) -> Result<Response<Incoming>, legacy::Error> {
+        let sent = self.client.request(webhook.request()).await;
+        match sent {
+            Err(error) if died_without_a_word(&error) => self.afresh.request(webhook.request()).await,
+            sent => sent,
+        }
     }
 }
 
-fn post(uri: Uri, webhook: WebhookRequest) -> Result<Request<Full<Bytes>>, http::Error> {
-    let mut headers = HeaderMap::with_capacity(HEADERS);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(USER_AGENT, HeaderValue::from_static("Convio-Appointment-Router/1.0"));
-    headers.insert(WEBHOOK_SOURCE.clone(), HeaderValue::from_static("appointment-routing"));
-    headers.insert(WEBHOOK_ID.clone(), HeaderValue::from_maybe_shared(Bytes::from(webhook.id))?);
-    headers.insert(WEBHOOK_TIMESTAMP.clone(), HeaderValue::from(webhook.timestamp));
-    headers.insert(WEBHOOK_SIGNATURE.clone(), HeaderValue::from_maybe_shared(Bytes::from(webhook.signature))?);
-    let mut post = Request::new(Full::new(webhook.body));
-    (*post.method_mut(), *post.uri_mut(), *post.headers_mut()) = (Method::POST, uri, headers);
-    Ok(post)
+/// A client that takes answers as old and odd servers write them (RFC 9112, 5.1 and 5.2).
+fn lenient() -> legacy::Builder {
+    let mut builder = legacy::Client::builder(TokioExecutor::new());
+    builder
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true);
+    builder
+}
+
+/// What the connection of a failed request has heard; `None` when there was no connection.
+fn heard(error: &legacy::Error) -> Option<Heard> {
+    let mut extras = Extensions::new();
+    error.connect_info()?.get_extras(&mut extras);
+    extras.remove()
+}
+
+fn died_without_a_word(error: &legacy::Error) -> bool {
+    let Some(heard) = heard(error).filter(Heard::is_reused) else { return false };
+    match causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>()) {
+        Some(h2) => h2.is_io() || h2.is_go_away() || h2.reason() == Some(h2::Reason::REFUSED_STREAM),
+        None if error.connect_info().is_some_and(|c| c.is_negotiated_h2()) => true,
+        None => heard.nothing(),
+    }
+}
+
+/// A webhook as it is sent, however often: copies share everything.
+struct Prepared {
+    uri: Uri,
+    id: HeaderValue,
+    timestamp: i64,
+    signature: HeaderValue,
+    body: Bytes,
+}
+
+impl Prepared {
+    fn new(uri: Uri, webhook: WebhookRequest) -> Result<Self, http::Error> {
+        let id = HeaderValue::from_maybe_shared(Bytes::from(webhook.id))?;
+        let signature = HeaderValue::from_maybe_shared(Bytes::from(webhook.signature))?;
+        Ok(Self { uri, id, timestamp: webhook.timestamp, signature, body: webhook.body })
+    }
+
+    fn request(&self) -> Request<Full<Bytes>> {
+        let mut headers = HeaderMap::with_capacity(HEADERS);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, HeaderValue::from_static("Convio-Appointment-Router/1.0"));
+        headers.insert(WEBHOOK_SOURCE.clone(), HeaderValue::from_static("appointment-routing"));
+        headers.insert(WEBHOOK_ID.clone(), self.id.clone());
+        headers.insert(WEBHOOK_TIMESTAMP.clone(), HeaderValue::from(self.timestamp));
+        headers.insert(WEBHOOK_SIGNATURE.clone(), self.signature.clone());
+        let mut post = Request::new(Full::new(self.body.clone()));
+        (*post.method_mut(), *post.uri_mut(), *post.headers_mut()) = (Method::POST, self.uri.clone(), headers);
+        post
+    }
 }
 
 #[async_trait]
 impl Transport for HttpTransport {
     async fn send(&self, request: WebhookRequest) -> Result<Answer, SendError> {
         let deadline = Instant::now() + self.timeout;
-        let uri = request.target.uri(self.allow_private)?.clone();
-        let post = post(uri, request).map_err(|e| SendError::Broken(e.to_string()))?;
-        let response = match timeout_at(deadline, self.client.request(post)).await {
-            Ok(sent) => sent.map_err(|e| send_error(&e))?,
+        let target = request.target.clone();
+        let uri = target.uri(self.allow_private)?.clone();
+        let webhook = Prepared::new(uri, request).map_err(|e| SendError::Broken(e.to_string()))?;
+        let response = match timeout_at(deadline, self.post(&webhook)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return unreadable(&error).ok_or_else(|| send_error(&error)),
             Err(_) => return Err(SendError::Timeout),
         };
-        let status = response.status().as_u16();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        Ok(Answer { status, retry_after, body: read_body(response.into_body(), deadline).await })
+        if response.version() == Version::HTTP_2
+            && let Some(heard) = response.extensions().get::<Heard>()
+        {
+            heard.answered();
+        }
+        let (head, body) = response.into_parts();
+        let text = |name| head.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).map(str::to_owned);
+        let (retry_after, encoding) = (text(RETRY_AFTER), text(CONTENT_ENCODING));
+        let location = head.status.is_redirection().then(|| location(&head.headers, target.url())).flatten();
+        let body = unpacked(read_body(body, deadline).await, encoding.as_deref(), BODY_LIMIT);
+        Ok(Answer { status: head.status.as_u16(), retry_after, location, body })
     }
+}
+
+/// The answer of which only the status line could be read. It tells what became of the appointment; that the rest is not
+/// HTTP must not make an accepted appointment one that was never delivered.
+fn unreadable(error: &legacy::Error) -> Option<Answer> {
+    let status = heard(error)?.status()?;
+    let body = Bytes::from(format!("(no more of the answer could be read: {})", reason(error)));
+    Some(Answer { status, body, ..Answer::default() })
 }
 
 /// Reads the body until its end, the limit or the deadline. The status has told what became of the appointment; the body
@@ -114,21 +193,24 @@ async fn read_body(mut incoming: Incoming, deadline: Instant) -> Bytes {
 }
 
 fn send_error(error: &legacy::Error) -> SendError {
-    let cause = root_cause(error);
-    if let Some(refused) = cause.downcast_ref::<TargetError>() {
+    if let Some(refused) = causes(error).find_map(|cause| cause.downcast_ref::<TargetError>()) {
         return SendError::Refused(format!("the name {refused}"));
     }
-    // Only the innermost cause is told: the outer ones may repeat the URL, which may hold a token of the client's.
-    let reason: String = cause.to_string().chars().take(REASON_LIMIT).collect();
-    if error.is_connect() { SendError::Connect(reason) } else { SendError::Broken(reason) }
+    if error.is_connect() { SendError::Connect(reason(error)) } else { SendError::Broken(reason(error)) }
 }
 
-fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause
+/// Only the innermost cause is told: the outer ones may repeat the URL, which may hold a token of the client's.
+fn reason(error: &legacy::Error) -> String {
+    let innermost = causes(error).last().map(ToString::to_string).unwrap_or_default();
+    innermost.chars().take(REASON_LIMIT).collect()
+}
+
+/// An error and what caused it, the innermost last.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'a (dyn StdError + 'static) = *error;
+        error.source()
+    })
 }
 
 #[cfg(test)]

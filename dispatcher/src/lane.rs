@@ -11,9 +11,10 @@ use crate::Options;
 use crate::circuit::Circuit;
 use crate::client::Client;
 use crate::limits::Pace;
-use crate::meters::Tally;
+use crate::meters::{Tally, circuit_gauge, waiting_gauge};
 use crate::open::Rows;
 use crate::outcome::Job;
+use crate::trouble::Trouble;
 
 /// A workspace may always have this many waiting in memory, however full the node is.
 const RESERVED: usize = 16;
@@ -27,11 +28,16 @@ pub(crate) struct Lane {
     bytes: usize,
     pub(crate) in_flight: u32,
     pub(crate) circuit: Circuit,
+    pub(crate) trouble: Trouble,
+    /// Until when the client asked to be left alone (`Retry-After`).
+    pub(crate) quiet_until: Option<Timestamp>,
     pub(crate) pace: Option<Pace>,
     pub(crate) rows: Rows,
     pub(crate) tally: Tally,
     /// Whether it is in the list of those that may be able to send.
     listed: bool,
+    /// How many were last measured to wait in memory.
+    measured: usize,
 }
 
 impl Lane {
@@ -42,22 +48,37 @@ impl Lane {
             bytes: 0,
             in_flight: 0,
             circuit: Circuit::new(),
+            trouble: Trouble::default(),
+            quiet_until: None,
             pace: None,
             rows: Rows::default(),
             tally: Tally::default(),
             listed: false,
+            measured: 0,
         };
         lane.follow(workspace, clock);
         lane
     }
 
-    /// Takes over changed settings. A pace whose limit stays keeps its count.
+    /// Takes over changed settings. A pace whose limit stays keeps its count; what the client asked for is void, as
+    /// somebody may have entered another address.
     fn follow(&mut self, workspace: Option<Arc<Workspace>>, clock: &Clock) {
         let limit = workspace.as_ref().and_then(|w| w.rate_limit);
         if limit != self.pace.as_ref().map(Pace::limit) {
             self.pace = limit.map(|limit| Pace::new(limit, clock));
         }
         self.client = workspace.map(Client::new).map(Arc::new);
+        self.quiet_until = None;
+    }
+
+    /// Until when nothing may go out because the client asked for that.
+    pub(crate) fn quiet(&self, now: Timestamp) -> Option<Timestamp> {
+        self.quiet_until.filter(|until| now < *until)
+    }
+
+    /// How many wait in memory and nowhere else.
+    pub(crate) fn waiting_in_memory(&self) -> usize {
+        self.queue.iter().filter(|job| !job.is_on_disk()).count()
     }
 
     /// Its settings; `None` when it was deleted.
@@ -144,6 +165,11 @@ impl Lanes {
     pub(crate) fn lost(&mut self, id: &WorkspaceId) {
         if let Some(lane) = self.by_id.get_mut(id) {
             lane.rows = Rows::default();
+            lane.quiet_until = None;
+            if !lane.circuit.is_closed() {
+                lane.circuit = Circuit::new();
+                circuit_gauge(id, false);
+            }
             lane.pace = lane.pace.as_ref().map(|pace| Pace::new(pace.limit(), &self.clock));
         }
     }
@@ -258,6 +284,16 @@ impl Lanes {
             lane.in_flight = lane.in_flight.saturating_sub(1);
         }
         self.list(id);
+    }
+
+    /// Measures how many of each workspace wait in memory.
+    pub(crate) fn measure(&mut self) {
+        for (id, lane) in &mut self.by_id {
+            let waiting = lane.waiting_in_memory();
+            if waiting != std::mem::replace(&mut lane.measured, waiting) {
+                waiting_gauge(id, waiting);
+            }
+        }
     }
 
     /// Takes the jobs that came from the log before `before` and still wait.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use leadway_domain::record::{DeliveryRecord, Outcome, Payload};
 use leadway_domain::telemetry::{
-    DELIVERY_ATTEMPT_SECONDS, DELIVERY_IN_FLIGHT, DELIVERY_OUTCOMES, DELIVERY_QUEUED, DELIVERY_SECONDS,
-    END_TO_END_SECONDS,
+    CIRCUIT_OPEN, DELIVERY_ATTEMPT_SECONDS, DELIVERY_IN_FLIGHT, DELIVERY_OUTCOMES, DELIVERY_QUEUED, DELIVERY_SECONDS,
+    DELIVERY_WAITING, END_TO_END_SECONDS,
 };
 use leadway_domain::{Timestamp, WorkspaceId};
 use metrics::{Counter, Gauge, Histogram};
@@ -35,6 +35,16 @@ impl Meters {
         self.delivery.record(seconds_between(record.matched_at, record.at));
         self.end_to_end.record(seconds_between(record.received_at, record.at));
     }
+}
+
+/// Whether a workspace's client is left alone because it keeps failing.
+pub(crate) fn circuit_gauge(workspace: &WorkspaceId, open: bool) {
+    metrics::gauge!(CIRCUIT_OPEN, "workspace" => workspace.to_string()).set(f64::from(u8::from(open)));
+}
+
+/// How many of a workspace wait in memory and nowhere else.
+pub(crate) fn waiting_gauge(workspace: &WorkspaceId, waiting: usize) {
+    metrics::gauge!(DELIVERY_WAITING, "workspace" => workspace.to_string(), "where" => "memory").set(waiting as f64);
 }
 
 /// One workspace's outcomes. A counter is there once it has something to count.

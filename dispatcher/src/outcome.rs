@@ -57,6 +57,30 @@ pub(crate) enum Attempt {
 }
 
 impl Attempt {
+    /// How long the client asks to be left alone, with an answer that is not a success.
+    pub(crate) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
+        match self {
+            Self::Answered(answer) if !self.succeeded() => retry_after(answer.retry_after.as_deref()?, now),
+            _ => None,
+        }
+    }
+
+    /// Why it failed, in words that hold nothing of the client's answer; `None` when it did not.
+    pub(crate) fn failure(&self) -> Option<String> {
+        match self {
+            _ if self.succeeded() => None,
+            Self::Answered(answer) => Some(format!("the client answered {}", answer.status)),
+            Self::NotAnswered(error) => Some(error.to_string()),
+            Self::Impossible(why) => Some((*why).to_owned()),
+        }
+    }
+
+    /// Why it failed, for those who can mend it.
+    fn advice(&self) -> Option<String> {
+        let failure = self.failure()?;
+        let Self::Answered(Answer { location: Some(to), .. }) = self else { return Some(failure) };
+        Some(format!("{failure} and points to {to}; redirects are not followed: enter that address"))
+    }
     pub(crate) fn succeeded(&self) -> bool {
         matches!(self, Self::Answered(answer) if (200..300).contains(&answer.status))
     }
@@ -92,15 +116,10 @@ impl Job {
         random: &mut fastrand::Rng,
     ) -> Settled {
         let attempts = self.attempts.saturating_add(1);
-        let succeeded = attempt.succeeded();
-        let (status, body, asked, error) = match attempt {
-            Attempt::Answered(answer) => {
-                let asked = answer.retry_after.as_deref().and_then(|header| retry_after(header, now));
-                let error = (!succeeded).then(|| format!("the client answered {}", answer.status));
-                (Some(answer.status), Some(text(&answer.body)), asked, error)
-            }
-            Attempt::NotAnswered(error) => (None, None, None, Some(error.to_string())),
-            Attempt::Impossible(why) => (None, None, None, Some(why.to_owned())),
+        let (succeeded, error, asked) = (attempt.succeeded(), attempt.advice(), attempt.retry_after(now));
+        let (status, body) = match attempt {
+            Attempt::Answered(answer) => (Some(answer.status), Some(text(&answer.body))),
+            Attempt::NotAnswered(_) | Attempt::Impossible(_) => (None, None),
         };
         let next = schedule.next(attempts, now, asked, random);
         let source = self.source;
@@ -217,7 +236,7 @@ pub(crate) mod tests {
     }
 
     fn answer(status: u16, body: &[u8]) -> Attempt {
-        Attempt::Answered(Answer { status, retry_after: None, body: Bytes::copy_from_slice(body) })
+        Attempt::Answered(Answer { status, body: Bytes::copy_from_slice(body), ..Answer::default() })
     }
 
     fn attempted(attempts: u32, attempt: Attempt) -> DeliveryRecord {

@@ -1,6 +1,6 @@
 //! When a failed delivery is tried again.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::fmt::rfc2822::DateTimeParser;
@@ -58,15 +58,27 @@ pub(crate) fn later(now: Timestamp, pause: Duration) -> Timestamp {
     Timestamp::from_microsecond(now.as_microsecond().saturating_add(micros)).unwrap_or(Timestamp::MAX)
 }
 
-/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds or an HTTP date. `None` when it is neither.
+/// Reads `Retry-After` (RFC 9110, 10.2.3): seconds, or a date in any of HTTP's three forms; and what else is written there,
+/// parts of seconds and dates of RFC 2822 and RFC 3339. `None` when it is none of these.
 pub(crate) fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
-    if !header.is_empty() && header.bytes().all(|b| b.is_ascii_digit()) {
+    if header.starts_with(|first: char| first.is_ascii_digit()) && header.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        let (whole, part) = header.split_once('.').unwrap_or((header, ""));
         // More digits than a number holds mean "very late": the cap decides.
-        return Some(Duration::from_secs(header.parse().unwrap_or(u64::MAX)));
+        let whole = Duration::from_secs(whole.parse().unwrap_or(u64::MAX));
+        let begun = u64::from(part.bytes().any(|b| b != b'0'));
+        return Some(whole.saturating_add(Duration::from_secs(begun)));
     }
-    let at = DateTimeParser::new().parse_timestamp(header).ok()?;
+    let at = http_date(header)
+        .or_else(|| DateTimeParser::new().parse_timestamp(header).ok())
+        .or_else(|| header.parse().ok())?;
     Some(Duration::from_micros(u64::try_from(at.as_microsecond() - now.as_microsecond()).unwrap_or(0)))
+}
+
+/// IMF-fixdate, RFC 850, asctime (RFC 9110, 5.6.7).
+fn http_date(text: &str) -> Option<Timestamp> {
+    let since = httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Timestamp::from_second(i64::try_from(since.as_secs()).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -122,15 +134,22 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_in_both_forms() {
+    fn retry_after_is_read_in_all_forms() {
         for (header, seconds) in [
             ("120", Some(120)),
             (" 0 ", Some(0)),
             ("99999999999999999999999", Some(u64::MAX)),
             ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
             ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("Sunday, 06-Nov-94 08:50:37 GMT", Some(60)),
+            ("Sun Nov  6 08:50:37 1994", Some(60)),
+            ("Sun, 06 Nov 1994 08:50:37 +0000", Some(60)),
+            ("1994-11-06T08:50:37Z", Some(60)),
+            ("1.0", Some(1)),
+            ("1.25", Some(2)),
             ("", None),
             ("soon", None),
+            (".5", None),
             ("-5", None),
         ] {
             assert_eq!(retry_after(header, now()), seconds.map(Duration::from_secs), "{header:?}");
@@ -140,7 +159,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn whatever_a_client_sends_as_retry_after_the_next_time_is_later_and_within_the_cap(
-            header in "(.{0,40}|[0-9]{1,40}|(Mon|Tue), [0-9]{1,2} (Jan|Dec) [0-9]{1,6} [0-9:]{1,9} GMT)",
+            header in "(.{0,40}|[0-9]{1,40}|(Mon|Tue), [0-9]{1,2} (Jan|Dec) [0-9]{1,6} [0-9:]{1,9} GMT|[0-9.]{1,40}|Monday, [0-9]{2}-Jan-[0-9]{2} [0-9:]{8} GMT)",
             seed: u64,
         ) {
             let options = Options::default();

@@ -428,6 +428,7 @@ impl Running {
         self.spill_waiting(now);
         self.meters.in_flight.set(f64::from(self.lanes.in_flight()));
         self.meters.queued.set(self.lanes.queued() as f64);
+        self.lanes.measure();
         metrics::gauge!(STAGE_LAG, "stage" => NAME, "topic" => Topic::Appointments.name()).set(lag as f64);
     }
 

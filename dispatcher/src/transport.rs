@@ -57,13 +57,15 @@ pub struct WebhookRequest {
 }
 
 /// What a client answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
     /// The header `Retry-After`, as it came.
     pub retry_after: Option<String>,
-    /// At most the first 64 KiB of the body; less when the time was over before its end.
+    /// Where a redirect points, as a whole address that people may read; it is not followed.
+    pub location: Option<String>,
+    /// Unpacked, at most the first 64 KiB of the body; less when the time was over before its end.
     pub body: Bytes,
 }
 

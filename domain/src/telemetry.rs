@@ -53,6 +53,11 @@ metrics! {
     END_TO_END_SECONDS = "leadway_end_to_end_seconds", Histogram, [], "Time from the lead's arrival to the client's 2xx.";
     DELIVERY_IN_FLIGHT = "leadway_delivery_in_flight", Gauge, [], "Delivery attempts under way.";
     DELIVERY_QUEUED = "leadway_delivery_queued", Gauge, [], "Deliveries waiting in memory.";
+    DELIVERY_WAITING = "leadway_delivery_waiting", Gauge, ["workspace", "where"], "Deliveries of one workspace that wait: in memory (of the node that serves it), or on disk for their next attempt (10000 means that many or more; every node that runs scoring measures the same).";
+    DELIVERY_OLDEST_SECONDS = "leadway_delivery_oldest_seconds", Gauge, ["workspace"], "Age of the oldest delivery of one workspace that waits on disk, since its routing; 0 while its webhook is switched off.";
+    CIRCUIT_OPEN = "leadway_delivery_circuit_open", Gauge, ["workspace"], "Whether a workspace's client is left alone because it keeps failing: 1 or 0.";
+    UNROUTED_LEADS = "leadway_unrouted_leads", Gauge, [], "Leads that match nothing and wait for a rule or for a person (10000 means that many or more).";
+    QUARANTINE_LEADS = "leadway_quarantine_leads", Gauge, ["provider"], "Refused leads that wait in quarantine, by provider.";
     LOG_COMMITS = "leadway_log_commits_total", Counter, [], "Commits of the log (one write and one fsync each).";
     LOG_COMMIT_SECONDS = "leadway_log_commit_seconds", Histogram, [], "Time of one commit of the log.";
     LOG_RECORDS = "leadway_log_records_total", Counter, ["topic"], "Records appended, by topic.";

@@ -32,7 +32,7 @@ async fn server(answer: Vec<u8>) -> (u16, mpsc::UnboundedReceiver<String>) {
 }
 
 /// Reads up to the end of the body `{}`.
-async fn read_request(connection: &mut TcpStream) -> Option<String> {
+pub(crate) async fn read_request(connection: &mut TcpStream) -> Option<String> {
     let mut text = Vec::new();
     while !text.ends_with(b"{}") {
         let mut part = [0; 4096];
@@ -42,12 +42,12 @@ async fn read_request(connection: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 
-fn transport(allow_private_targets: bool) -> HttpTransport {
+pub(crate) fn transport(allow_private_targets: bool) -> HttpTransport {
     let options = Options { allow_private_targets, request_timeout_ms: 2_000, ..Options::default() };
     HttpTransport::new(&options).unwrap()
 }
 
-fn request(url: &str) -> WebhookRequest {
+pub(crate) fn request(url: &str) -> WebhookRequest {
     WebhookRequest {
         target: Arc::new(Target::new(&Url::parse(url).unwrap())),
         id: "appt_7".into(),
@@ -84,7 +84,8 @@ async fn a_redirect_is_an_answer_and_not_followed() {
     let (target, mut followed) = server(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
     let answer = format!("HTTP/1.1 307 Away\r\nlocation: http://127.0.0.1:{target}/\r\ncontent-length: 0\r\n\r\n");
     let (port, _received) = server(answer.into_bytes()).await;
-    assert_eq!(transport(true).send(request(&format!("http://127.0.0.1:{port}/"))).await.unwrap().status, 307);
+    let answer = transport(true).send(request(&format!("http://127.0.0.1:{port}/"))).await.unwrap();
+    assert_eq!((answer.status, answer.location), (307, Some(format!("http://127.0.0.1:{target}/"))));
     assert!(followed.try_recv().is_err());
 }
 

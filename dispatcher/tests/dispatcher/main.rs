@@ -1,6 +1,7 @@
 //! The dispatcher over a log and tables in memory, with scripted clients, moved time and a scoring small enough to read.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may
 
+mod answers;
 mod crashes;
 mod http;
 mod pace;
@@ -8,7 +9,6 @@ mod world;
 use std::time::Duration;
 
 use base64::Engine;
-use bytes::Bytes;
 use leadway_dispatcher::{Answer, Error, Options, SendError};
 use leadway_domain::record::{DeliveryRecord, HeldReason, Outcome};
 use leadway_domain::settings::{Change, EntityKind, RateLimit, SigningSecret};
@@ -90,7 +90,7 @@ async fn retry_after_is_waited_for() {
     world.script("solar", move |_| {
         let retry_after = std::mem::take(&mut first).then(|| "3600".to_owned());
         let status = if retry_after.is_some() { 429 } else { 204 };
-        (Duration::ZERO, Ok(Answer { status, retry_after, body: Bytes::new() }))
+        (Duration::ZERO, Ok(Answer { status, retry_after, ..Answer::default() }))
     });
     let node = world.start();
     world.route("solar", 1).await;

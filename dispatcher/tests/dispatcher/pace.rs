@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use leadway_dispatcher::Options;
+use leadway_dispatcher::{Answer, Options};
 use leadway_domain::record::Outcome;
 use leadway_domain::settings::RateLimit;
 use leadway_eventlog::Fault;
@@ -92,4 +92,54 @@ async fn attempts_go_on_while_outcomes_are_committed_but_not_for_long() {
     assert_eq!(delivered(&world.ended(1_000).await), ids);
     node.stop().await;
     assert_eq!(world.requests_to("solar").len(), 1_000, "each is posted once");
+}
+
+/// Lets a client answer its first request with 503 and `Retry-After`, and take all others.
+fn busy_at_first(world: &World, workspace: &str, retry_after: &'static str) {
+    let mut first = true;
+    world.script(workspace, move |_| {
+        let busy = Answer { status: 503, retry_after: Some(retry_after.to_owned()), ..Answer::default() };
+        (Duration::ZERO, if std::mem::take(&mut first) { Ok(busy) } else { ok() })
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_for_a_pause_is_left_alone_with_everything() {
+    for (asked, pause) in [("20", 20), ("600", 600), ("Mon, 15 Jan 2024 10:40:00 GMT", 599)] {
+        let mut world = World::new(Options::default()).await;
+        for id in ["busy", "other"] {
+            world.workspace(id, |_| {}).await;
+        }
+        busy_at_first(&world, "busy", asked);
+        let node = world.start();
+        world.route("busy", 1).await;
+        sleep(SECOND).await;
+        world.route("busy", 30).await;
+        world.route("other", 1).await;
+        sleep(SECOND).await;
+        assert_eq!(world.requests_to("other").len(), 1, "the others are not held up");
+        world.ended(32).await;
+        node.stop().await;
+        let requests = world.requests_to("busy");
+        assert_eq!(requests.len(), 32);
+        let waited = requests[1].at - requests[0].at;
+        assert!((pause..pause + 10).contains(&waited.as_secs()), "{asked}: {waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_workspace_ends_the_pause_that_its_client_asked_for() {
+    let mut world = World::new(Options::default()).await;
+    world.workspace("busy", |_| {}).await;
+    busy_at_first(&world, "busy", "86400");
+    let node = world.start();
+    world.route("busy", 1).await;
+    sleep(SECOND).await;
+    world.route("busy", 3).await;
+    sleep(200 * SECOND).await;
+    assert_eq!(world.requests_to("busy").len(), 1);
+    world.workspace("busy", |w| w.name = "entered anew".into()).await;
+    sleep(SECOND).await;
+    assert_eq!(world.requests_to("busy").len(), 4, "the first waits for its own time, as it was told");
+    node.stop().await;
 }

@@ -62,7 +62,7 @@ impl Transport for Clients {
 }
 
 pub(crate) fn status(status: u16) -> Result<Answer, SendError> {
-    Ok(Answer { status, retry_after: None, body: Bytes::from_static(b"{\"status\":\"received\"}") })
+    Ok(Answer { status, body: Bytes::from_static(b"{\"status\":\"received\"}"), ..Answer::default() })
 }
 
 pub(crate) fn ok() -> Result<Answer, SendError> {

@@ -52,7 +52,7 @@ impl Clients {
             (random.u64(100..200_000), random.u32(0..100))
         };
         tokio::time::sleep(Duration::from_micros(delay)).await;
-        let answer = |status| Ok(Answer { status, retry_after: None, body: Bytes::from_static(b"{}") });
+        let answer = |status| Ok(Answer { status, body: Bytes::from_static(b"{}"), ..Answer::default() });
         match (workspace, dice) {
             ("dead", _) => Err(SendError::Connect("refused".into())),
             ("flaky", 0..20) => answer(500),
