@@ -62,7 +62,9 @@ pub(crate) fn later(now: Timestamp, pause: Duration) -> Timestamp {
 /// parts of seconds and dates of RFC 2822 and RFC 3339. `None` when it is none of these.
 pub(crate) fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
-    if header.starts_with(|first: char| first.is_ascii_digit()) && header.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+    if header.starts_with(|first: char| first.is_ascii_digit())
+        && header.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+    {
         let (whole, part) = header.split_once('.').unwrap_or((header, ""));
         // More digits than a number holds mean "very late": the cap decides.
         let whole = Duration::from_secs(whole.parse().unwrap_or(u64::MAX));

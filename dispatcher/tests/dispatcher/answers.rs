@@ -41,7 +41,8 @@ async fn server(connections: &'static [Connection]) -> (String, Arc<AtomicUsize>
 
 /// The status that is made of one answer, after which the connection ends.
 async fn status(answer: &[u8]) -> Result<u16, SendError> {
-    let connections: &'static [Connection] = vec![vec![answer.to_vec().leak() as &'static [u8]].leak() as Connection].leak();
+    let connections: &'static [Connection] =
+        vec![vec![answer.to_vec().leak() as &'static [u8]].leak() as Connection].leak();
     let (url, _) = server(connections).await;
     transport(true).send(request(&url)).await.map(|answer| answer.status)
 }
