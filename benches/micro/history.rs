@@ -97,6 +97,7 @@ async fn assigned(log: &MemoryLog, id: LeadId, n: u64, lead: Lead, later: &mut V
         actor: "operations".to_owned(),
         at: lead.received_at + Duration::from_secs(60),
         action: LeadAction::Assign { workspace_id: workspace_id(n) },
+        asked_as: None,
     };
     let command_id = append_one(log, record(&LeadRecord::Command(command), &lead)).await;
     let mut appointment = sample::appointment(id, workspace_id(n), lead.clone());

@@ -171,7 +171,8 @@ mod tests {
         let actions = [LeadAction::Retry, LeadAction::Schedule { appointment_date: None }];
         for action in actions {
             let actor = "ops".to_owned();
-            let command = LeadCommand { v: 1, lead_id: LeadId(1), lead_key: String::new(), actor, at, action };
+            let command =
+                LeadCommand { v: 1, lead_id: LeadId(1), lead_key: String::new(), actor, at, action, asked_as: None };
             assert_eq!(source(&LeadRecord::Command(command)), "leadway/portal");
         }
         assert_eq!(source_of(Topic::Leads, "lead.received"), "leadway/ingest");

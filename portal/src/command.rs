@@ -8,27 +8,29 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use jiff::civil::DateTime;
 use leadway_domain::problem::Problem;
-use leadway_domain::record::{LeadAction, LeadCommand, LeadRecord, Topic};
+use leadway_domain::record::{CommandKey, LeadAction, LeadCommand, LeadRecord, Topic};
 use leadway_domain::{LeadId, Phone, ProviderId, Timestamp, WorkspaceId};
 use leadway_eventlog::NewRecord;
-use leadway_tables::schema::{CommandRow, LeadRow};
-use leadway_tables::{get, key};
+use leadway_tables::schema::{CommandKeyRow, CommandRow, LeadRow};
+use leadway_tables::{Json as JsonCell, Range, get, key, scan};
 use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::answers::Listener;
 use crate::appointments::AppointmentView;
 use crate::auth::Actor;
 use crate::fields::{Fields, Input, OptionalInput};
+use crate::idempotency::IdempotencyKey;
 use crate::leads::{appointment_row, lead_id, lead_row};
 use crate::path::Path;
 use crate::problem::{Answer, Refusal, not_found, recorded};
 use crate::state::{Portal, Shared};
 
-/// Shortest and longest pause between two looks for the answer.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+/// How often the tables are looked at for an answer that was not heard in the log.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::default().routes(routes!(schedule)).routes(routes!(assign)).routes(routes!(read))
@@ -87,33 +89,101 @@ pub(crate) fn command_record(
     lead: &LeadRow,
     actor: &str,
     action: LeadAction,
+    asked_as: Option<CommandKey>,
     at: Timestamp,
 ) -> Option<NewRecord> {
     let (partition, _) = portal.addressing.address(lead.lead_id)?;
     let lead_key = lead_key(lead.phone?, lead.provider_id.as_ref()?);
     let actor = actor.to_owned();
-    let command = LeadCommand { v: 1, lead_id: lead.lead_id, lead_key, actor, at, action };
+    let command = LeadCommand { v: 1, lead_id: lead.lead_id, lead_key, actor, at, action, asked_as };
     Some(NewRecord::of(&LeadRecord::Command(command), at).in_partition(partition))
 }
 
+/// Who asks, and the name that it gave the command.
+struct Caller {
+    actor: String,
+    idempotency_key: Option<String>,
+}
+
 /// Appends the command and answers with what became of it, or with where to look when that takes too long or cannot be
-/// read: once the command is in the log, nothing that fails here undoes it.
-async fn submit(portal: &Portal, lead: &LeadRow, actor: &str, action: LeadAction) -> Answer<Response> {
-    let record = command_record(portal, lead, actor, action, portal.clock.now());
+/// read: once the command is in the log, nothing that fails here undoes it. A command that was asked before under the same
+/// name is answered as that one was.
+async fn submit(portal: &Portal, lead: &LeadRow, caller: Caller, action: LeadAction) -> Answer<Response> {
+    let deadline = Instant::now() + Duration::from_millis(portal.options.command_timeout_ms);
+    let asked_as = caller.idempotency_key.map(|key| CommandKey::new(&caller.actor, &key));
+    let mut answers = portal.answers.listen();
+    if let Some(first) = first_asked(portal, lead.lead_id, asked_as.as_ref()).await? {
+        return answer_again(portal, lead, first, &action, answers, deadline).await;
+    }
+    let record = command_record(portal, lead, &caller.actor, action.clone(), asked_as.clone(), portal.clock.now());
     let record = record.ok_or_else(|| not_found("lead", lead.lead_id))?;
     let addresses = portal.log.append(vec![record]).await?;
     let unknown =
         "The command was recorded, but the log did not say under which id. Read the lead before you repeat it.";
     let address = addresses.first().ok_or_else(|| recorded(unknown))?;
     let command_id = portal.addressing.id(address.partition, address.offset);
-    let deadline = Instant::now() + Duration::from_millis(portal.options.command_timeout_ms);
-    let mut pause = PAUSES.0;
+    if asked_as.is_some() {
+        // Somebody may have asked the same at the same moment: the first in the log is carried out.
+        portal.wait_applied(&addresses).await;
+        if let Ok(Some(first)) = first_asked(portal, lead.lead_id, asked_as.as_ref()).await
+            && first.command_id != command_id
+        {
+            return answer_again(portal, lead, first, &action, answers, deadline).await;
+        }
+    }
+    answer(portal, lead, command_id, &mut answers, deadline).await
+}
+
+/// The first command about this lead that its caller gave this name.
+async fn first_asked(portal: &Portal, lead_id: LeadId, asked_as: Option<&CommandKey>) -> Answer<Option<CommandKeyRow>> {
+    let Some(asked_as) = asked_as else { return Ok(None) };
+    let same = key![lead_id, asked_as.as_str().to_owned()];
+    Ok(scan::<CommandKeyRow>(&*portal.tables, &same, Range::first(1)).await?.into_iter().next())
+}
+
+async fn answer_again(
+    portal: &Portal,
+    lead: &LeadRow,
+    first: CommandKeyRow,
+    action: &LeadAction,
+    mut answers: Listener,
+    deadline: Instant,
+) -> Answer<Response> {
+    if first.action.is_some_and(|JsonCell(asked)| asked != *action) {
+        let detail = "This Idempotency-Key was sent before with another request about this lead. Send a new key.";
+        return Err(Problem::conflict(detail).into());
+    }
+    answer(portal, lead, first.command_id, &mut answers, deadline).await
+}
+
+/// Waits for the decision, as the log tells of it or as it is found in the tables.
+async fn answer(
+    portal: &Portal,
+    lead: &LeadRow,
+    command_id: LeadId,
+    answers: &mut Listener,
+    deadline: Instant,
+) -> Answer<Response> {
+    // A command that was decided before will not be heard of again.
+    let mut pause = Duration::ZERO;
     loop {
+        let heard = tokio::select! {
+            biased;
+            address = answers.decision(command_id) => Some(address),
+            () = tokio::time::sleep(pause) => None,
+        };
+        if let Some(decided) = heard {
+            // Which also tells scoring not to wait for more.
+            let applied = portal.tables.wait_applied(decided.topic, decided.partition, decided.offset.next());
+            let _late = tokio::time::timeout_at(deadline, applied).await;
+        }
         let row = match get::<CommandRow>(&*portal.tables, &key![command_id]).await {
             Ok(Some(row)) => {
-                // The decision's other rows may follow this one. They are waited for as long as the command itself: an
-                // answer that misses them is still an answer.
-                let _late = tokio::time::timeout_at(deadline, portal.catch_up(&[Topic::Appointments])).await;
+                if heard.is_none() {
+                    // The decision's other rows may follow this one. They are waited for as long as the command itself: an
+                    // answer that misses them is still an answer.
+                    let _late = tokio::time::timeout_at(deadline, portal.catch_up(&[Topic::Appointments])).await;
+                }
                 return decided(portal, lead, row).await;
             }
             Ok(None) => None,
@@ -125,8 +195,7 @@ async fn submit(portal: &Portal, lead: &LeadRow, actor: &str, action: LeadAction
         if row.is_some() || Instant::now() >= deadline {
             return Ok(CommandView::pending(command_id, Some(lead.lead_id)).accepted());
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSES.1);
+        pause = LOOK_AGAIN;
     }
 }
 
@@ -151,19 +220,21 @@ struct ScheduleInput {
 }
 
 /// Gives a lead a date, which makes it an appointment, and answers with it: routed, or unrouted with the reason.
-#[utoipa::path(post, path = "/api/leads/{id}/schedule", operation_id = "schedule_lead", tag = "Leads", request_body = Option<ScheduleInput>,
+#[utoipa::path(post, path = "/api/leads/{id}/schedule", operation_id = "schedule_lead", tag = "Leads", params(IdempotencyKey), request_body = Option<ScheduleInput>,
     responses((status = 200, body = AppointmentView),
         (status = 202, body = CommandView, description = "Not decided yet; `href` tells where to look"),
         (status = 409, description = "The lead cannot be scheduled; `detail` says why")))]
 async fn schedule(
     State(portal): State<Shared>,
     Actor(actor): Actor,
+    IdempotencyKey(idempotency_key): IdempotencyKey,
     Path(id): Path<String>,
     OptionalInput(fields): OptionalInput,
 ) -> Answer<Response> {
     let lead = lead_row(&portal, lead_id(&id)?).await?;
     let appointment_date = read_date(&portal, &lead, fields)?;
-    submit(&portal, &lead, &actor, LeadAction::Schedule { appointment_date }).await
+    let caller = Caller { actor, idempotency_key };
+    submit(&portal, &lead, caller, LeadAction::Schedule { appointment_date }).await
 }
 
 fn read_date(portal: &Portal, lead: &LeadRow, mut fields: Fields) -> Result<Option<Timestamp>, Problem> {
@@ -192,13 +263,14 @@ struct AssignInput {
 }
 
 /// Sends an appointment to a workspace by hand (`routing_method` manual), and answers with it.
-#[utoipa::path(post, path = "/api/appointments/{id}/assign", operation_id = "assign_appointment", tag = "Appointments", request_body = AssignInput,
+#[utoipa::path(post, path = "/api/appointments/{id}/assign", operation_id = "assign_appointment", tag = "Appointments", params(IdempotencyKey), request_body = AssignInput,
     responses((status = 200, body = AppointmentView),
         (status = 202, body = CommandView, description = "Not decided yet; `href` tells where to look"),
         (status = 409, description = "It cannot be assigned; `detail` says why")))]
 async fn assign(
     State(portal): State<Shared>,
     Actor(actor): Actor,
+    IdempotencyKey(idempotency_key): IdempotencyKey,
     Path(id): Path<String>,
     Input(mut fields): Input,
 ) -> Answer<Response> {
@@ -208,7 +280,8 @@ async fn assign(
         fields.error("workspace_id", "unknown", "is no workspace; GET /api/workspaces lists them");
     }
     let workspace_id = fields.finish(workspace)?;
-    submit(&portal, &lead, &actor, LeadAction::Assign { workspace_id }).await
+    let caller = Caller { actor, idempotency_key };
+    submit(&portal, &lead, caller, LeadAction::Assign { workspace_id }).await
 }
 
 /// What became of a command.

@@ -9,6 +9,7 @@
 #![allow(clippy::useless_vec)]
 
 mod analytics;
+mod answers;
 mod api;
 mod appointments;
 mod audit;
@@ -25,6 +26,7 @@ mod error;
 mod events;
 mod fields;
 mod first_start;
+mod idempotency;
 mod keys;
 mod leads;
 mod margin;

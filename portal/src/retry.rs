@@ -121,7 +121,7 @@ async fn retry_chunk(portal: &Portal, actor: &str, leads: &[LeadId]) -> Answer<u
     let now = portal.clock.now();
     let keys = leads.iter().filter_map(|&id| Some(key![bucket(portal.addressing, id)?, id]));
     let leads: Vec<Option<LeadRow>> = get_all(&*portal.tables, keys).await?;
-    let command = |lead: &LeadRow| command_record(portal, lead, actor, LeadAction::Retry, now);
+    let command = |lead: &LeadRow| command_record(portal, lead, actor, LeadAction::Retry, None, now);
     let records: Vec<_> = leads.iter().flatten().filter_map(command).collect();
     let count = records.len();
     if count > 0 {

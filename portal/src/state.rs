@@ -9,6 +9,7 @@ use leadway_eventlog::{Address, EventLog, SettingsHandle};
 use leadway_tables::{Tables, TablesError};
 use tokio::sync::Mutex;
 
+use crate::answers::Answers;
 use crate::change::SettingsWriter;
 use crate::problem::Answer;
 use crate::retry_rules::RuleRetries;
@@ -44,6 +45,8 @@ pub(crate) struct Portal {
     pub(crate) random: Random,
     pub(crate) options: Options,
     pub(crate) writer: SettingsWriter,
+    /// Hears what was decided about commands.
+    pub(crate) answers: Answers,
     /// Held while a lead leaves the quarantine, so that two callers cannot release it twice.
     pub(crate) releasing: Mutex<()>,
     /// Changed rules whose unrouted leads are still to be routed again.
@@ -56,7 +59,9 @@ impl Portal {
     pub(crate) fn new(deps: Deps, options: Options) -> Self {
         let Deps { log, tables, settings, zips, clock, addressing, random } = deps;
         let writer = SettingsWriter::new(log.clone(), settings.clone(), clock.clone());
+        let answers = Answers::new(log.clone());
         Self {
+            answers,
             log,
             tables,
             settings,

@@ -197,7 +197,12 @@ impl Router {
         records: &[Record],
         stop: &CancellationToken,
     ) -> Result<Flow, Error> {
-        let items = read_items(records, self.deps.addressing);
+        let mut items = read_items(records, self.deps.addressing);
+        let repeated = || self.sources().repeated(&items);
+        let Some(repeated) = patiently(stop, "looking for commands asked before", repeated).await? else {
+            return Ok(Flow::Stop);
+        };
+        items.retain(|item| !matches!(item, Item::Command(id, _) if repeated.contains(id)));
         let Some(routing) = stop.run_until_cancelled(self.deps.matcher.latest()).await else { return Ok(Flow::Stop) };
         let Some(subjects) = self.subjects(&items, stop).await? else { return Ok(Flow::Stop) };
         if self.partitions.len() < self.deps.log.partitions(Topic::Leads) as usize {

@@ -2,13 +2,14 @@
 //! the tables.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use leadway_domain::record::{LeadRecord, Topic};
+use leadway_domain::record::{LeadCommand, LeadRecord, Topic};
 use leadway_domain::{Addressing, LeadId, Partition};
 use leadway_eventlog::{EventLog, ReadLimit};
-use leadway_tables::schema::{AppointmentRow, LeadRow, bucket};
-use leadway_tables::{Tables, get, key};
-use rustc_hash::FxHashMap;
+use leadway_tables::schema::{AppointmentRow, CommandKeyRow, LeadRow, bucket};
+use leadway_tables::{Range, Tables, get, key, scan};
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::batch::Item;
 use crate::decide::{Standing, Subject};
 use crate::error::Error;
 
@@ -37,6 +38,23 @@ impl Sources<'_> {
             .try_collect::<Vec<_>>()
             .await?;
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Of these items the commands that are asked again: their caller asked for the same lead before, under the same name.
+    /// Whatever the first one came to is the answer to all.
+    pub(crate) async fn repeated(self, items: &[Item]) -> Result<FxHashSet<LeadId>, Error> {
+        let mut repeated = FxHashSet::default();
+        for item in items {
+            let Item::Command(id, LeadCommand { lead_id, asked_as: Some(asked_as), .. }) = item else { continue };
+            let Some((home, offset)) = self.addressing.address(*id) else { continue };
+            self.tables.wait_applied(Topic::Leads, home, offset.next()).await?;
+            let same = key![*lead_id, asked_as.as_str().to_owned()];
+            let first = scan::<CommandKeyRow>(self.tables, &same, Range::first(1)).await?;
+            if first.first().is_some_and(|first| first.command_id < *id) {
+                repeated.insert(*id);
+            }
+        }
+        Ok(repeated)
     }
 
     /// A decision stands at its workspace's partition: any of them.

@@ -6,8 +6,8 @@ use leadway_domain::lead::Lead;
 use leadway_domain::record::{LeadAction, LeadCommand, LeadRecord};
 use leadway_domain::{LeadId, Timestamp, WorkspaceId};
 use leadway_eventlog::Record;
-use leadway_tables::schema::{ContactByDayRow, LeadChange, day};
-use leadway_tables::{JsonText, TableRow, TablesError, Write};
+use leadway_tables::schema::{CommandKeyRow, ContactByDayRow, LeadChange, day};
+use leadway_tables::{Json, JsonText, TableRow, TablesError, Write};
 use serde::Serialize;
 
 use crate::batch::{Batch, Till};
@@ -25,6 +25,13 @@ pub(crate) async fn fold(
         LeadRecord::Received(lead) => received(record, lead, batch, context).await,
         LeadRecord::Command(command) => {
             let id = context.addressing.id(record.address.partition, record.address.offset);
+            if let Some(asked_as) = &command.asked_as {
+                let row = CommandKeyRow {
+                    action: Some(Json(command.action.clone())),
+                    ..CommandKeyRow::new(command.lead_id, asked_as.as_str().to_owned(), id)
+                };
+                batch.add(row.upsert());
+            }
             event(record, command.lead_id, &Asked::of(command, id), batch, context)
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::{Payload, Topic, UnreadableRecord, read, unknown};
 use crate::id::{LeadId, WorkspaceId};
@@ -34,6 +35,32 @@ pub struct LeadCommand {
     pub at: Timestamp,
     /// What is asked.
     pub action: LeadAction,
+    /// The caller's own name for this command, if it gave one: of several commands about one lead with the same name only
+    /// the first is carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_as: Option<CommandKey>,
+}
+
+/// Hash (SHA-256, hex) of an `Idempotency-Key` and of the account that sent it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CommandKey(Arc<str>);
+
+impl CommandKey {
+    /// The name that this account gave a command.
+    pub fn new(actor: &str, idempotency_key: &str) -> Self {
+        let mut hash = Sha256::new();
+        // Neither holds a NUL: headers cannot, names of accounts must not.
+        hash.update(actor.as_bytes());
+        hash.update([0]);
+        hash.update(idempotency_key.as_bytes());
+        Self(hex::encode(hash.finalize()).into())
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// What can be asked.

@@ -14,7 +14,7 @@ pub use appointments::{
     Appointment, AppointmentRecord, CommandRefused, DuplicateLead, RoutingMethod, Unrouted, UnroutedReason,
 };
 pub use deliveries::{DeliveryRecord, HeldReason, Outcome};
-pub use leads::{LeadAction, LeadCommand, LeadRecord};
+pub use leads::{CommandKey, LeadAction, LeadCommand, LeadRecord};
 pub use quarantine::{PostedAs, QuarantineEnd, QuarantineRecord, QuarantinedLead};
 
 use crate::settings::SettingsChange;

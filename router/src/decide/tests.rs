@@ -164,6 +164,7 @@ impl Fixture {
             actor: "test".into(),
             at: at(NOW),
             action,
+            asked_as: None,
         };
         let subject = subject.map(|(lead, standing)| Subject { lead: Arc::new(lead.clone()), standing });
         self.with_scene(|scene| scene.command(LeadId(9000), &command, subject.as_ref())).unwrap()

@@ -161,6 +161,29 @@ async fn a_scheduled_lead_becomes_an_appointment_and_a_second_schedule_is_refuse
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_command_asked_again_under_one_name_is_carried_out_once() {
+    let world = World::new(4).await;
+    world.start_scoring();
+    let id = world.receive(lead()).await;
+    let schedule = || LeadAction::Schedule { appointment_date: Some(at(DATE)) };
+    // In one batch, and in a later one.
+    let first = world.named_command(id, schedule(), Some("one")).await;
+    world.named_command(id, schedule(), Some("one")).await;
+    let router = world.start().await;
+    assert_eq!(outcomes(&world.decisions_of(1).await)[&id], ["routed west"]);
+    world.named_command(id, schedule(), Some("one")).await;
+    let other = world.named_command(id, schedule(), Some("other")).await;
+    let decisions = world.decisions_of(2).await;
+    assert!(outcomes(&decisions)[&other][0].contains("already has an appointment"), "{decisions:?}");
+    let by: Vec<_> = decisions
+        .iter()
+        .filter_map(|d| if let AppointmentRecord::Routed(a) = d { a.command_id } else { None })
+        .collect();
+    assert_eq!(by, [first]);
+    router.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn commands_of_one_batch_see_what_the_others_did() {
     let world = World::new(1).await;
     world.start_scoring();

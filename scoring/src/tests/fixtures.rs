@@ -62,7 +62,15 @@ pub(super) fn lead(minutes: i64) -> Lead {
 }
 
 pub(super) fn command(lead_id: LeadId, lead: &Lead, action: LeadAction, minutes: i64) -> LeadCommand {
-    LeadCommand { v: 1, lead_id, lead_key: lead.log_key(), actor: "ops".into(), at: minute(minutes), action }
+    LeadCommand {
+        v: 1,
+        lead_id,
+        lead_key: lead.log_key(),
+        actor: "ops".into(),
+        at: minute(minutes),
+        action,
+        asked_as: None,
+    }
 }
 
 /// The lead of the same minute as [`lead`], routed a minute later.

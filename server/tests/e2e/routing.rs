@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::json;
 
-use crate::support::{Client, TestNode, eventually, sample_lead};
+use crate::support::{ADMIN_KEY, Client, TestNode, eventually, sample_lead};
 
 fn without_date(n: u32) -> serde_json::Value {
     let mut lead = sample_lead(n);
@@ -29,6 +29,43 @@ async fn a_lead_without_a_date_waits_for_one() {
     assert_eq!(status, StatusCode::CONFLICT, "{problem}");
     let (status, _) = node.call("POST", "/api/leads/4096000/schedule", Some(json!({}))).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(client.received().len(), 1);
+}
+
+/// Schedules a lead under a name of the caller's, and tells the status and the answer.
+async fn schedule_as(node: &TestNode, id: u64, name: &str, date: &str) -> (StatusCode, serde_json::Value) {
+    let request = node.http.post(format!("{}/api/leads/{id}/schedule", node.base)).bearer_auth(ADMIN_KEY);
+    let request = request.header("Idempotency-Key", name).json(&json!({"appointment_date": date}));
+    let answer = request.send().await.unwrap();
+    (answer.status(), answer.json().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_sent_again_under_its_idempotency_key_gets_the_same_answer() {
+    // Tables that are written once an hour, unless somebody waits for them.
+    let mut node = TestNode::start_with(|config| config.scoring.linger_ms = 3_600_000).await;
+    let client = Client::willing().await;
+    let key = node.provider("a").await;
+    node.workspace("w", &client).await;
+    node.rule("w", &["Solar"], &["CA"], 1).await;
+    let id = node.accepted("a", &key, &without_date(1)).await;
+    let date = "2030-06-03T17:00:00Z";
+    let at_once = futures::future::join_all((0..8).map(|_| schedule_as(&node, id, "one", date))).await;
+    for (status, appointment) in &at_once {
+        assert_eq!((*status, &appointment["appointment_date"]), (StatusCode::OK, &json!(date)), "{appointment}");
+    }
+    node.restart().await;
+    let (status, appointment) = schedule_as(&node, id, "one", date).await;
+    assert_eq!((status, &appointment["appointment_date"]), (StatusCode::OK, &json!(date)), "{appointment}");
+    let (status, problem) = schedule_as(&node, id, "one", "2030-06-04T17:00:00Z").await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(problem["detail"].as_str().unwrap().contains("Idempotency-Key"), "{problem}");
+    let (status, problem) = schedule_as(&node, id, "another", date).await;
+    assert_eq!(status, StatusCode::CONFLICT, "one lead has one appointment: {problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("already has an appointment"), "{problem}");
+    let (_, same) = schedule_as(&node, id, "another", date).await;
+    assert_eq!(same["detail"], problem["detail"], "a refusal is an answer too");
+    node.delivered(id).await;
     assert_eq!(client.received().len(), 1);
 }
 

@@ -253,7 +253,15 @@ impl World {
         let at = self.now();
         let (partition, _) = self.site.addressing.address(lead_id).unwrap();
         let lead_key = format!("+1213555{n:04}/a");
-        let command = LeadRecord::Command(LeadCommand { v: 1, lead_id, lead_key, actor: "admin".into(), at, action });
+        let command = LeadRecord::Command(LeadCommand {
+            v: 1,
+            lead_id,
+            lead_key,
+            actor: "admin".into(),
+            at,
+            action,
+            asked_as: None,
+        });
         self.site.log.append(vec![NewRecord::of(&command, at).in_partition(partition)]).await.unwrap();
     }
 }

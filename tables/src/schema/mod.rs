@@ -20,7 +20,7 @@ pub use appointments::{
 pub use history::{cut_response, history};
 pub use leads::{ContactByDayRow, ContactRow, LeadChange, LeadDayRow, LeadRow};
 pub use money::{BillingEventChange, BillingEventRow, DailyRow, DeliveryChange, DeliveryRow, OpenDeliveryRow};
-pub use operation::{CommandRow, QuarantineCountRow, QuarantineRow, SettingsChangeRow, SlotRow};
+pub use operation::{CommandKeyRow, CommandRow, QuarantineCountRow, QuarantineRow, SettingsChangeRow, SlotRow};
 
 /// Leads per bucket and log partition.
 pub const BUCKET_SIZE: u64 = 1_024;
@@ -60,6 +60,7 @@ pub const ALL: &[&Table] = &[
     QuarantineRow::TABLE,
     QuarantineCountRow::TABLE,
     CommandRow::TABLE,
+    CommandKeyRow::TABLE,
     SettingsChangeRow::TABLE,
     SlotRow::TABLE,
 ];

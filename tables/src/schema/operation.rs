@@ -1,7 +1,7 @@
 //! Refused leads, commands, changes of settings, slots.
 
 use leadway_domain::problem::FieldError;
-use leadway_domain::record::PostedAs;
+use leadway_domain::record::{LeadAction, PostedAs};
 use leadway_domain::{LeadId, Offset, ProviderId, Timestamp, WorkspaceId};
 use serde_json::Value as JsonValue;
 use uuid::Uuid;
@@ -64,6 +64,26 @@ table! {
             reason: String,
             /// When.
             decided_at: Timestamp,
+        }
+    }
+}
+
+table! {
+    /// Commands that their callers named: those with one name, first one first.
+    pub struct CommandKeyRow = 19 "command_keys" {
+        partition {
+            /// The lead concerned.
+            lead_id: LeadId,
+            /// Hash of the caller and its `Idempotency-Key`.
+            asked_as: String,
+        }
+        clustering {
+            /// In the order in which they were asked.
+            command_id: LeadId,
+        }
+        data {
+            /// What was asked.
+            action: Json<LeadAction>,
         }
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use leadway_domain::lead::{Lead, SubmissionKey};
-use leadway_domain::record::{LeadAction, LeadCommand, LeadRecord};
+use leadway_domain::record::{CommandKey, LeadAction, LeadCommand, LeadRecord};
 use leadway_domain::settings::{Change, Settings, SettingsChange};
 use leadway_domain::{Phone, Timestamp};
 use leadway_eventlog::{MemoryLog, NewRecord, SettingsHandle};
-use leadway_tables::schema::{AppointmentRow, LeadRow, SlotRow, bucket};
+use leadway_tables::schema::{AppointmentRow, CommandKeyRow, LeadRow, SlotRow, bucket};
 use leadway_tables::{Applied, MemoryTables, TableRow, get, key};
 use tokio::task::JoinHandle;
 
@@ -71,8 +71,20 @@ impl World {
     }
 
     pub(super) async fn command(&self, lead_id: LeadId, action: LeadAction) -> LeadId {
-        let command =
-            LeadCommand { v: 1, lead_id, lead_key: lead().log_key(), actor: "test".into(), at: at(NOW), action };
+        self.named_command(lead_id, action, None).await
+    }
+
+    pub(super) async fn named_command(&self, lead_id: LeadId, action: LeadAction, name: Option<&str>) -> LeadId {
+        let asked_as = name.map(|name| CommandKey::new("test", name));
+        let command = LeadCommand {
+            v: 1,
+            lead_id,
+            lead_key: lead().log_key(),
+            actor: "test".into(),
+            at: at(NOW),
+            action,
+            asked_as,
+        };
         self.append(vec![NewRecord::of(&LeadRecord::Command(command), at(NOW))]).await.1
     }
 
@@ -108,6 +120,7 @@ impl World {
     }
 
     pub(super) async fn score(&self) {
+        self.score_names_of_commands().await;
         for partition in (0..self.log.partitions(Topic::Appointments)).map(Partition) {
             let from = self.tables.applied(Topic::Appointments, partition).await.unwrap();
             for record in self.log.read(Topic::Appointments, partition, from, ReadLimit::default()).await.unwrap() {
@@ -115,6 +128,24 @@ impl World {
                 let position =
                     Applied { topic: Topic::Appointments, partition, from: record.address.offset, next: record.next() };
                 self.tables.write(write, &[position]).await.unwrap();
+            }
+        }
+    }
+
+    async fn score_names_of_commands(&self) {
+        for partition in (0..self.log.partitions(Topic::Leads)).map(Partition) {
+            let from = self.tables.applied(Topic::Leads, partition).await.unwrap();
+            for record in self.log.read(Topic::Leads, partition, from, ReadLimit::default()).await.unwrap() {
+                let id = Addressing::default().id(partition, record.address.offset);
+                let named = match record.decode() {
+                    Ok(LeadRecord::Command(LeadCommand { lead_id, asked_as: Some(name), .. })) => {
+                        vec![CommandKeyRow::new(lead_id, name.as_str().to_owned(), id).upsert()]
+                    }
+                    _ => Vec::new(),
+                };
+                let position =
+                    Applied { topic: Topic::Leads, partition, from: record.address.offset, next: record.next() };
+                self.tables.write(named, &[position]).await.unwrap();
             }
         }
     }
