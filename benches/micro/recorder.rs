@@ -7,7 +7,7 @@ use leadway_domain::record::Topic;
 use leadway_domain::{Addressing, Offset, Partition};
 use leadway_eventlog::EventLog;
 use leadway_scoring::Options;
-use leadway_tables::{Applied, Key, MemoryTables, Range, Row, Table, Tables, TablesError, Value, Write};
+use leadway_tables::{Applied, Key, LogOfTables, MemoryTables, Range, Row, Table, Tables, TablesError, Value, Write};
 use parking_lot::Mutex;
 
 /// Every change that scoring makes of a log.
@@ -50,6 +50,22 @@ impl Tables for Recorder {
 
     async fn wait_applied(&self, topic: Topic, partition: Partition, next: Offset) -> Result<(), TablesError> {
         self.tables.wait_applied(topic, partition, next).await
+    }
+
+    async fn positions(&self) -> Result<Vec<(Topic, Partition, Offset)>, TablesError> {
+        self.tables.positions().await
+    }
+
+    async fn log(&self) -> Result<Option<LogOfTables>, TablesError> {
+        self.tables.log().await
+    }
+
+    async fn claim(&self, log: &LogOfTables) -> Result<LogOfTables, TablesError> {
+        self.tables.claim(log).await
+    }
+
+    async fn set_log(&self, log: &LogOfTables) -> Result<(), TablesError> {
+        self.tables.set_log(log).await
     }
 
     async fn clear(&self) -> Result<(), TablesError> {

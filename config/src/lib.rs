@@ -26,6 +26,9 @@ pub struct Config {
     pub tables: TablesKind,
     /// The folder that holds the embedded log and tables.
     pub data: PathBuf,
+    /// Whether a log whose oldest records were deleted is taken as it is. No setting: an argument of one start.
+    #[serde(skip)]
+    pub accept_truncated: bool,
     /// The address that serves providers, the API and `/metrics`, unless `http` gives one of them its own.
     /// Port 0 takes a free port.
     pub listen: SocketAddr,
@@ -63,6 +66,7 @@ impl Default for Config {
             log: LogKind::Embedded,
             tables: TablesKind::Embedded,
             data: "leadway-data".into(),
+            accept_truncated: false,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             stages: StageName::ALL.to_vec(),
             drain_seconds: 20,

@@ -64,6 +64,7 @@ metrics! {
     LOG_BYTES = "leadway_log_bytes", Gauge, [], "Size of the log on disk.";
     DISK_AVAILABLE_BYTES = "leadway_disk_available_bytes", Gauge, [], "Bytes free on the disk of the data folder.";
     DISK_SIZE_BYTES = "leadway_disk_size_bytes", Gauge, [], "Size of the disk of the data folder.";
+    LOG_IDENTITY = "leadway_log_identity", Gauge, [], "Whether the node's log and tables belong together: 1 or 0, and at 0 the node has stopped working.";
     LOG_FAILURES = "leadway_log_failures_total", Counter, [], "Commits of the log that failed and were taken back.";
     STAGE_LAG = "leadway_stage_lag_records", Gauge, ["stage", "topic"], "Records that a stage has yet to process.";
     STAGE_FAILURES = "leadway_stage_failures_total", Counter, ["stage"], "Times that a stage failed and was started again.";

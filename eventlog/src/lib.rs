@@ -5,12 +5,14 @@
 
 mod embedded;
 mod error;
+mod identity;
 mod kafka;
 mod member;
 mod memory;
 mod record;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use leadway_domain::{Offset, Partition};
 
 pub use embedded::Options as EmbeddedOptions;
 pub use error::LogError;
+pub use identity::{identify, identity};
 pub use kafka::{Compression, Options as KafkaOptions, SaslMechanism, Security};
 pub use memory::{Fault, MemoryLog};
 pub use record::{Address, Decoded, NewRecord, Record, source_of};
@@ -30,10 +33,12 @@ pub async fn open(options: EmbeddedOptions) -> Result<Arc<dyn EventLog>, LogErro
     embedded::open(options).await
 }
 
-/// Connects to the log on Kafka. Topics that do not exist are made; where the brokers do not answer, it tries again until
-/// the start timeout of the options.
-pub async fn open_kafka(options: KafkaOptions) -> Result<Arc<dyn EventLog>, LogError> {
-    kafka::open(options).await
+/// Connects to the log on Kafka. Of the topics that do not exist those that `may_make` names are made, as long as no other
+/// topic of the log holds records; any other one that is missing is refused, since its records are lost. Where the brokers
+/// do not answer, it tries again until the start timeout of the options.
+pub async fn open_kafka(options: KafkaOptions, may_make: &[Topic]) -> Result<Arc<dyn EventLog>, LogError> {
+    // Of its many steps the caller's future holds a pointer.
+    Box::pin(kafka::open(options, may_make)).await
 }
 
 /// Opens the embedded log in a folder as it is at this moment, for reading only; it may be in use by another process,
@@ -67,6 +72,19 @@ pub struct Position {
     pub partition: Partition,
     /// The next offset to be read.
     pub next: Offset,
+}
+
+/// Which records a partition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Of which topic.
+    pub topic: Topic,
+    /// Which partition.
+    pub partition: Partition,
+    /// The first offset that can be read: 0, unless somebody deleted records.
+    pub first: Offset,
+    /// Not below the offset behind the last record; on Kafka above it where transactions left their marks.
+    pub end: Offset,
 }
 
 /// A partitioned, append-only log of records.
@@ -132,6 +150,24 @@ pub trait EventLog: Send + Sync + 'static {
     /// progress is kept with it though [`Stage::next`] does not deliver their records.
     /// Whoever joins the same stage later shares its partitions (Kafka) or fences the earlier one off (embedded).
     async fn stage(&self, name: &'static str, input: Topic, tracked: &[Topic]) -> Result<Box<dyn Stage>, LogError>;
+
+    /// Where every partition of every topic begins and ends: for whoever compares that with what is known of the log. An
+    /// error that is not [transient](LogError::is_transient) says that what holds the records is gone.
+    async fn extents(&self) -> Result<Vec<Extent>, LogError> {
+        let mut extents = Vec::new();
+        for topic in Topic::ALL {
+            for partition in (0..self.partitions(topic)).map(Partition) {
+                extents.push(Extent { topic, partition, first: Offset(0), end: self.end(topic, partition).await? });
+            }
+        }
+        Ok(extents)
+    }
+
+    /// What holds the records, by name, with an id that changes when somebody deletes it and makes it anew: Kafka's cluster
+    /// and its topics. Nothing where the records stand in files, which say by themselves what they are.
+    async fn holders(&self) -> Result<BTreeMap<String, String>, LogError> {
+        Ok(BTreeMap::new())
+    }
 
     /// Bytes on disk; `None` when the log is elsewhere.
     fn disk_bytes(&self) -> Option<u64> {

@@ -60,7 +60,9 @@ async fn attempt(
     }
     let present = settings.load();
     let now = clock.now();
-    let mut changes = if end.0 == 0 { default_products() } else { Vec::new() };
+    // The log's identity stands before the first setting.
+    let is_first = present.is_untouched();
+    let mut changes = if is_first { default_products() } else { Vec::new() };
     let mut new_admin_key = None;
     let account = match admin_key {
         Some(key) => with_given_key(&present, key, now)?,
@@ -82,7 +84,7 @@ async fn attempt(
             settings.wait_for(address.offset).await?;
         }
     }
-    Ok(Some(FirstStart { is_first: end.0 == 0, new_admin_key }))
+    Ok(Some(FirstStart { is_first, new_admin_key }))
 }
 
 fn default_products() -> Vec<Change> {

@@ -34,6 +34,7 @@ mod metrics;
 mod options;
 mod page;
 mod path;
+mod positions;
 mod posting;
 mod problem;
 mod products;

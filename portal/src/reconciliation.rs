@@ -23,6 +23,7 @@ use utoipa_axum::routes;
 
 use crate::billing::{billed_workspaces, workspace_param};
 use crate::leads::appointment_rows;
+use crate::positions::{PositionAhead, positions_ahead};
 use crate::problem::Answer;
 use crate::query::{FromQuery, Params, Query};
 use crate::span::{Span, SpanRequest};
@@ -101,8 +102,10 @@ struct WorkspaceReconciliation {
 struct ReconciliationReport {
     from: Timestamp,
     to: Timestamp,
-    /// Whether deliveries and billing events agree everywhere.
+    /// Whether deliveries and billing events agree everywhere, and the tables hold nothing that the log lacks.
     balanced: bool,
+    /// Partitions of the log of which the tables hold more than there is: the log is not theirs, or has lost records.
+    positions_ahead: Vec<PositionAhead>,
     /// Workspaces with deliveries or billing events in the span.
     workspaces: Vec<WorkspaceReconciliation>,
     /// What does not agree, one by one; the first 1,000.
@@ -130,7 +133,7 @@ impl FromQuery for ReconciliationFilter {
 
 /// Compares the appointments that clients took with the billing events, per workspace (the last 30 days by default). What
 /// was taken, at which agreed rate and whether as a test is read from the appointments; what was billed, from the events.
-/// There must be no differences. It waits first until the tables show everything that the log held when it was asked, so
+/// There must be no differences, and no partition of the log that the tables are ahead of. It waits first until the tables show everything that the log held when it was asked, so
 /// that none comes from lag. A call compares a bounded number of rows: 422 says when to ask for fewer days.
 #[utoipa::path(get, path = "/api/billing/reconciliation", operation_id = "get_reconciliation", tag = "Billing", params(ReconciliationFilter, SpanRequest),
     responses((status = 200, body = ReconciliationReport)))]
@@ -140,6 +143,7 @@ async fn reconciliation(
 ) -> Answer<Json<ReconciliationReport>> {
     let span = filter.span.resolve(portal.clock.now(), DEFAULT_DAYS)?;
     portal.catch_up(&[Topic::Appointments, Topic::Deliveries]).await?;
+    let positions_ahead = positions_ahead(&portal).await?;
     let workspaces = match filter.workspace_id {
         Some(workspace) => BTreeSet::from([workspace]),
         None => billed_workspaces(&portal, &span).await?,
@@ -158,7 +162,8 @@ async fn reconciliation(
     Ok(Json(ReconciliationReport {
         from: span.from,
         to: span.to,
-        balanced: tally.total == 0,
+        balanced: tally.total == 0 && positions_ahead.is_empty(),
+        positions_ahead,
         workspaces: tally.workspaces,
         differences: tally.listed,
         differences_total: tally.total,

@@ -23,10 +23,13 @@ use leadway_tables::Tables;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::http::Front;
 use crate::ops::{self, Readiness};
+use crate::storage::Opened;
 use crate::supervise::{apart, keep_running};
+use crate::watch::Watch;
 use crate::{storage, telemetry};
 
 /// What every stage is made of.
@@ -82,7 +85,7 @@ impl Node {
         // An error only says that another part of the process was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let prometheus = crate::telemetry::install()?;
-        let parts = open(&config).await?;
+        let (parts, id) = open(&config).await?;
         let random = leadway_portal::Random::system();
         let Parts { log, settings, clock, .. } = parts.clone();
         // What only people need is made where they come in.
@@ -94,8 +97,10 @@ impl Node {
         let readiness = Readiness::default();
         let (stop_http, stop_stages) = (CancellationToken::new(), CancellationToken::new());
         let mut stages = JoinSet::new();
+        // The stages alone stop where log and tables do not belong together any more.
+        let stop_work = stop_stages.child_token();
         let matcher = Matcher::follow(parts.settings.clone(), parts.zips.clone());
-        let ingest = start_stages(&config, &parts, &matcher, &readiness, &stop_stages, &mut stages)?;
+        let ingest = start_stages(&config, &parts, &matcher, &readiness, &stop_work, &mut stages)?;
         let upkeep = Upkeep {
             log: parts.log.clone(),
             settings: parts.settings.clone(),
@@ -106,6 +111,17 @@ impl Node {
             readiness: readiness.clone(),
         };
         stages.spawn(upkeep.run(stop_stages.clone()));
+        let watch = Watch {
+            log: parts.log.clone(),
+            tables: parts.tables.clone(),
+            id,
+            is_shared: storage::is_shared(&config),
+            names: storage::names(&config),
+            readiness: readiness.clone(),
+            ingest: ingest.clone(),
+            stages: stop_work,
+        };
+        stages.spawn(watch.run(stop_stages.clone()));
 
         let ops = ops::routes(readiness.clone(), prometheus);
         let api = config.stages.contains(&StageName::Portal).then(|| api(&config, &parts, matcher, random));
@@ -165,11 +181,12 @@ impl Node {
     }
 }
 
-async fn open(config: &Config) -> anyhow::Result<Parts> {
-    let (log, tables) = storage::open(config).await?;
+async fn open(config: &Config) -> anyhow::Result<(Parts, Uuid)> {
+    let Opened { log, tables, id } = Box::pin(storage::open(config)).await?;
     let zips = crate::inspect::zips(config)?;
     let settings = SettingsHandle::follow(log.clone()).await?;
-    Ok(Parts { log, tables, settings, zips, clock: Clock::system(), addressing: Addressing::default() })
+    let parts = Parts { log, tables, settings, zips, clock: Clock::system(), addressing: Addressing::default() };
+    Ok((parts, id))
 }
 
 /// Starts the stages that this node runs, each kept running until `stop`.

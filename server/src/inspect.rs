@@ -1,10 +1,10 @@
-//! Commands that look at, or mend, what a log holds: `explain` and `rebuild`.
+//! `leadway explain`: what the log's settings do with a lead.
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use leadway_config::Config;
-use leadway_domain::{Addressing, Zip, ZipDirectory};
+use leadway_domain::{Zip, ZipDirectory};
 use leadway_eventlog::SettingsHandle;
 
 use crate::{output, storage};
@@ -22,14 +22,6 @@ pub async fn explain(config: &Config, product_type: &str, zip_code: &str) -> any
     );
     let explanation = leadway_router::explain(&settings, &zips, product_type, zip);
     output::print(&format!("{}\n", serde_json::to_string_pretty(&explanation)?))
-}
-
-/// Makes the tables anew from the log.
-pub async fn rebuild(config: &Config) -> anyhow::Result<()> {
-    let (log, tables) =
-        storage::open(config).await.context("nodes that keep these tables (stage scoring) must be stopped first")?;
-    let summary = leadway_scoring::rebuild(log, tables, Addressing::default(), config.scoring.clone()).await?;
-    output::print(&format!("rebuilt the tables from {} records of the log\n", summary.records))
 }
 
 /// The list of ZIPs that the settings ask for.

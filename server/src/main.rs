@@ -9,7 +9,8 @@ use leadway_config::{Config, StageName};
 use leadway_domain::{Addressing, LeadId};
 use leadway_server::demo::{self, DemoOptions};
 use leadway_server::flow::Node;
-use leadway_server::{inspect, logging, migrate, output, trace};
+use leadway_server::identity::Accepted;
+use leadway_server::{inspect, logging, migrate, output, rebuild, trace};
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
@@ -35,8 +36,9 @@ enum Command {
     Explain(ExplainArgs),
     /// Print every record of one lead, in order, with times.
     Trace(TraceArgs),
-    /// Make the tables anew from the log. No node that runs the stage scoring may run.
-    Rebuild(Common),
+    /// Make the tables anew from the log. No node that runs the stage scoring may run. The old ones stay until the new ones
+    /// are complete; they are made in the data folder, which needs as much room again.
+    Rebuild(RebuildArgs),
     /// Move the records of a data folder to Kafka and ScyllaDB. The node must not run.
     Migrate(MigrateArgs),
 }
@@ -61,6 +63,9 @@ struct ServeArgs {
     /// The stages to run, separated by commas; all of them by default.
     #[arg(long, value_delimiter = ',', value_name = "STAGES")]
     stages: Vec<StageName>,
+    /// Go on with a log whose oldest records were deleted, and with the tables as they are. Said once, it is kept.
+    #[arg(long)]
+    accept_truncated: bool,
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +108,18 @@ struct TraceArgs {
     common: Common,
     /// The lead's id, as given when it was accepted.
     lead_id: u64,
+}
+
+#[derive(Debug, Args)]
+struct RebuildArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Take a log that is not that of the tables, or lacks its newest records: what it lacks is lost for good.
+    #[arg(long)]
+    accept_loss: bool,
+    /// Take a log whose oldest records were deleted: the new tables lack them.
+    #[arg(long)]
+    accept_truncated: bool,
 }
 
 #[derive(Debug, Args)]
@@ -162,15 +179,15 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let config = config(&args.common)?;
             trace::run(&config, Addressing::default(), LeadId(args.lead_id)).await
         }
-        Command::Rebuild(common) => {
+        Command::Rebuild(RebuildArgs { common, accept_loss: loss, accept_truncated: truncated }) => {
             let config = config(&common)?;
             logging::start(&config.logging)?;
-            inspect::rebuild(&config).await
+            Box::pin(rebuild::run(&config, Accepted { loss, truncated, ..Accepted::default() })).await
         }
         Command::Migrate(MigrateArgs { config, from, to: Destination::KafkaScylla }) => {
             let config = self::config(&Common { config, data: None })?;
             logging::start(&config.logging)?;
-            migrate::run(&from, config).await
+            Box::pin(migrate::run(&from, config)).await
         }
     }
 }
@@ -193,6 +210,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     if !args.stages.is_empty() {
         config.stages = args.stages;
     }
+    config.accept_truncated = args.accept_truncated;
     logging::start(&config.logging)?;
     let stop = interrupted();
     let admin_key = std::env::var("LEADWAY_ADMIN_KEY").ok().filter(|k| !k.is_empty());

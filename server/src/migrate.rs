@@ -13,6 +13,8 @@ use leadway_config::{Config, LogKind, TablesKind};
 use leadway_domain::record::Topic;
 use leadway_domain::{Addressing, Offset, Partition};
 use leadway_eventlog::{EventLog, NewRecord, ReadLimit, Record, Stage, StageEvent};
+use leadway_tables::{LogOfTables, Tables};
+use uuid::Uuid;
 
 use crate::{output, storage};
 
@@ -35,8 +37,10 @@ pub async fn run(data: &Path, mut config: Config) -> anyhow::Result<()> {
         .context("a node that runs on this folder must be stopped first")?;
     (config.log, config.tables) = (LogKind::Kafka, TablesKind::Scylla);
     config.kafka.partitions = partitions;
-    let (target, tables) = storage::open(&config).await?;
+    let (target, tables) = storage::open_any(&config).await?;
     check_partitions(&*source, &*target)?;
+    let id = leadway_eventlog::identity(&*source).await?;
+    check_tables(&*tables, id).await?;
 
     let mut copied = Vec::new();
     for topic in Topic::ALL {
@@ -47,7 +51,13 @@ pub async fn run(data: &Path, mut config: Config) -> anyhow::Result<()> {
     for (name, input, tracked) in STAGES {
         copy_progress(&*source, &*target, name, input, tracked).await?;
     }
-    let summary = leadway_scoring::rebuild(source, tables, Addressing::default(), config.scoring.clone()).await?;
+    let summary =
+        leadway_scoring::rebuild(source, tables.clone(), Addressing::default(), config.scoring.clone()).await?;
+    if let Some(id) = id {
+        // It went along with the settings.
+        let holders = target.holders().await?;
+        tables.set_log(&LogOfTables { id, settled: true, holders, ..LogOfTables::default() }).await?;
+    }
     storage::mark_moved(data, &format!("Kafka at {}", config.kafka.brokers))?;
     output::print(&format!(
         "moved {} records with their ids, the progress of the stages, and made the tables of {} records.\n\
@@ -56,6 +66,18 @@ pub async fn run(data: &Path, mut config: Config) -> anyhow::Result<()> {
         summary.records,
         data.display()
     ))
+}
+
+/// Refuses tables that are of another log.
+async fn check_tables(tables: &dyn Tables, id: Option<Uuid>) -> anyhow::Result<()> {
+    let other = tables.log().await?.filter(|said| said.settled && id.is_some_and(|id| id != said.id));
+    match other {
+        None => Ok(()),
+        Some(said) => anyhow::bail!(
+            "the tables there are of another log, {}: give another scylla.keyspace, or remove that one",
+            said.id
+        ),
+    }
 }
 
 /// An id names a partition and an offset: both must stay.

@@ -18,6 +18,7 @@ const MAX_RECORDS: usize = 1_000;
 pub async fn run(config: &Config, addressing: Addressing, lead: LeadId) -> anyhow::Result<()> {
     let log = storage::log_to_read(config).await?;
     let tables = storage::tables_to_read(config).await?;
+    storage::expect_same(config, &*log, &*tables).await?;
     let unknown = || format!("{lead} is no lead id of this log");
     let (partition, offset) = addressing.address(lead).with_context(unknown)?;
     let received = Address { topic: Topic::Leads, partition, offset };

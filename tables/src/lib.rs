@@ -12,6 +12,7 @@ mod declare;
 mod embedded;
 mod error;
 mod fold;
+mod identity;
 mod key;
 mod memory;
 mod reader;
@@ -36,6 +37,7 @@ pub use day::Day;
 pub use declare::{Json, JsonText, TableRow, get, get_all, scan};
 pub use embedded::Options as EmbeddedOptions;
 pub use error::TablesError;
+pub use identity::LogOfTables;
 pub use memory::MemoryTables;
 pub use scylla::{Consistency as ScyllaConsistency, Options as ScyllaOptions};
 pub use value::{Column, ColumnKind, Table, Value, ValueRef};
@@ -52,6 +54,12 @@ pub async fn open_declared(
     tables: &'static [&'static Table],
 ) -> Result<Arc<dyn Tables>, TablesError> {
     embedded::open(options, tables).await
+}
+
+/// Puts the tables of the folder `new` in the place of those in `folder`, at once: a crash leaves the ones or the others.
+/// Neither may be open; `new` is gone afterwards.
+pub async fn replace(folder: &Path, new: &Path) -> Result<(), TablesError> {
+    embedded::replace(folder, new).await
 }
 
 /// Opens the embedded tables in a folder for reading only, also while a server has them open: for tools. Writes are
@@ -195,6 +203,18 @@ pub trait Tables: Send + Sync + 'static {
     async fn awaited(&self) {
         std::future::pending().await
     }
+
+    /// Every position that is stored.
+    async fn positions(&self) -> Result<Vec<(Topic, Partition, Offset)>, TablesError>;
+
+    /// Which log the tables are made of; `None` as long as nobody has said so.
+    async fn log(&self) -> Result<Option<LogOfTables>, TablesError>;
+
+    /// Says which log the tables are made of, unless somebody has; returns what holds then, on every node the same.
+    async fn claim(&self, log: &LogOfTables) -> Result<LogOfTables, TablesError>;
+
+    /// Says which log the tables are made of, whatever was said before. Durable when it returns; [`clear`](Self::clear) leaves it.
+    async fn set_log(&self, log: &LogOfTables) -> Result<(), TablesError>;
 
     /// Removes every row and position.
     async fn clear(&self) -> Result<(), TablesError>;

@@ -14,7 +14,7 @@ use crate::check::check_positions;
 use crate::fold::{Change, Sorted};
 use crate::version::{merge, removes, version_of};
 use crate::waiters::Waiters;
-use crate::{Applied, Key, Range, Row, Table, Tables, TablesError, Value, Write};
+use crate::{Applied, Key, LogOfTables, Range, Row, Table, Tables, TablesError, Value, Write};
 
 /// Tables in memory; clones are the same tables.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ struct Inner {
 struct State {
     rows: BTreeMap<u8, (&'static Table, BTreeMap<Key, Row>)>,
     applied: HashMap<(Topic, Partition), Offset>,
+    log: Option<LogOfTables>,
 }
 
 impl Default for MemoryTables {
@@ -167,8 +168,28 @@ impl Tables for MemoryTables {
         self.0.waiters.any().await;
     }
 
+    async fn positions(&self) -> Result<Vec<(Topic, Partition, Offset)>, TablesError> {
+        let state = self.0.state.lock();
+        Ok(state.applied.iter().map(|((topic, partition), next)| (*topic, *partition, *next)).collect())
+    }
+
+    async fn log(&self) -> Result<Option<LogOfTables>, TablesError> {
+        Ok(self.0.state.lock().log.clone())
+    }
+
+    async fn claim(&self, log: &LogOfTables) -> Result<LogOfTables, TablesError> {
+        Ok(self.0.state.lock().log.get_or_insert_with(|| log.clone()).clone())
+    }
+
+    async fn set_log(&self, log: &LogOfTables) -> Result<(), TablesError> {
+        self.0.state.lock().log = Some(log.clone());
+        Ok(())
+    }
+
     async fn clear(&self) -> Result<(), TablesError> {
-        *self.0.state.lock() = State::default();
+        let mut state = self.0.state.lock();
+        *state = State { log: state.log.take(), ..State::default() };
+        drop(state);
         self.0.tick.send_modify(|t| *t += 1);
         Ok(())
     }

@@ -1,5 +1,6 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{Account, Product, Provider, Rule, Settings, Workspace, fold_name};
 use crate::id::{Offset, ProviderId, RuleId};
@@ -109,13 +110,22 @@ pub struct SettingsChange {
     /// node's change came first it gets a later one, and everybody passes over it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_offset: Option<Offset>,
+    /// The log's identity: chosen at random when it was made, so that nobody takes another log for it. The first change that
+    /// carries one counts; such a change does nothing else. Versions that do not know it read an empty change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_id: Option<Uuid>,
 }
 
 impl SettingsChange {
     /// The record of `change` made by `actor` to `settings`.
     pub fn new(settings: &Settings, actor: &str, at: Timestamp, change: Change) -> Self {
         let before = change.singles().into_iter().map(|c| c.before(settings)).collect();
-        Self { v: 1, actor: actor.to_owned(), at, before, change, at_offset: None }
+        Self { v: 1, actor: actor.to_owned(), at, before, change, at_offset: None, log_id: None }
+    }
+
+    /// The record that gives a log its identity, and changes no setting.
+    pub fn identity(log_id: Uuid, at: Timestamp) -> Self {
+        Self { log_id: Some(log_id), ..Self::new(&Settings::default(), "system", at, Change::Batch(Vec::new())) }
     }
 
     /// Counts only as the record at `offset`, so that it is never decided against other settings than it changes.

@@ -85,6 +85,11 @@ impl Settings {
         }
     }
 
+    /// Whether nothing has been set yet. There is an admin from the first start on.
+    pub fn is_untouched(&self) -> bool {
+        self.accounts.is_empty() && self.products.is_empty() && self.providers.is_empty() && self.workspaces.is_empty()
+    }
+
     fn delete(&mut self, kind: EntityKind, id: &str) {
         match kind {
             EntityKind::Provider => {

@@ -116,9 +116,7 @@ fn write(folder: &Path, about: &About) -> io::Result<()> {
 /// Removes what does not count and stores the sidecars that were missing.
 pub(crate) fn tidy(folder: &Path, lanes: Lanes, recovered: &Recovered) -> Result<(), LogError> {
     for number in &recovered.void {
-        let path = segment::path(folder, *number);
-        tracing::warn!(segment = number, "the making of this segment was not completed; it is removed");
-        std::fs::remove_file(&path).map_err(|e| unusable(&path, "cannot be removed", &e))?;
+        set_aside(&segment::path(folder, *number))?;
     }
     if let Some(newest) = recovered.newest {
         // Should the newest segment have been a full one before, what stands beside it will not fit any more.
@@ -130,6 +128,22 @@ pub(crate) fn tidy(folder: &Path, lanes: Lanes, recovered: &Recovered) -> Result
         }
     }
     File::open(folder).and_then(|f| f.sync_all()).map_err(|e| unusable(folder, "cannot be synced", &e))
+}
+
+/// Gives a segment of which nothing can be read another name: most likely its making was not completed, but what it holds
+/// is not ours to judge.
+fn set_aside(path: &Path) -> Result<(), LogError> {
+    let aside = (1..).map(|n| path.with_extension(format!("unreadable-{n}"))).find(|aside| !aside.exists());
+    let Some(aside) = aside else { return Ok(()) };
+    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    tracing::warn!(
+        file = %path.display(),
+        renamed = %aside.display(),
+        bytes,
+        "nothing of this segment can be read, and it was renamed: a crash while it was made leaves it so. \
+         If it had records, stop, restore the file from a backup, and start again"
+    );
+    std::fs::rename(path, &aside).map_err(|e| unusable(path, "cannot be renamed", &e))
 }
 
 fn remove_if_there(path: &Path) -> Result<(), LogError> {

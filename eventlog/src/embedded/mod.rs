@@ -42,7 +42,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::member::Rounds;
 use crate::record::placed_partition;
-use crate::{Address, EventLog, LogError, NewRecord, Position, ReadLimit, Record, Stage, StageEvent};
+use crate::{Address, EventLog, Extent, LogError, NewRecord, Position, ReadLimit, Record, Stage, StageEvent};
 use disk::{Disk, OsDisk};
 use lanes::{Lanes, code};
 pub use options::Options;
@@ -291,6 +291,22 @@ impl EventLog for Journal {
         let topics = 1 + tracked.len();
         let rounds = Rounds::new(&progress, topics);
         Ok(Box::new(JournalStage { journal: self.clone(), member, positions, topics, rounds, again: None }))
+    }
+
+    async fn extents(&self) -> Result<Vec<Extent>, LogError> {
+        let (folder, newest) = {
+            let view = self.shared.view.read();
+            (self.shared.folder.clone(), view.segments().last().map(|segment| segment.number))
+        };
+        if let Some(newest) = newest {
+            blocking(move || segment::expect(&folder, newest)).await?;
+        }
+        let view = self.shared.view.read();
+        let extent = |(lane, (topic, partition)): (usize, (Topic, Partition))| {
+            let end = view.end(lane, Reading::Durable);
+            Extent { topic, partition, first: Offset(0), end }
+        };
+        Ok(self.lanes.all().enumerate().map(extent).collect())
     }
 
     fn disk_bytes(&self) -> Option<u64> {

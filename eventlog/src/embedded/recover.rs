@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::entry::Malformed;
 use super::lanes::Lanes;
-use super::scan::{Scanner, Step, find_frame_above};
+use super::scan::{Scanner, Step, find_frame_above, read_at};
 use super::segment;
 use super::sidecar::Sidecar;
 use super::state::State;
@@ -129,9 +129,32 @@ fn scan_newest(folder: &Path, number: u64, lanes: Lanes) -> Result<Option<Scan>,
         return Err(damage(folder, number, position, scan.bad.unwrap_or("it is zeros"), next));
     }
     if let Some(reason) = scan.bad {
-        tracing::warn!(segment = number, position, reason, "the last write was not completed; it is left out");
+        let bytes = written(&file, position, length).map_err(|e| unreadable(folder, &e))?;
+        tracing::warn!(
+            segment = number,
+            position,
+            bytes,
+            reason,
+            "the last write was not completed: its bytes are left out and overwritten"
+        );
     }
     Ok(Some(scan))
+}
+
+/// How many bytes from `from` on hold something: up to the last that is not zero.
+fn written(file: &File, from: u64, end: u64) -> io::Result<u64> {
+    let (mut position, mut last) = (from, from);
+    while position < end {
+        let bytes = read_at(file, position, CHUNK.min((end - position) as usize))?;
+        if bytes.is_empty() {
+            break;
+        }
+        if let Some(at) = bytes.iter().rposition(|byte| *byte != 0) {
+            last = position + at as u64 + 1;
+        }
+        position += bytes.len() as u64;
+    }
+    Ok(last - from)
 }
 
 fn damage(folder: &Path, number: u64, position: u64, reason: &str, next: u64) -> LogError {

@@ -33,6 +33,17 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// Fails when the segment's file has been removed or moved away, which a process that has it open does not notice.
+pub(crate) fn expect(folder: &Path, number: u64) -> Result<(), LogError> {
+    match path(folder, number).try_exists() {
+        Ok(false) => Err(LogError::Unusable(format!(
+            "{} is gone while the log is in use: what is written now is lost when the process ends",
+            path(folder, number).display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Opens a segment for reading.
 pub(crate) fn open(folder: &Path, number: u64) -> Result<File, LogError> {
     let path = path(folder, number);

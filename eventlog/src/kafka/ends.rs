@@ -22,8 +22,16 @@ const QUEUE: usize = 1_024;
 /// Pause before a request that failed is made again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Which end of a partition is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edge {
+    Begin,
+    End,
+}
+
 struct Ask {
     lanes: Vec<Lane>,
+    edge: Edge,
     answer: oneshot::Sender<Result<Vec<Start>, LogError>>,
 }
 
@@ -53,17 +61,26 @@ impl Ends {
     /// Asks without waiting for the answer; `None` when too many wait already.
     pub(crate) fn ask(&self, lanes: Vec<Lane>) -> Option<Answer> {
         let (answer, answered) = oneshot::channel();
-        self.asks.try_send(Ask { lanes, answer }).ok()?;
+        self.asks.try_send(Ask { lanes, edge: Edge::End, answer }).ok()?;
         Some(answered)
     }
 
     /// The offset that the next record or mark gets, in each of the lanes.
     pub(crate) async fn of(&self, lanes: Vec<Lane>) -> Result<Vec<Start>, LogError> {
+        self.edges(lanes, Edge::End).await
+    }
+
+    /// The first offset that is still there, in each of the lanes.
+    pub(crate) async fn begins(&self, lanes: Vec<Lane>) -> Result<Vec<Start>, LogError> {
+        self.edges(lanes, Edge::Begin).await
+    }
+
+    async fn edges(&self, lanes: Vec<Lane>, edge: Edge) -> Result<Vec<Start>, LogError> {
         let deadline = Instant::now() + self.clients.options.request_timeout();
         let late = || too_late("asking where a partition ends", self.clients.complaints.last());
         loop {
             let (answer, answered) = oneshot::channel();
-            let ask = Ask { lanes: lanes.clone(), answer };
+            let ask = Ask { lanes: lanes.clone(), edge, answer };
             timeout_at(deadline, self.asks.send(ask)).await.map_err(|_| late())?.map_err(|_| LogError::Closed)?;
             match timeout_at(deadline, answered).await.map_err(|_| late())?.map_err(|_| LogError::Closed)? {
                 Err(error) if error.is_transient() && Instant::now() + PAUSE < deadline => sleep(PAUSE).await,
@@ -94,24 +111,36 @@ impl Asker {
             if asks.is_empty() {
                 continue;
             }
-            let lanes: BTreeSet<Lane> = asks.iter().flat_map(|ask| ask.lanes.iter().copied()).collect();
-            let ends = self.ask(&lanes).map_err(|e| refused("asking where a partition ends", &e));
-            for ask in asks {
-                let own = |ends: &BTreeMap<Lane, Offset>| {
-                    let end = |lane: &Lane| ends.get(lane).map(|at| Start { lane: *lane, at: *at });
-                    ask.lanes.iter().filter_map(end).collect()
-                };
-                let _gone = ask.answer.send(ends.as_ref().map(own).map_err(Clone::clone));
-            }
+            let (begins, ends): (Vec<Ask>, Vec<Ask>) = asks.into_iter().partition(|ask| ask.edge == Edge::Begin);
+            self.answer(ends, KafkaOffset::End);
+            self.answer(begins, KafkaOffset::Beginning);
             // Serves what the client has to say; nothing is fetched here.
             while self.consumer.poll(Duration::ZERO).is_some() {}
         }
     }
 
-    fn ask(&self, lanes: &BTreeSet<Lane>) -> Result<BTreeMap<Lane, Offset>, KafkaError> {
+    /// Answers all who ask for the same edge with one request.
+    fn answer(&self, asks: Vec<Ask>, edge: KafkaOffset) {
+        if asks.is_empty() {
+            return;
+        }
+        let lanes: BTreeSet<Lane> = asks.iter().flat_map(|ask| ask.lanes.iter().copied()).collect();
+        let doing =
+            if edge == KafkaOffset::End { "asking where a partition ends" } else { "asking where a partition begins" };
+        let found = self.ask(&lanes, edge).map_err(|e| refused(doing, &e));
+        for ask in asks {
+            let own = |found: &BTreeMap<Lane, Offset>| {
+                let at = |lane: &Lane| found.get(lane).map(|at| Start { lane: *lane, at: *at });
+                ask.lanes.iter().filter_map(at).collect()
+            };
+            let _gone = ask.answer.send(found.as_ref().map(own).map_err(Clone::clone));
+        }
+    }
+
+    fn ask(&self, lanes: &BTreeSet<Lane>, edge: KafkaOffset) -> Result<BTreeMap<Lane, Offset>, KafkaError> {
         let mut list = TopicPartitionList::with_capacity(lanes.len());
         for lane in lanes {
-            self.lanes.add(&mut list, *lane, KafkaOffset::End);
+            self.lanes.add(&mut list, *lane, edge);
         }
         let answer = self.consumer.offsets_for_times(list, self.timeout)?;
         let mut ends = BTreeMap::new();

@@ -13,16 +13,19 @@ mod ends;
 mod flight;
 mod follower;
 mod group;
+mod inventory;
 mod lanes;
 mod membership;
 mod options;
 mod reader;
 mod silence;
 mod stage;
+mod topic_ids;
 mod topic_settings;
 mod topics;
 mod view;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -31,23 +34,26 @@ use leadway_domain::{Offset, Partition};
 
 use self::appender::Appender;
 use self::client::Clients;
+use self::inventory::Inventory;
 use self::lanes::Lanes;
 use self::reader::Reader;
 use self::stage::{KafkaStage, Role};
 use crate::record::placed_partition;
-use crate::{Address, EventLog, LogError, Membership, NewRecord, Position, ReadLimit, Record, Stage};
+use crate::{Address, EventLog, Extent, LogError, Membership, NewRecord, Position, ReadLimit, Record, Stage};
 
 pub use options::{Compression, Options, SaslMechanism, Security};
 
-/// Connects to Kafka, and makes the topics that are missing.
-pub(crate) async fn open(options: Options) -> Result<Arc<dyn EventLog>, LogError> {
+/// Connects to Kafka, and makes those of the topics in `may_make` that are missing.
+pub(crate) async fn open(options: Options, may_make: &[Topic]) -> Result<Arc<dyn EventLog>, LogError> {
     options.check()?;
     let clients = Clients::new(options)?;
-    let topics = topics::open(&clients).await?;
+    let topics = topics::open(&clients, may_make).await?;
+    let inventory = Inventory::new(&clients, &topics);
     let lanes = Arc::new(Lanes::new(topics));
     let log = KafkaLog {
         appender: Appender::new(clients.clone(), lanes.clone())?,
         reader: Arc::new(Reader::start(&clients, &lanes)?),
+        inventory,
         clients,
         lanes,
     };
@@ -57,6 +63,7 @@ pub(crate) async fn open(options: Options) -> Result<Arc<dyn EventLog>, LogError
 struct KafkaLog {
     appender: Appender,
     reader: Arc<Reader>,
+    inventory: Inventory,
     clients: Clients,
     lanes: Arc<Lanes>,
 }
@@ -131,5 +138,12 @@ impl EventLog for KafkaLog {
             reader: self.reader.clone(),
         };
         Ok(Box::new(KafkaStage::join(role)?))
+    }
+    async fn extents(&self) -> Result<Vec<Extent>, LogError> {
+        self.reader.extents().await
+    }
+
+    async fn holders(&self) -> Result<BTreeMap<String, String>, LogError> {
+        self.inventory.holders().await
     }
 }

@@ -18,7 +18,7 @@ use super::lanes::{Lane, Lanes};
 use super::stage::Node;
 use super::view::{Plan, Start, View, too_late};
 use crate::record::{Address, Record};
-use crate::{LogError, Position, ReadLimit};
+use crate::{Extent, LogError, Position, ReadLimit};
 
 /// How often whoever waits shows that it still does: what nobody waits for is not followed for long.
 const STILL_WAITING: Duration = Duration::from_secs(10);
@@ -126,6 +126,17 @@ impl Reader {
             let tick = timeout_at(deadline, ticks.changed()).await;
             tick.map_err(|_| self.late("looking for the end of a partition"))?.map_err(|_| LogError::Closed)?;
         }
+    }
+
+    /// As [`EventLog::extents`](crate::EventLog::extents).
+    pub(crate) async fn extents(&self) -> Result<Vec<Extent>, LogError> {
+        let lanes = self.lanes.all();
+        let (begins, ends) = futures::try_join!(self.ends.begins(lanes.clone()), self.ends.of(lanes))?;
+        let extent = |(begin, end): (&Start, &Start)| {
+            let (topic, partition) = self.lanes.place(begin.lane)?;
+            Some(Extent { topic, partition, first: begin.at, end: end.at })
+        };
+        Ok(begins.iter().zip(&ends).filter_map(extent).collect())
     }
 
     /// As [`EventLog::seen`](crate::EventLog::seen).

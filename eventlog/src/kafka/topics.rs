@@ -19,6 +19,10 @@ use crate::LogError;
 
 /// Pause between two looks at brokers that are not ready.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long a topic may be missing before it is missing for good: others may be making it.
+const APPEARING: Duration = Duration::from_secs(5);
+/// How long a request may take.
+const REQUEST: Duration = Duration::from_secs(5);
 
 /// Names of the topics and how many partitions each has.
 #[derive(Clone, Debug)]
@@ -59,9 +63,9 @@ pub(super) enum NotYet {
     Never(LogError),
 }
 
-/// Makes the topics that are missing, waits until all have leaders, and checks that they fit together. Several nodes may do
-/// it at the same moment.
-pub(crate) async fn open(clients: &Clients) -> Result<Topics, LogError> {
+/// Makes those of the topics in `may_make` that are missing, waits until all have leaders, and checks that they fit
+/// together. Several nodes may do it at the same moment. Another topic that is missing beside existing ones had records.
+pub(crate) async fn open(clients: &Clients, may_make: &[Topic]) -> Result<Topics, LogError> {
     let admin = AdminClient::from_config_and_context(&clients.admin(), clients.context())
         .map_err(|e| LogError::Unusable(format!("Kafka: these settings cannot be used: {e}")))?;
     let asker = BaseConsumer::from_config_and_context(&clients.admin(), clients.context())
@@ -70,9 +74,11 @@ pub(crate) async fn open(clients: &Clients) -> Result<Topics, LogError> {
     let options = &clients.options;
     let names: BTreeMap<Topic, String> =
         Topic::ALL.into_iter().map(|topic| (topic, format!("{}{}", options.topic_prefix, topic.name()))).collect();
-    let deadline = Instant::now() + Duration::from_millis(options.start_timeout_ms);
+    let began = Instant::now();
+    let deadline = began + Duration::from_millis(options.start_timeout_ms);
     loop {
-        let reason = match prepare(&asker, &admin, options, &names).await {
+        let ask = Preparing { asker: &asker, admin: &admin, options, names: &names, may_make, began };
+        let reason = match ask.prepare().await {
             Ok(topics) => {
                 check_offsets_retention(&admin, topics.broker).await;
                 return Ok(topics);
@@ -92,26 +98,88 @@ pub(crate) async fn open(clients: &Clients) -> Result<Topics, LogError> {
     }
 }
 
-async fn prepare(
-    asker: &Arc<BaseConsumer<Context>>,
-    admin: &AdminClient<Context>,
-    options: &Options,
-    names: &BTreeMap<Topic, String>,
-) -> Result<Topics, NotYet> {
-    let (broker, found) = find(asker, names).await?;
-    let missing: Vec<Topic> = names.keys().copied().filter(|topic| !found.contains_key(topic)).collect();
-    if !missing.is_empty() {
-        create(admin, options, names, &missing).await?;
-        return Err(NotYet::Wait("the topics were made and are not known to all brokers yet".into()));
+/// What it takes to look at the topics once.
+struct Preparing<'a> {
+    asker: &'a Arc<BaseConsumer<Context>>,
+    admin: &'a AdminClient<Context>,
+    options: &'a Options,
+    names: &'a BTreeMap<Topic, String>,
+    may_make: &'a [Topic],
+    began: Instant,
+}
+
+impl Preparing<'_> {
+    async fn prepare(&self) -> Result<Topics, NotYet> {
+        let Self { asker, admin, options, names, .. } = *self;
+        let (broker, found) = find(asker, names).await?;
+        let missing: Vec<Topic> = names.keys().copied().filter(|topic| !found.contains_key(topic)).collect();
+        if !missing.is_empty() {
+            self.check_makeable(&found, &missing).await?;
+            create(admin, options, names, &missing).await?;
+            return Err(NotYet::Wait("the topics were made and are not known to all brokers yet".into()));
+        }
+        if let Some((topic, _)) = found.iter().find(|(_, f)| !f.led) {
+            let name = names.get(topic).map_or("", String::as_str);
+            return Err(NotYet::Wait(format!("topic {name} has a partition without a leader: too few brokers are up")));
+        }
+        let topics = check(options, names, &found, broker).map_err(NotYet::Never)?;
+        check_settings(admin, options, &topics).await?;
+        check_beginning(asker, &topics).await?;
+        Ok(topics)
     }
-    if let Some((topic, _)) = found.iter().find(|(_, f)| !f.led) {
-        let name = names.get(topic).map_or("", String::as_str);
-        return Err(NotYet::Wait(format!("topic {name} has a partition without a leader: too few brokers are up")));
+
+    /// Whether the missing topics may be made: all of them never held records. Where another node is making them at this
+    /// moment, or a broker that was just started does not know all topics yet, a later look finds them.
+    async fn check_makeable(&self, found: &BTreeMap<Topic, Found>, missing: &[Topic]) -> Result<(), NotYet> {
+        let name = |topic: &Topic| self.names.get(topic).map_or("", String::as_str);
+        let names: Vec<&str> = missing.iter().map(name).collect();
+        let reason = match missing.iter().all(|topic| self.may_make.contains(topic)) {
+            true => match self.with_records(found).await? {
+                None => return Ok(()),
+                Some(topic) => format!("topic {} has records", name(&topic)),
+            },
+            false if found.is_empty() => "the tables were made of such topics, or this command makes none".to_owned(),
+            false => "others of the same log exist, or the tables were made of it".to_owned(),
+        };
+        let error = missing_topics(&names, &reason);
+        match self.began.elapsed() < APPEARING {
+            true => Err(NotYet::Wait(error)),
+            false => Err(NotYet::Never(LogError::Unusable(error))),
+        }
     }
-    let topics = check(options, names, &found, broker).map_err(NotYet::Never)?;
-    check_settings(admin, options, &topics).await?;
-    check_beginning(asker, &topics).await?;
-    Ok(topics)
+
+    /// One of the topics that ever held a record, other than settings that nothing but the first start has touched.
+    async fn with_records(&self, found: &BTreeMap<Topic, Found>) -> Result<Option<Topic>, NotYet> {
+        for (topic, found) in found {
+            let Some(name) = self.names.get(topic) else { continue };
+            for partition in 0..found.partitions {
+                let (asker, name) = (self.asker.clone(), name.clone());
+                let number = i32::try_from(partition).unwrap_or(i32::MAX);
+                let asked = tokio::task::spawn_blocking(move || asker.fetch_watermarks(&name, number, REQUEST)).await;
+                let (_, end) = match asked {
+                    Ok(Ok(watermarks)) => watermarks,
+                    Ok(Err(error)) => return Err(NotYet::Wait(format!("where topics end is not known yet: {error}"))),
+                    Err(_) => return Err(NotYet::Never(LogError::Closed)),
+                };
+                if end > 0 {
+                    return Ok(Some(*topic));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn missing_topics(names: &[&str], reason: &str) -> String {
+    let (topics, is, was) = match names {
+        [one] => (format!("topic {one}"), "does not exist", "it was"),
+        many => (format!("topics {}", many.join(", ")), "do not exist", "they were"),
+    };
+    format!(
+        "{topics} {is}, and {reason}: {was} deleted, or kafka.topic_prefix or kafka.brokers names another log. Nothing is made \
+         in the place of records that are lost. Correct the settings, or restore the brokers' volumes (docs/operations.md, \
+         Backups). If the records are lost for good, make the topics by hand and run `leadway rebuild --accept-loss`"
+    )
 }
 
 /// One of the brokers, and the topics that exist. All topics are asked for, because asking for one by name may make it.
@@ -173,7 +241,8 @@ async fn create(
     let answers = answers.map_err(|e| NotYet::Wait(format!("the topics cannot be made: {e}")))?;
     for answer in answers {
         match answer {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Ok(topic) => tracing::info!(topic, "made a topic of the log"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, code)) => return Err(not_created(&name, code, options)),
         }
     }
@@ -272,6 +341,15 @@ mod tests {
         let error = checked([2, 5, 5, 5, 5]).unwrap_err().to_string();
         assert!(error.contains("settings has 2 partitions and must have 1"), "{error}");
         assert!(checked([1, 5_000, 5_000, 5_000, 5_000]).is_err());
+    }
+
+    #[test]
+    fn a_topic_that_is_missing_is_named_with_the_way_out() {
+        let one = missing_topics(&["leadway.leads"], "topic leadway.settings has records");
+        assert!(one.starts_with("topic leadway.leads does not exist, and topic leadway.settings has records"), "{one}");
+        assert!(one.contains("restore") && one.contains("leadway rebuild --accept-loss"), "{one}");
+        let two = missing_topics(&["a", "b"], "others exist");
+        assert!(two.starts_with("topics a, b do not exist, and others exist: they were deleted"), "{two}");
     }
 
     #[test]

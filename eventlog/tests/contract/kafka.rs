@@ -23,7 +23,7 @@ fn shared() -> KafkaOptions {
 }
 
 async fn open(options: &KafkaOptions) -> Arc<dyn EventLog> {
-    open_kafka(options.clone()).await.unwrap()
+    open_kafka(options.clone(), &Topic::ALL).await.unwrap()
 }
 
 /// What comes of `waiting`, within a minute.

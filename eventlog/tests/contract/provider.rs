@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use leadway_domain::record::Topic;
 use leadway_eventlog::{EmbeddedOptions, EventLog, KafkaOptions, MemoryLog};
 
 /// Partitions of every topic but `settings`.
@@ -48,7 +49,7 @@ impl Provider {
         match self {
             Self::Memory(log) => Arc::new(log.clone()),
             Self::Embedded { options, .. } => leadway_eventlog::open(options.clone()).await.unwrap(),
-            Self::Kafka(options) => leadway_eventlog::open_kafka((**options).clone()).await.unwrap(),
+            Self::Kafka(options) => leadway_eventlog::open_kafka((**options).clone(), &Topic::ALL).await.unwrap(),
         }
     }
 }

@@ -9,7 +9,9 @@ use leadway_domain::{LeadId, Offset, Partition, ProviderId};
 use leadway_eventlog::{Address, EventLog, Fault, LogError, MemoryLog, NewRecord, Position, ReadLimit, Record, Stage};
 use leadway_portal::Options;
 use leadway_tables::schema::{CommandRow, QuarantineRow};
-use leadway_tables::{Applied, Json, MemoryTables, Range, Row, Table, TableRow, Tables, TablesError, Value, Write};
+use leadway_tables::{
+    Applied, Json, LogOfTables, MemoryTables, Range, Row, Table, TableRow, Tables, TablesError, Value, Write,
+};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -48,6 +50,22 @@ impl Tables for BrokenTables {
             return Err(TablesError::Unavailable("broken by the test".into()));
         }
         self.tables.wait_applied(topic, partition, next).await
+    }
+
+    async fn positions(&self) -> Result<Vec<(Topic, Partition, Offset)>, TablesError> {
+        self.tables.positions().await
+    }
+
+    async fn log(&self) -> Result<Option<LogOfTables>, TablesError> {
+        self.tables.log().await
+    }
+
+    async fn claim(&self, log: &LogOfTables) -> Result<LogOfTables, TablesError> {
+        self.tables.claim(log).await
+    }
+
+    async fn set_log(&self, log: &LogOfTables) -> Result<(), TablesError> {
+        self.tables.set_log(log).await
     }
 
     async fn clear(&self) -> Result<(), TablesError> {

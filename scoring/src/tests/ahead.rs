@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use leadway_domain::record::Topic;
 use leadway_domain::{Offset, Partition};
 use leadway_tables::schema::QuarantineRow;
-use leadway_tables::{Applied, Key, MemoryTables, Range, Row, Table, TableRow, Tables, TablesError, Value, Write};
+use leadway_tables::{
+    Applied, Key, LogOfTables, MemoryTables, Range, Row, Table, TableRow, Tables, TablesError, Value, Write,
+};
 
 use super::{history, positions, read};
 use crate::fold::Context;
@@ -44,6 +46,22 @@ impl Tables for Watched {
 
     async fn wait_applied(&self, topic: Topic, partition: Partition, next: Offset) -> Result<(), TablesError> {
         self.tables.wait_applied(topic, partition, next).await
+    }
+
+    async fn positions(&self) -> Result<Vec<(Topic, Partition, Offset)>, TablesError> {
+        self.tables.positions().await
+    }
+
+    async fn log(&self) -> Result<Option<LogOfTables>, TablesError> {
+        self.tables.log().await
+    }
+
+    async fn claim(&self, log: &LogOfTables) -> Result<LogOfTables, TablesError> {
+        self.tables.claim(log).await
+    }
+
+    async fn set_log(&self, log: &LogOfTables) -> Result<(), TablesError> {
+        self.tables.set_log(log).await
     }
 
     async fn clear(&self) -> Result<(), TablesError> {

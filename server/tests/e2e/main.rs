@@ -12,6 +12,7 @@ mod crash;
 mod delivery;
 mod folder;
 mod formats;
+mod identity;
 mod main_path;
 mod operations;
 mod routing;

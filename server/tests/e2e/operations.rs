@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use leadway_domain::telemetry::METRICS;
-use leadway_server::{inspect, storage};
+use leadway_server::identity::Accepted;
+use leadway_server::{rebuild, storage};
 use serde_json::json;
 
 use crate::support::{Client, Pairing, Reply, TestNode, sample_lead};
@@ -80,9 +81,9 @@ async fn tables_rebuilt_from_the_log_are_equal() {
     node.stop().await;
     let config = node.config.clone();
     // A stopped node may have left records that no table has seen: bring them in first.
-    inspect::rebuild(&config).await.unwrap();
+    rebuild::run(&config, Accepted::default()).await.unwrap();
     let before = dump(&node).await;
-    inspect::rebuild(&config).await.unwrap();
+    rebuild::run(&config, Accepted::default()).await.unwrap();
     assert!(before.len() > 200, "{}", before.len());
     assert!(before == dump(&node).await, "the same rows, byte for byte");
     node.restart().await;

@@ -12,7 +12,7 @@ use leadway_domain::{Offset, Partition};
 use leadway_eventlog::{
     Address, EventLog, LogError, Membership, MemoryLog, NewRecord, Position, ReadLimit, Record, Stage, StageEvent,
 };
-use leadway_tables::{Applied, Key, MemoryTables, Range, Row, Table, Tables, TablesError, Value, Write};
+use leadway_tables::{Applied, Key, LogOfTables, MemoryTables, Range, Row, Table, Tables, TablesError, Value, Write};
 use parking_lot::Mutex;
 
 use crate::ice::Ice;
@@ -216,6 +216,22 @@ impl Tables for FaultyTables {
 
     async fn wait_applied(&self, topic: Topic, partition: Partition, next: Offset) -> Result<(), TablesError> {
         self.ice.run(self.shared.inner.wait_applied(topic, partition, next)).await
+    }
+
+    async fn positions(&self) -> Result<Vec<(Topic, Partition, Offset)>, TablesError> {
+        self.shared.inner.positions().await
+    }
+
+    async fn log(&self) -> Result<Option<LogOfTables>, TablesError> {
+        self.shared.inner.log().await
+    }
+
+    async fn claim(&self, log: &LogOfTables) -> Result<LogOfTables, TablesError> {
+        self.shared.inner.claim(log).await
+    }
+
+    async fn set_log(&self, log: &LogOfTables) -> Result<(), TablesError> {
+        self.shared.inner.set_log(log).await
     }
 
     async fn clear(&self) -> Result<(), TablesError> {

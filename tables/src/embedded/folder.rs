@@ -130,6 +130,29 @@ impl Drop for Folder {
     }
 }
 
+/// Puts the tables' file of `new` in the place of that in `folder`: one renaming, which a crash leaves done or not done. What
+/// the readers of the old file share goes first; whoever still has it open keeps both.
+pub(super) fn replace(folder: &Path, new: &Path, boot: Option<String>) -> Result<(), TablesError> {
+    let (mut target, source) = (Folder::take(folder, boot.clone())?, Folder::take(new, boot)?);
+    if source.path.join(MARKER).exists() || !has_tables(new) {
+        return Err(TablesError::Unusable(format!("the tables in {} were not closed whole", new.display())));
+    }
+    // The file that takes the place is synced: a marker of the old one would have it thrown away.
+    target.marked = target.path.join(MARKER).exists();
+    let replaced = (|| {
+        match fs::remove_file(folder.join(READERS)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        fs::rename(new.join(DATA), folder.join(DATA))?;
+        target.sync_entries()
+    })();
+    replaced.map_err(|e| unusable(folder, "replaced", &e))?;
+    target.unmark()?;
+    drop(source);
+    fs::remove_dir_all(new).map_err(|e| unusable(new, "removed", &e))
+}
+
 fn unusable(folder: &Path, verb: &str, error: &io::Error) -> TablesError {
     TablesError::Unusable(format!("the tables' folder {} cannot be {verb}: {error}", folder.display()))
 }

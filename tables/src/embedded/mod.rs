@@ -8,6 +8,7 @@
 mod declared;
 mod flush;
 mod folder;
+mod identity;
 mod options;
 mod read_only;
 mod store;
@@ -26,7 +27,7 @@ use tokio::sync::watch;
 
 use crate::check::check_positions;
 use crate::waiters::Waiters;
-use crate::{Applied, Key, Range, Row, Table, Tables, TablesError, Value, Write};
+use crate::{Applied, Key, LogOfTables, Range, Row, Table, Tables, TablesError, Value, Write};
 use declared::Declared;
 use flush::Flush;
 use folder::Folder;
@@ -50,6 +51,12 @@ pub(crate) async fn open_read_only(
     let folder = folder.to_owned();
     let tables = blocking(move || read_only::ReadOnlyTables::open(&folder, tables, folder::boot_id())).await?;
     Ok(Arc::new(tables))
+}
+
+/// Puts the tables in `new` in the place of those in `folder`.
+pub(crate) async fn replace(folder: &Path, new: &Path) -> Result<(), TablesError> {
+    let (folder, new) = (folder.to_owned(), new.to_owned());
+    blocking(move || folder::replace(&folder, &new, folder::boot_id())).await
 }
 
 struct EmbeddedTables {
@@ -185,6 +192,31 @@ impl Tables for EmbeddedTables {
 
     async fn awaited(&self) {
         self.inner.waiters.any().await;
+    }
+
+    async fn positions(&self) -> Result<Vec<(Topic, Partition, Offset)>, TablesError> {
+        Ok(self.inner.applied.borrow().iter().map(|((topic, partition), next)| (*topic, *partition, *next)).collect())
+    }
+
+    async fn log(&self) -> Result<Option<LogOfTables>, TablesError> {
+        self.in_turn(|inner| identity::read(inner.folder.lock().path())).await
+    }
+
+    async fn claim(&self, log: &LogOfTables) -> Result<LogOfTables, TablesError> {
+        let log = log.clone();
+        self.in_turn(move |inner| {
+            let folder = inner.folder.lock();
+            match identity::read(folder.path())? {
+                Some(present) => Ok(present),
+                None => identity::write(folder.path(), &log).map(|()| log),
+            }
+        })
+        .await
+    }
+
+    async fn set_log(&self, log: &LogOfTables) -> Result<(), TablesError> {
+        let log = log.clone();
+        self.in_turn(move |inner| identity::write(inner.folder.lock().path(), &log)).await
     }
 
     async fn clear(&self) -> Result<(), TablesError> {

@@ -1,6 +1,6 @@
 //! Tables that another process may be writing, for tools that look at them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +9,17 @@ use leadway_domain::record::Topic;
 use leadway_domain::{Offset, Partition};
 
 use super::declared::Declared;
-use super::folder;
 use super::store::{Found, Store};
-use crate::{Applied, Range, Row, Table, Tables, TablesError, Value, Write};
+use super::{folder, identity};
+use crate::{Applied, LogOfTables, Range, Row, Table, Tables, TablesError, Value, Write};
 
 /// How long to wait before looking for a position again: no signal crosses processes.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-pub(super) struct ReadOnlyTables(Arc<Store>);
+pub(super) struct ReadOnlyTables {
+    store: Arc<Store>,
+    folder: PathBuf,
+}
 
 impl ReadOnlyTables {
     pub(super) fn open(
@@ -34,7 +37,7 @@ impl ReadOnlyTables {
             return refused("the machine stopped before they were synced; start the server, which rebuilds them");
         }
         match Store::open_read_only(path, Declared::new(tables)?)? {
-            (store, Found::Ours) => Ok(Self(Arc::new(store))),
+            (store, Found::Ours) => Ok(Self { store: Arc::new(store), folder: path.to_owned() }),
             _ => refused("another version made them; use its program, or start the server, which rebuilds them"),
         }
     }
@@ -47,11 +50,11 @@ impl ReadOnlyTables {
 #[async_trait]
 impl Tables for ReadOnlyTables {
     async fn get(&self, table: &'static Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
-        self.0.get(table, key)
+        self.store.get(table, key)
     }
 
     async fn scan(&self, table: &'static Table, partition: &[Value], range: Range) -> Result<Vec<Row>, TablesError> {
-        super::scan(&self.0, table, partition, range).await
+        super::scan(&self.store, table, partition, range).await
     }
 
     async fn write(&self, _: Vec<Write>, _: &[Applied]) -> Result<(), TablesError> {
@@ -59,7 +62,7 @@ impl Tables for ReadOnlyTables {
     }
 
     async fn applied(&self, topic: Topic, partition: Partition) -> Result<Offset, TablesError> {
-        self.0.position(topic, partition)
+        self.store.position(topic, partition)
     }
 
     async fn wait_applied(&self, topic: Topic, partition: Partition, next: Offset) -> Result<(), TablesError> {
@@ -69,12 +72,29 @@ impl Tables for ReadOnlyTables {
         Ok(())
     }
 
+    async fn positions(&self) -> Result<Vec<(Topic, Partition, Offset)>, TablesError> {
+        let positions = self.store.positions()?;
+        Ok(positions.into_iter().map(|((topic, partition), next)| (topic, partition, next)).collect())
+    }
+
+    async fn log(&self) -> Result<Option<LogOfTables>, TablesError> {
+        identity::read(&self.folder)
+    }
+
+    async fn claim(&self, _: &LogOfTables) -> Result<LogOfTables, TablesError> {
+        self.refuse()
+    }
+
+    async fn set_log(&self, _: &LogOfTables) -> Result<(), TablesError> {
+        self.refuse()
+    }
+
     async fn clear(&self) -> Result<(), TablesError> {
         self.refuse()
     }
 
     async fn dump(&self) -> Result<Vec<(String, Row)>, TablesError> {
-        let store = self.0.clone();
+        let store = self.store.clone();
         super::blocking(move || store.dump()).await
     }
 

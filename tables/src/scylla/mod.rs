@@ -8,6 +8,7 @@ mod bind;
 mod client;
 mod connect;
 mod failure;
+mod identity;
 mod migrate;
 mod options;
 mod positions;
@@ -30,11 +31,12 @@ use leadway_domain::{Clock, Offset, Partition};
 use tokio::time::Instant;
 
 use crate::check::check_positions;
-use crate::{Applied, Key, Range, Row, Table, Tables, TablesError, Value, Write};
+use crate::{Applied, Key, LogOfTables, Range, Row, Table, Tables, TablesError, Value, Write};
 use batch::Stamps;
 use client::{Cells, Client};
+use identity::Identity;
 pub use options::{Consistency, Options};
-use positions::PositionsCql;
+use positions::{PositionsCql, read_completed};
 use statements::Statements;
 use wait::Progress;
 use write::Writer;
@@ -59,6 +61,7 @@ struct ScyllaTables {
     positions: Arc<PositionsCql>,
     writer: Writer,
     progress: Progress,
+    identity: Identity,
 }
 
 impl ScyllaTables {
@@ -77,7 +80,8 @@ impl ScyllaTables {
         let stamps = Stamps::new(clock, seed);
         let writer = Writer::new(client.clone(), statements.clone(), positions.clone(), stamps);
         let progress = Progress::new(client.clone(), positions.clone());
-        let tables = Self { client, statements, positions, writer, progress };
+        let identity = Identity::new(&options.keyspace);
+        let tables = Self { client, statements, positions, writer, progress, identity };
         tables.finish_emptying(&options).await?;
         Ok(tables)
     }
@@ -162,6 +166,23 @@ impl Tables for ScyllaTables {
 
     async fn wait_applied(&self, topic: Topic, partition: Partition, next: Offset) -> Result<(), TablesError> {
         self.progress.wait((topic, partition), next).await
+    }
+
+    async fn positions(&self) -> Result<Vec<(Topic, Partition, Offset)>, TablesError> {
+        let complete = read_completed(self.client.rows(&self.positions.completed()).await?)?;
+        Ok(complete.into_iter().map(|((topic, partition), next)| (topic, partition, next)).collect())
+    }
+
+    async fn log(&self) -> Result<Option<LogOfTables>, TablesError> {
+        self.identity.get(&self.client).await
+    }
+
+    async fn claim(&self, log: &LogOfTables) -> Result<LogOfTables, TablesError> {
+        self.identity.claim(&self.client, log).await
+    }
+
+    async fn set_log(&self, log: &LogOfTables) -> Result<(), TablesError> {
+        self.identity.set(&self.client, log).await
     }
 
     async fn clear(&self) -> Result<(), TablesError> {

@@ -69,7 +69,7 @@ pub(super) fn plan(keyspace: &str, tables: &[&Table], existing: &Schema) -> Resu
 }
 
 /// The provider's own tables.
-fn own_tables(keyspace: &str) -> [(&'static str, String); 3] {
+fn own_tables(keyspace: &str) -> [(&'static str, String); 4] {
     let place = "k int, topic text, log_partition int";
     let make = |name: &str, rest: String| format!("CREATE TABLE IF NOT EXISTS \"{keyspace}\".{name} ({rest}");
     [
@@ -103,10 +103,17 @@ fn own_tables(keyspace: &str) -> [(&'static str, String); 3] {
                     .to_owned(),
             ),
         ),
+        (
+            "log_identity",
+            make(
+                "log_identity",
+                "k int PRIMARY KEY, log text) WITH comment = 'leadway: which log the tables are made of'".to_owned(),
+            ),
+        ),
     ]
 }
 
-/// Names of the provider's own tables that are emptied, the claims last: see `clear`.
+/// Names of the provider's own tables that are emptied, the claims last: see `clear`. Which log the tables are made of stays.
 pub(super) const OWN_TABLES: [&str; 3] = ["log_batches", "log_applied", "log_claims"];
 
 fn create(keyspace: &str, table: &Table) -> String {
@@ -194,7 +201,7 @@ mod tests {
 
     /// The schema after the plan for `tables` was carried out on an empty keyspace.
     fn made(tables: &[&Table]) -> Schema {
-        let own = OWN_TABLES.iter().map(|name| ((*name).to_owned(), Existing::default()));
+        let own = own_tables("ks").map(|(name, _)| (name.to_owned(), Existing::default())).into_iter();
         let declared = tables.iter().map(|table| {
             let columns = table.columns.iter().enumerate();
             let columns = columns.map(|(index, c)| (c.name.to_owned(), expected(table, index, c))).collect();
@@ -205,7 +212,7 @@ mod tests {
 
     #[test]
     fn an_empty_keyspace_gets_every_table_and_a_made_one_nothing() {
-        assert_eq!(plan("ks", ALL, &Schema::new()).unwrap().len(), ALL.len() + 3);
+        assert_eq!(plan("ks", ALL, &Schema::new()).unwrap().len(), ALL.len() + 4);
         assert_eq!(plan("ks", ALL, &made(ALL)).unwrap(), Vec::<String>::new());
         let made = create("ks", AppointmentByWorkspaceRow::TABLE);
         assert!(made.contains("\"day\" date, \"appointment_id\" bigint"), "{made}");

@@ -21,7 +21,7 @@ use crate::{lead, record};
 
 async fn refusal(options: KafkaOptions) -> LogError {
     let started = Instant::now();
-    let opened = tokio::time::timeout(Duration::from_secs(20), open_kafka(options)).await;
+    let opened = tokio::time::timeout(Duration::from_secs(20), open_kafka(options, &Topic::ALL)).await;
     let Err(error) = opened.unwrap_or_else(|_| panic!("no answer after {:?}", started.elapsed())) else {
         panic!("it was opened")
     };
@@ -82,14 +82,14 @@ async fn topics_that_forget_records_are_refused_until_they_do_not() {
         set(&admin, &topic, &settings).await;
         let parts = [&format!("topic {topic} has {wrong}"), "kafka-configs.sh", &format!("--entity-name {topic}")];
         // Brokers take a moment until they go by it.
-        eventually(wrong, async || match open_kafka(options.clone()).await {
+        eventually(wrong, async || match open_kafka(options.clone(), &Topic::ALL).await {
             Err(error) => !error.is_transient() && parts.iter().all(|part| error.to_string().contains(part)),
             Ok(_) => false,
         })
         .await;
     }
     set(&admin, &topic, &[keeps]).await;
-    eventually("it keeps everything", async || open_kafka(options.clone()).await.is_ok()).await;
+    eventually("it keeps everything", async || open_kafka(options.clone(), &Topic::ALL).await.is_ok()).await;
 }
 
 #[tokio::test]
