@@ -90,6 +90,7 @@ contract! {
     what_does_not_fit_is_refused_before_anything_is_touched,
     a_key_may_be_as_long_as_the_store_takes_and_no_longer,
     clear_removes_rows_and_positions,
+    which_log_they_are_made_of_is_claimed_once_and_outlives_their_emptying,
     a_dump_has_every_row_by_table_and_key,
     a_large_cell_is_kept,
     what_is_told_to_be_applied_is_found_whole,

@@ -14,6 +14,7 @@ mod commands;
 mod delivery;
 #[path = "../e2e/formats.rs"]
 mod formats;
+mod identity;
 #[path = "../e2e/main_path.rs"]
 mod main_path;
 #[path = "../e2e/operations.rs"]

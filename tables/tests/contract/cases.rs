@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use leadway_domain::record::Topic;
 use leadway_domain::{LeadId, Money, Offset, Partition, Timestamp};
-use leadway_tables::{Applied, Day, Range, TableRow, Tables, TablesError, Value, Write, get, key, scan};
+use leadway_tables::{Applied, Day, LogOfTables, Range, TableRow, Tables, TablesError, Value, Write, get, key, scan};
 use uuid::Uuid;
 
 pub(crate) use super::scans::*;
@@ -413,4 +413,30 @@ pub(crate) async fn what_is_told_to_be_applied_is_found_whole(tables: &dyn Table
         }
     };
     tokio::join!(write, read);
+}
+
+pub(crate) async fn which_log_they_are_made_of_is_claimed_once_and_outlives_their_emptying(tables: &dyn Tables) {
+    let log = |id| LogOfTables::unsettled(Uuid::from_u128(id));
+    assert_eq!(tables.log().await.unwrap(), None);
+    let claims = futures::future::join_all([1, 2, 3].map(async |id| tables.claim(&log(id)).await.unwrap())).await;
+    let stored = tables.log().await.unwrap().expect("it was claimed");
+    assert!(claims.iter().all(|told| *told == stored), "all who claim it are told the same: {claims:?}");
+    let mut settled = LogOfTables { settled: true, ..log(9) };
+    settled.holders.insert("leadway.leads".into(), "AbC".into());
+    settled.accept_begin(Topic::Leads, Partition(1), Offset(70));
+    tables.set_log(&settled).await.unwrap();
+    let next = Offset(5);
+    tables
+        .write(vec![], &[Applied { topic: Topic::Leads, partition: Partition(1), from: Offset(0), next }])
+        .await
+        .unwrap();
+    assert_eq!(tables.positions().await.unwrap(), [(Topic::Leads, Partition(1), next)]);
+    tables.clear().await.unwrap();
+    assert_eq!(tables.positions().await.unwrap(), []);
+    assert_eq!(tables.log().await.unwrap(), Some(settled.clone()));
+    assert_eq!(tables.claim(&log(4)).await.unwrap(), settled);
+    assert_eq!(
+        (settled.begin(Topic::Leads, Partition(1)), settled.begin(Topic::Leads, Partition(0))),
+        (Offset(70), Offset(0))
+    );
 }

@@ -176,3 +176,27 @@ async fn a_full_map_refuses_a_batch_whole_and_takes_it_when_there_is_room() {
     assert_eq!(position(&*tables).await, full as u64 + 1);
     assert_eq!(tables.dump().await.unwrap().len() as i64, full * 100 - 300 + 1 + 100);
 }
+
+#[tokio::test]
+async fn tables_made_aside_take_the_place_of_the_old_ones_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let aside = EmbeddedOptions { folder: folder.path().join("aside"), ..options(&folder) };
+    let old = embedded(&folder).await;
+    old.write(vec![note("old", "t", 1).upsert()], &[at(Topic::Leads, 3, 0, 5)]).await.unwrap();
+    let log = leadway_tables::LogOfTables::unsettled(uuid::Uuid::from_u128(1));
+    old.set_log(&log).await.unwrap();
+    let new = open_declared(aside.clone(), ALL).await.unwrap();
+    let rows = fill(&*new).await;
+    // As long as one of them is open, nothing is touched.
+    let target = options(&folder).folder;
+    assert!(leadway_tables::replace(&target, &aside.folder).await.is_err());
+    drop(old);
+    assert!(leadway_tables::replace(&target, &aside.folder).await.is_err());
+    assert_eq!(position(&*embedded(&folder).await).await, 5);
+    drop(new);
+    leadway_tables::replace(&target, &aside.folder).await.unwrap();
+    let tables = embedded(&folder).await;
+    assert_eq!((tables.dump().await.unwrap(), position(&*tables).await), (rows, 8));
+    assert_eq!(tables.log().await.unwrap(), Some(log), "which log they are of is said by who replaced them");
+    assert!(!aside.folder.exists());
+}
