@@ -48,6 +48,9 @@ fn segment(node: &TestNode) -> PathBuf {
     node.data().join("log/000000000000.log")
 }
 
+/// What happens to the files of a node that is stopped.
+type Damage = fn(&TestNode);
+
 /// The rows, as a tool sees them.
 async fn rows(config: &Config) -> Vec<(String, leadway_tables::Row)> {
     storage::tables_to_read(config).await.unwrap().dump().await.unwrap()
@@ -58,7 +61,7 @@ async fn a_log_that_is_gone_or_cut_is_refused_until_it_is_restored() {
     let mut node = stopped().await;
     let backup = node.data().join("backup");
     copy(&node.data().join("log"), &backup);
-    let ways: [(&str, fn(&TestNode)); 4] = [
+    let ways: [(&str, Damage); 4] = [
         ("the folder is gone", |node| std::fs::remove_dir_all(node.data().join("log")).unwrap()),
         ("its only segment is gone", |node| std::fs::remove_file(segment(node)).unwrap()),
         ("its only segment is empty", |node| std::fs::write(segment(node), b"").unwrap()),

@@ -39,7 +39,7 @@ impl Brokers {
         let name = format!("{}{topic}", self.prefix);
         self.admin.delete_topics(&[&name], &Self::options()).await.unwrap()[0].as_ref().unwrap();
         ask_again("the topic to be gone", TIMEOUT, Duration::from_millis(100), async || {
-            if self.names().iter().any(|known| *known == name) { Err("there".to_owned()) } else { Ok(()) }
+            if self.names().contains(&name) { Err("there".to_owned()) } else { Ok(()) }
         })
         .await;
     }
