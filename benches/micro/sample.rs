@@ -53,7 +53,7 @@ impl Sample {
     /// Reads a lead in JSON.
     pub(crate) fn read(&self, n: u64, mut json: Vec<u8>) -> Result<Lead, Vec<FieldError>> {
         let raw = simd_json::to_borrowed_value(&mut json).unwrap();
-        self.intake(n).normalise(&raw)
+        self.intake(n).normalise(&raw).map(|taken| taken.lead)
     }
 
     pub(crate) fn lead(&self, n: u64) -> Lead {

@@ -18,6 +18,7 @@ pub mod secret;
 pub mod settings;
 pub mod target;
 pub mod telemetry;
+pub mod text;
 pub mod zip;
 
 pub use clock::Clock;

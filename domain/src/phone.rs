@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digits::{Digits, put_digits};
 
+mod written;
+
 /// A telephone number of the North American Numbering Plan, as its ten digits.
 /// In JSON and in tables it is E.164: `+12135550123`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +22,12 @@ pub enum PhoneError {
     /// Too few or too many digits.
     #[error("must have ten digits, or eleven with a leading 1")]
     WrongLength,
+    /// A country code that is not +1.
+    #[error("has the code of another country; only numbers of the North American plan (+1) are taken")]
+    OtherCountry,
+    /// A spreadsheet rounded it: `2.13555E+09`.
+    #[error("was rounded by a spreadsheet; format the column as text and send it again")]
+    Rounded,
     /// No area code looks like this: 2-9, then any digit but 9, then any; not N11, 37X or 96X.
     #[error("has an area code that cannot exist")]
     ImpossibleAreaCode,
@@ -44,40 +52,22 @@ pub enum PhoneFormat {
 }
 
 impl Phone {
-    /// Reads a number as people write it: punctuation, `+1` or a leading `1`, and an extension
-    /// (`x12`, `ext. 12`, `#12`), which is cut off.
+    /// Reads a number as people and software write it, see [`read`](Self::read).
+    pub fn parse(text: &str) -> Result<Self, PhoneError> {
+        Self::read(text).map(|(phone, _)| phone)
+    }
+
+    /// Reads a number as people and software write it, and tells whether that is all that the text says. It is not where
+    /// an extension (`x12`, `;ext=12`, `#12`), another number or words follow.
+    ///
+    /// Besides punctuation, `+1`, a leading `1` and `tel:`, that is: invisible marks of address books, what input masks
+    /// and spreadsheets leave, labels, and the first of several numbers.
     ///
     /// The rules are those of the numbering plan (NANPA, ATIS-0300055): NPA `[2-9][0-8][0-9]` except N11 and the
     /// blocks 37X and 96X kept for expansion; exchange `[2-9][0-9][0-9]` except N11. Whether an area code is
     /// assigned today is not asked: the plan grows every year.
-    pub fn parse(text: &str) -> Result<Self, PhoneError> {
-        let mut digits: u64 = 0;
-        let mut count = 0;
-        for (at, c) in text.char_indices() {
-            match c {
-                '0'..='9' => {
-                    count += 1;
-                    if count > 11 {
-                        return Err(PhoneError::WrongLength);
-                    }
-                    digits = digits * 10 + u64::from(c as u32 - '0' as u32);
-                }
-                '+' if count == 0 => {}
-                ' ' | '\t' | '-' | '.' | '(' | ')' | '/' | '\u{a0}' | '\u{2010}'..='\u{2015}' => {}
-                'x' | 'X' | 'e' | 'E' | '#' | ',' | ';' if count >= 10 => {
-                    if !is_extension(text.get(at..).unwrap_or_default()) {
-                        return Err(PhoneError::NotANumber);
-                    }
-                    break;
-                }
-                _ => return Err(PhoneError::NotANumber),
-            }
-        }
-        Self::from_digits(match count {
-            10 => digits,
-            11 if digits / 10_000_000_000 == 1 => digits - 10_000_000_000,
-            _ => return Err(PhoneError::WrongLength),
-        })
+    pub fn read(text: &str) -> Result<(Self, bool), PhoneError> {
+        written::number(text).or_else(|error| written::otherwise(text, error))
     }
 
     /// Checks ten digits given as a number.
@@ -125,16 +115,6 @@ impl Phone {
     }
 }
 
-/// `x12`, `ext 12`, `ext. 12`, `extension 12`, `#12`, `,12`, or the mark alone.
-fn is_extension(rest: &str) -> bool {
-    let lower = rest.to_ascii_lowercase();
-    let number = ["extension", "extn", "ext", "x", "#", ",", ";"]
-        .iter()
-        .find_map(|mark| lower.strip_prefix(mark))
-        .map(|after| after.trim_start_matches(['.', ':', '=', ' ']).trim_end());
-    number.is_some_and(|n| n.len() <= 10 && n.bytes().all(|b| b.is_ascii_digit()))
-}
-
 impl fmt::Debug for Phone {
     /// Masked: personal data never reaches a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -180,7 +160,7 @@ mod tests {
             ("", PhoneError::WrongLength),
             ("911", PhoneError::WrongLength),
             ("22135550123", PhoneError::WrongLength),
-            ("+442079460958", PhoneError::WrongLength),
+            ("+442079460958", PhoneError::OtherCountry),
             ("1135550123", PhoneError::ImpossibleAreaCode),
             ("9115550123", PhoneError::ImpossibleAreaCode),
             ("2905550123", PhoneError::ImpossibleAreaCode),
@@ -188,7 +168,6 @@ mod tests {
             ("2131550123", PhoneError::ImpossibleExchange),
             ("2139110123", PhoneError::ImpossibleExchange),
             ("call me", PhoneError::NotANumber),
-            ("2135550123 x1y", PhoneError::NotANumber),
         ] {
             assert_eq!(Phone::parse(text), Err(error), "{text}");
         }

@@ -28,23 +28,34 @@ impl Zip {
     pub const COUNT: usize = 100_000;
 
     /// Reads `90210`, `90210-1234`, `902101234`, and the forms in which a spreadsheet lost the leading zeros
-    /// (`2134` is 02134, `601` is 00601, `21341234` is 02134-1234; `2134.0` too).
+    /// (`2134` is 02134, `601` is 00601, `21341234` is 02134-1234; `2134.0` too), or an input mask left its marks
+    /// (`90210-____`).
     pub fn parse(text: &str) -> Result<Self, InvalidZip> {
-        let text = text.trim();
-        let text = text.strip_suffix(".0").unwrap_or(text);
-        let (five, four) = match text.split_once(['-', ' ']) {
-            Some((five, four)) => (five.trim_end(), Some(four.trim_start_matches(['-', ' ']))),
-            None => match text.len() {
-                8 | 9 => text.split_at_checked(text.len() - 4).map(|(a, b)| (a, Some(b))).ok_or(InvalidZip)?,
-                _ => (text, None),
-            },
-        };
+        let (five, four) = Self::split(text).ok_or(InvalidZip)?;
         let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
         let plus4_ok = four.is_none_or(|f| f.len() == 4 && digits(f));
         if !plus4_ok || !(3..=5).contains(&five.len()) || !digits(five) {
             return Err(InvalidZip);
         }
         five.parse().map(Self).map_err(|_| InvalidZip)
+    }
+
+    /// Whether `text` lacks digits in front, which [`parse`](Self::parse) takes for zeros.
+    pub fn is_short(text: &str) -> bool {
+        Self::split(text).is_some_and(|(five, _)| five.len() < 5)
+    }
+
+    /// The five digits, or what is left of them, and the four.
+    fn split(text: &str) -> Option<(&str, Option<&str>)> {
+        let text = text.trim();
+        let text = text.strip_suffix(".0").unwrap_or(text);
+        let text =
+            if text.starts_with(|c: char| c.is_ascii_digit()) { text.trim_end_matches(['-', '_', ' ']) } else { text };
+        match text.split_once(['-', ' ']) {
+            Some((five, four)) => Some((five.trim_end(), Some(four.trim_start_matches(['-', ' '])))),
+            None if matches!(text.len(), 8 | 9) => text.split_at_checked(text.len() - 4).map(|(a, b)| (a, Some(b))),
+            None => Some((text, None)),
+        }
     }
 
     /// The ZIP code with this number, if there can be one.
@@ -344,10 +355,12 @@ mod tests {
             ("2134-1234", "02134"),
             ("21341234", "02134"),
             ("2134.0", "02134"),
+            ("90210-", "90210"),
+            ("90210-____", "90210"),
         ] {
             assert_eq!(Zip::parse(text).map(|z| z.to_string()), Ok(zip.to_owned()), "{text}");
         }
-        for text in ["", "12", "9021a", "90210-12", "9021012345", "90210-", "-90210", "9é210", "K1A 0B1"] {
+        for text in ["", "12", "9021a", "90210-12", "9021012345", "-90210", "9é210", "K1A 0B1"] {
             assert_eq!(Zip::parse(text), Err(InvalidZip), "{text}");
         }
     }

@@ -24,16 +24,34 @@ pub(crate) enum LeadAnswer {
     Invalid(Invalid),
 }
 
+impl LeadAnswer {
+    /// Tells what of the lead could not be read and is kept as it came.
+    pub(crate) fn warn(&mut self, warnings: Vec<FieldError>) {
+        if let Self::Accepted(ids) | Self::Duplicate(ids) = self {
+            ids.warnings = warnings;
+        }
+    }
+}
+
 /// The ids of a lead in the log.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ids {
     pub(crate) lead_id: LeadId,
     pub(crate) contact_id: ContactId,
+    /// Optional fields that could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<FieldError>,
+}
+
+impl Ids {
+    pub(crate) fn new(lead_id: LeadId, contact_id: ContactId) -> Self {
+        Self { lead_id, contact_id, warnings: Vec::new() }
+    }
 }
 
 impl From<First> for Ids {
     fn from(first: First) -> Self {
-        Self { lead_id: first.lead_id, contact_id: first.contact_id }
+        Self::new(first.lead_id, first.contact_id)
     }
 }
 

@@ -77,6 +77,8 @@ mod tests {
     fn the_place_is_exact() {
         let error = locate("{\n  \"phone\": 1,\n  \"zip\": oops\n}");
         assert_eq!((error.line, error.column, error.position), (3, 10, 25));
+        let error = locate("{\"a\": 1,\n\"b\": \"hi \\x\"}");
+        assert_eq!((error.line, error.column), (2, 11));
         let error = locate("{\"a\": \"x\\ny\", \"b\" 1}");
         assert_eq!((error.line, error.column, error.position), (1, 19, 18));
     }

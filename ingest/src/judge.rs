@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use leadway_domain::intake::{Intake, to_owned_json};
+use leadway_domain::intake::{Intake, Taken, to_owned_json};
 use leadway_domain::lead::Lead;
 use leadway_domain::problem::FieldError;
 use leadway_domain::record::{QuarantineRecord, QuarantinedLead};
@@ -20,8 +20,8 @@ const MAX_DEPTH: usize = 32;
 
 /// One posted lead, judged.
 pub(crate) enum Judged {
-    /// To be appended, unless it is a duplicate.
-    Valid(Arc<Lead>),
+    /// To be appended, unless it is a duplicate; and what of it is to be told.
+    Valid(Arc<Lead>, Vec<FieldError>),
     /// To be told, and its record to be appended if it is kept.
     Invalid(Invalid, Option<NewRecord>),
 }
@@ -49,7 +49,7 @@ fn judge_one(raw: &BorrowedValue<'_>, intake: &Intake<'_>, max_kept_bytes: usize
         );
     }
     match intake.normalise(raw) {
-        Ok(lead) => Judged::Valid(Arc::new(lead)),
+        Ok(Taken { lead, warnings }) => Judged::Valid(Arc::new(lead), warnings),
         Err(errors) => quarantine(raw, errors, intake, max_kept_bytes),
     }
 }

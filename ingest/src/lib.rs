@@ -19,6 +19,7 @@ mod judge;
 mod limits;
 mod many;
 mod measure;
+mod mend;
 mod notebook;
 mod notes;
 mod options;

@@ -10,6 +10,7 @@ use smallvec::smallvec;
 use crate::head::Format;
 use crate::json_error::JsonError;
 use crate::many::Many;
+use crate::mend;
 use crate::refusal::Refusal;
 
 /// Most fields of a form.
@@ -91,7 +92,10 @@ fn json<'b>(body: &[u8], desk: &'b mut Desk, max_leads: usize) -> Result<Posted<
 }
 
 fn value<'b>(text: &[u8], copy: &'b mut [u8], buffers: &mut Buffers) -> Result<BorrowedValue<'b>, JsonError> {
-    to_value_with_buffers(copy, buffers).map_err(|error| JsonError::locate(text, &error))
+    mend::halves(copy);
+    let mut value = to_value_with_buffers(copy, buffers).map_err(|error| JsonError::locate(text, &error))?;
+    mend::last_wins(&mut value);
+    Ok(value)
 }
 
 fn lines<'b>(body: &[u8], desk: &'b mut Desk, max_leads: usize) -> Result<Posted<'b>, Refusal> {

@@ -41,10 +41,15 @@ impl Inner {
         now: Timestamp,
     ) -> Result<Many<LeadAnswer>, Refusal> {
         let mut answers: Many<Option<LeadAnswer>> = judged.iter().map(|_| None).collect();
-        let (mut leads, mut refused) = (Many::new(), Vec::new());
+        let (mut leads, mut refused, mut warned) = (Many::new(), Vec::new(), Vec::new());
         for (index, judged) in judged.into_iter().enumerate() {
             match judged {
-                Judged::Valid(lead) => leads.push((index, lead)),
+                Judged::Valid(lead, warnings) => {
+                    leads.push((index, lead));
+                    if !warnings.is_empty() {
+                        warned.push((index, warnings));
+                    }
+                }
                 Judged::Invalid(invalid, record) => {
                     set(&mut answers, index, LeadAnswer::Invalid(invalid));
                     refused.extend(record);
@@ -60,6 +65,11 @@ impl Inner {
                 in_flight = self.append(round, in_flight, now, &mut answers).await?;
             }
             if waiting.is_empty() {
+                for (index, warnings) in warned {
+                    if let Some(Some(answer)) = answers.get_mut(index) {
+                        answer.warn(warnings);
+                    }
+                }
                 return Ok(answers.into_iter().flatten().collect());
             }
             leads = Many::with_capacity(waiting.len());
@@ -110,7 +120,7 @@ impl Inner {
         });
         let (ids, in_flight) = write.await.map_err(Refusal::Log)?;
         for ((index, contact_id), lead_id) in appended.into_iter().zip(ids) {
-            set(answers, index, LeadAnswer::Accepted(Ids { lead_id, contact_id }));
+            set(answers, index, LeadAnswer::Accepted(Ids::new(lead_id, contact_id)));
         }
         Ok(in_flight)
     }

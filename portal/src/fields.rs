@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header;
 use leadway_domain::Money;
 use leadway_domain::problem::{FieldError, Problem};
+use leadway_domain::text::is_deceptive;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -187,7 +188,11 @@ impl Fields {
             self.error(name, "too_long", format!("must have at most {max} characters"));
         }
         if text.contains(is_unseen) {
-            self.error(name, "invalid", "must not hold control characters other than tabs and line breaks");
+            self.error(
+                name,
+                "invalid",
+                "must not hold invisible or control characters other than tabs and line breaks",
+            );
         }
         text
     }
@@ -252,9 +257,9 @@ impl Fields {
     }
 }
 
-/// Whether a character is one that nobody sees, and that breaks what people copy it into.
+/// Whether a character is one that nobody sees, and that breaks what people copy it into or changes how they read the rest.
 pub(crate) fn is_unseen(c: char) -> bool {
-    c.is_control() && !matches!(c, '\t' | '\n' | '\r')
+    (c.is_control() && !matches!(c, '\t' | '\n' | '\r')) || is_deceptive(c)
 }
 
 /// A JSON error without its position, which is told apart or means nothing within a field.

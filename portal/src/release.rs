@@ -120,7 +120,7 @@ fn normalise(portal: &Portal, row: &QuarantineRow, corrections: Option<Value>) -
         idempotency_key: None,
         now: portal.clock.now(),
     };
-    intake.normalise(&raw).map_err(Problem::validation)
+    intake.normalise(&raw).map(|taken| taken.lead).map_err(Problem::validation)
 }
 
 /// The contact's lead that is the same submission, if there is one among its last.

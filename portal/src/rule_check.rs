@@ -145,7 +145,7 @@ impl RuleDraft {
         }
         if self.notes.chars().count() > MAX_NOTES || self.notes.contains(is_unseen) {
             let message = format!(
-                "must have at most {MAX_NOTES} characters, none of them control characters other than tabs and line breaks"
+                "must have at most {MAX_NOTES} characters, none of them invisible or control characters other than tabs and line breaks"
             );
             errors.push(FieldError::new("notes", "invalid", message));
         }

@@ -26,6 +26,10 @@ pub enum Field {
     Notes,
     /// `appointment_date`
     AppointmentDate,
+    /// `appointment_time`: the time of day, where it comes apart from the date
+    AppointmentTime,
+    /// `appointment_time_zone`: the zone of a local date, where it is not the customer's
+    AppointmentTimeZone,
     /// `external_id`
     ExternalId,
     /// `test`
@@ -34,7 +38,7 @@ pub enum Field {
 
 impl Field {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::FirstName,
         Self::LastName,
         Self::CustomerName,
@@ -46,6 +50,8 @@ impl Field {
         Self::InterestLevel,
         Self::Notes,
         Self::AppointmentDate,
+        Self::AppointmentTime,
+        Self::AppointmentTimeZone,
         Self::ExternalId,
         Self::Test,
     ];
@@ -64,6 +70,8 @@ impl Field {
             Self::InterestLevel => "interest_level",
             Self::Notes => "notes",
             Self::AppointmentDate => "appointment_date",
+            Self::AppointmentTime => "appointment_time",
+            Self::AppointmentTimeZone => "appointment_time_zone",
             Self::ExternalId => "external_id",
             Self::Test => "test",
         }
@@ -85,13 +93,13 @@ impl Field {
         }
     }
 
-    /// The field that providers commonly call so, however it is cased, spaced and punctuated.
-    pub(super) fn by_alias(name: &str) -> Option<Self> {
+    /// The field that providers commonly call so, however the name is cased, spaced and punctuated, and how well it fits.
+    pub(super) fn by_alias(name: &str) -> Option<(Self, Fit)> {
         // Our own names are the most frequent ones, and aliases of themselves.
-        Self::by_name(name).or_else(|| Self::by_folded_name(name))
+        Self::by_name(name).map(|field| (field, Fit::Name)).or_else(|| Self::by_folded_name(name))
     }
 
-    fn by_folded_name(name: &str) -> Option<Self> {
+    fn by_folded_name(name: &str) -> Option<(Self, Fit)> {
         // Folded into a small buffer: this runs for every field of every lead.
         let mut buffer = [0u8; 24];
         let mut length = 0;
@@ -99,36 +107,111 @@ impl Field {
             *buffer.get_mut(length)? = byte.to_ascii_lowercase();
             length += 1;
         }
+        let fit = Fit::Alias { shortness: u8::MAX - length as u8 };
         Some(match buffer.get(..length)? {
-            b"firstname" | b"fname" | b"first" | b"givenname" => Self::FirstName,
-            b"lastname" | b"lname" | b"last" | b"surname" | b"familyname" => Self::LastName,
-            b"customername" | b"fullname" | b"name" | b"contactname" | b"homeownername" => Self::CustomerName,
-            b"phone" | b"phone1" | b"phonenumber" | b"primaryphone" | b"customerphone" | b"contactphone"
-            | b"mobile" | b"mobilephone" | b"mobilenumber" | b"cell" | b"cellphone" | b"telephone" | b"tel"
-            | b"homephone" | b"dayphone" => Self::Phone,
-            b"email" | b"email1" | b"emailaddress" | b"customeremail" | b"contactemail" | b"mail" => Self::Email,
-            b"producttype" | b"product" | b"servicetype" | b"service" | b"projecttype" | b"category" | b"trade"
-            | b"vertical" => Self::ProductType,
-            b"zip" | b"zipcode" | b"postal" | b"postalcode" | b"postcode" | b"customerzip" | b"customerzipcode"
-            | b"zip5" => Self::ZipCode,
-            b"estimatedvalue" | b"value" | b"dealvalue" | b"projectvalue" | b"leadvalue" | b"budget" => {
-                Self::EstimatedValue
+            b"firstname" => (Self::FirstName, Fit::Folded),
+            b"fname" | b"first" | b"givenname" | b"customerfirstname" | b"contactfirstname" => (Self::FirstName, fit),
+            b"lastname" => (Self::LastName, Fit::Folded),
+            b"lname" | b"last" | b"surname" | b"familyname" | b"customerlastname" | b"contactlastname" => {
+                (Self::LastName, fit)
             }
-            b"interestlevel" | b"interest" | b"temperature" | b"leadtemperature" => Self::InterestLevel,
-            b"notes" | b"note" | b"comments" | b"comment" | b"description" | b"message" | b"details" => Self::Notes,
-            b"appointmentdate"
-            | b"appointmenttime"
-            | b"appointmentdatetime"
+            b"customername" => (Self::CustomerName, Fit::Folded),
+            b"fullname" | b"name" | b"yourname" | b"contactname" | b"homeownername" | b"leadname" => {
+                (Self::CustomerName, fit)
+            }
+            b"phone" => (Self::Phone, Fit::Folded),
+            b"phone1"
+            | b"phonenumber"
+            | b"yourphone"
+            | b"yourtel"
+            | b"primaryphone"
+            | b"primaryphonenumber"
+            | b"customerphone"
+            | b"customerphonenumber"
+            | b"contactphone"
+            | b"contactnumber"
+            | b"mobile"
+            | b"mobilephone"
+            | b"mobilenumber"
+            | b"phonemobile"
+            | b"cell"
+            | b"cellphone"
+            | b"phonecell"
+            | b"telephone"
+            | b"telephonenumber"
+            | b"tel"
+            | b"homephone"
+            | b"phonehome"
+            | b"dayphone" => (Self::Phone, fit),
+            // Where to try when the first number cannot be read.
+            b"phone2" | b"phone3" | b"secondphone" | b"secondaryphone" | b"alternatephone" | b"alternativephone"
+            | b"altphone" | b"otherphone" | b"workphone" | b"phonework" | b"businessphone" | b"eveningphone" => {
+                (Self::Phone, Fit::Second)
+            }
+            b"email" => (Self::Email, Fit::Folded),
+            b"email1" | b"emailaddress" | b"youremail" | b"customeremail" | b"contactemail" | b"primaryemail"
+            | b"mail" => (Self::Email, fit),
+            b"email2" | b"secondaryemail" | b"alternateemail" | b"workemail" => (Self::Email, Fit::Second),
+            b"producttype" => (Self::ProductType, Fit::Folded),
+            b"product" | b"servicetype" | b"service" | b"projecttype" | b"category" | b"trade" | b"vertical" => {
+                (Self::ProductType, fit)
+            }
+            b"zipcode" => (Self::ZipCode, Fit::Folded),
+            b"zip" | b"postal" | b"postalcode" | b"postcode" | b"customerzip" | b"customerzipcode" | b"zip5"
+            | b"zippostalcode" => (Self::ZipCode, fit),
+            b"estimatedvalue" => (Self::EstimatedValue, Fit::Folded),
+            b"value" | b"dealvalue" | b"projectvalue" | b"leadvalue" | b"budget" => (Self::EstimatedValue, fit),
+            b"interestlevel" => (Self::InterestLevel, Fit::Folded),
+            b"interest" | b"temperature" | b"leadtemperature" => (Self::InterestLevel, fit),
+            b"notes" => (Self::Notes, Fit::Folded),
+            b"note" | b"comments" | b"comment" | b"description" | b"message" | b"yourmessage" | b"details" => {
+                (Self::Notes, fit)
+            }
+            b"appointmentdate" => (Self::AppointmentDate, Fit::Folded),
+            b"appointmentdatetime"
             | b"appointment"
             | b"apptdate"
+            | b"apptdatetime"
+            | b"appointmentstart"
             | b"scheduledat"
-            | b"scheduleddate"
-            | b"scheduledtime" => Self::AppointmentDate,
-            b"externalid" | b"leadid" | b"id" | b"providerleadid" | b"sourceid" | b"uniqueid" => Self::ExternalId,
-            b"test" | b"istest" | b"testlead" => Self::Test,
+            | b"scheduleddate" => (Self::AppointmentDate, fit),
+            b"appointmenttime" => (Self::AppointmentTime, Fit::Folded),
+            b"appttime" | b"scheduledtime" => (Self::AppointmentTime, fit),
+            b"appointmenttimezone" => (Self::AppointmentTimeZone, Fit::Folded),
+            b"timezone" | b"tz" | b"customertimezone" => (Self::AppointmentTimeZone, fit),
+            b"externalid" => (Self::ExternalId, Fit::Folded),
+            b"leadid" | b"providerleadid" | b"vendorleadid" | b"uniqueid" => (Self::ExternalId, fit),
+            b"test" => (Self::Test, Fit::Folded),
+            // Flags of the systems that distribute leads: boberdoo, LeadsPedia, LeadByte, LeadConduit, CAKE.
+            b"istest" | b"testlead" | b"istestlead" | b"testmode" | b"istestmode" | b"testpost" | b"testflag"
+            | b"lptest" | b"xxtest" | b"ckmtest" | b"leadtest" => (Self::Test, fit),
+            // Lead Prosper: `lp_action=test`; others: `mode=test`.
+            b"lpaction" | b"leadmode" | b"mode" => (Self::Test, Fit::Mode),
             _ => return None,
         })
     }
+}
+
+/// How well a name that was sent fits its field: the better one is less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fit {
+    /// The provider's mapping says so.
+    Mapped,
+    /// It is the field's own name.
+    Name,
+    /// It is that in another case or spacing.
+    Folded,
+    /// It is a name that is common for it; the longer, the more it says.
+    Alias {
+        /// Less for a longer name.
+        shortness: u8,
+    },
+    /// It is common for a second one beside the first.
+    Second,
+    /// A word for how the post is meant, of which only "test" is a flag.
+    Mode,
+    /// Nothing was sent; the mapping has a constant.
+    Constant,
 }
 
 #[cfg(test)]
@@ -138,8 +221,17 @@ mod tests {
     #[test]
     fn each_name_is_an_alias_of_its_field() {
         for field in Field::ALL {
-            assert_eq!(Field::by_folded_name(field.name()), Some(field));
-            assert_eq!(Field::by_alias(&field.name().to_uppercase()), Some(field));
+            assert_eq!(Field::by_folded_name(field.name()), Some((field, Fit::Folded)));
+            assert_eq!(Field::by_alias(&field.name().to_uppercase()), Some((field, Fit::Folded)));
+            assert_eq!(Field::by_alias(field.name()), Some((field, Fit::Name)));
+        }
+    }
+
+    #[test]
+    fn names_that_say_nothing_of_a_lead_are_no_aliases() {
+        // An id of a form, a campaign or a traffic source is the same for many leads.
+        for name in ["id", "ID", "source_id", "form_id", "campaign_id", "user_id", "", "é"] {
+            assert_eq!(Field::by_alias(name), None, "{name}");
         }
     }
 }

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 use super::aliases::Field;
 use super::{Checked, MAX_EXTERNAL_ID, MAX_NAME, MAX_NOTES};
-use super::{amount, bounded, date_in, email, interest, known_zip, phone, product, truth};
+use super::{amount, bounded, date, email, phone, place, pointer, product, words};
 use crate::problem::FieldError;
 use crate::settings::{FieldMapping, Settings};
 use crate::zip::ZipDirectory;
@@ -58,6 +58,10 @@ fn check_source(source: &str) -> Checked<()> {
     if source.starts_with('/') && !escaped {
         return Err(("invalid", "is no JSON pointer: write ~0 for '~' and ~1 for '/' within a name".into()));
     }
+    if source.starts_with('/') && !pointer::has_whole_selectors(source) {
+        let form = "selects nothing: write /list/[name=value]/member, with ~1 for '/' within the value";
+        return Err(("invalid", form.into()));
+    }
     Ok(())
 }
 
@@ -67,15 +71,32 @@ fn check_value(field: Field, text: &str, settings: &Settings, zips: &ZipDirector
         Field::FirstName | Field::LastName => bounded(text, MAX_NAME).map(drop),
         Field::CustomerName => bounded(text, 2 * MAX_NAME).map(drop),
         Field::Phone => phone(text).map(drop),
-        Field::Email => email(text).map(drop),
+        Field::Email => email::email(text).map(drop),
         Field::ProductType => product(text, settings).map(drop),
-        Field::ZipCode => known_zip(text, zips).map(drop),
-        Field::EstimatedValue => amount(text).map(drop),
-        Field::InterestLevel => interest(text).map(drop),
+        Field::ZipCode => place::place(text, zips).map(drop),
+        Field::EstimatedValue => amount::amount(text).map(drop),
+        Field::InterestLevel => words::interest(text).map(drop),
         Field::Notes => bounded(text, MAX_NOTES).map(drop),
         // A local time is one in whatever zone the customer lives.
-        Field::AppointmentDate => date_in(text, Some(&TimeZone::UTC)).map(drop),
+        Field::AppointmentDate => date::read(date::Sent { date: text, time: None, zone: None }, Some(&TimeZone::UTC))
+            .map(drop)
+            .map_err(unread),
+        Field::AppointmentTime => {
+            date::read(date::Sent { date: "2024-12-01", time: Some(text), zone: None }, Some(&TimeZone::UTC))
+                .map(drop)
+                .map_err(|_| ("invalid", "must be a time of day such as 14:00 or 2:00 PM".into()))
+        }
+        Field::AppointmentTimeZone => {
+            date::read(date::Sent { date: "2024-12-01T14:00", time: None, zone: Some(text) }, None)
+                .map(drop)
+                .map_err(unread)
+        }
         Field::ExternalId => bounded(text, MAX_EXTERNAL_ID).map(drop),
-        Field::Test => truth(text).map(drop),
+        Field::Test => words::truth(text).map(drop),
     }
+}
+
+fn unread(error: date::Unread) -> (&'static str, String) {
+    let (date::Unread::NoMoment(why) | date::Unread::Misleading(why)) = error;
+    ("invalid", why.to_owned())
 }

@@ -3,128 +3,212 @@
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
-use simd_json::{BorrowedValue, StaticNode};
+use simd_json::BorrowedValue;
 
-use super::aliases::Field;
-use super::to_owned_json;
-use crate::problem::FieldError;
+use super::aliases::{Field, Fit};
+use super::pointer::{Pointers, Sent};
+use super::readable_json;
 use crate::settings::{FieldMapping, fold_short};
+use crate::text::without_entities;
+
+/// One text that was sent for a field.
+struct Candidate<'v> {
+    text: Cow<'v, str>,
+    fit: Fit,
+    /// Under which name, and as what; nothing for what a pointer found, which is kept with what surrounds it, and for a
+    /// constant.
+    source: Option<(&'v str, &'v BorrowedValue<'v>)>,
+}
+
+impl Candidate<'_> {
+    /// Large objects have no order of their own: what fits alike is told apart by name, so that the same post is the same
+    /// lead. The provider's mapping has an order.
+    fn beats(&self, other: &Self) -> bool {
+        self.fit < other.fit || (self.fit == other.fit && self.fit != Fit::Mapped && self.name() < other.name())
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.source.map(|(name, _)| name)
+    }
+}
 
 /// The texts of our fields, and everything that no field took.
 pub(super) struct Fields<'v> {
-    texts: [Option<Cow<'v, str>>; Field::ALL.len()],
+    /// The best candidate of each field.
+    best: [Option<Candidate<'v>>; Field::ALL.len()],
+    /// The others.
+    others: Vec<(Field, Candidate<'v>)>,
+    /// Fields for which a list or an object was sent.
+    shapes: Vec<Field>,
     extra: Map<String, Value>,
-    pub(super) errors: Vec<FieldError>,
 }
 
 impl<'v> Fields<'v> {
-    /// Applies the provider's mapping first, then the aliases, then the constants. The first value that is not empty
-    /// wins; what it displaces is kept with the rest.
+    /// Applies the provider's mapping, then the names that need none, then the constants. Of several values for one field
+    /// the one whose name [fits](Fit) best is taken; what it displaces is kept with the rest.
     pub(super) fn map(
-        mapping: &FieldMapping,
+        mapping: &'v FieldMapping,
         object: &'v simd_json::borrowed::Object<'v>,
         raw: &'v BorrowedValue<'v>,
     ) -> Self {
-        let mut fields = Self { texts: Default::default(), extra: Map::new(), errors: Vec::new() };
-        for (source, target) in &mapping.fields {
-            let value = if source.starts_with('/') { pointer(raw, source) } else { object.get(source.as_str()) };
-            if let (Some(value), Some(field)) = (value, Field::by_name(target)) {
-                fields.offer(field, value);
+        let mut fields = Self { best: Default::default(), others: Vec::new(), shapes: Vec::new(), extra: Map::new() };
+        fields.apply(mapping, object, raw);
+        for (name, value) in object.iter() {
+            if mapping.fields.contains_key(&**name) {
+                continue;
             }
-        }
-        // A small object keeps the order in which it was written. A large one is a hash map with an order of its own,
-        // other each time: it is read by name, so that the same post is the same lead.
-        if object.is_map() {
-            let mut pairs: Vec<_> = object.iter().collect();
-            pairs.sort_unstable_by_key(|(name, _)| *name);
-            pairs.into_iter().for_each(|(name, value)| fields.take(mapping, name, value));
-        } else {
-            object.iter().for_each(|(name, value)| fields.take(mapping, name, value));
+            match Field::by_alias(name) {
+                Some((field, fit)) => fields.offer(field, fit, Sent::of(value), Some((name, value))),
+                None => fields.keep(name, value),
+            }
         }
         for (target, value) in &mapping.constants {
-            if let Some(slot) = Field::by_name(target).and_then(|f| fields.texts.get_mut(f as usize)) {
-                slot.get_or_insert_with(|| Cow::Owned(value.clone()));
+            if let Some(field) = Field::by_name(target) {
+                let constant = Sent::Text(Cow::Borrowed(value.as_str()));
+                fields.offer(field, Fit::Constant, constant, None);
             }
         }
+        fields.translate(mapping);
+        fields
+    }
+
+    fn apply(
+        &mut self,
+        mapping: &'v FieldMapping,
+        object: &'v simd_json::borrowed::Object<'v>,
+        raw: &'v BorrowedValue<'v>,
+    ) {
+        let mut pointers = Pointers::new(raw);
+        for (source, target) in &mapping.fields {
+            let Some(field) = Field::by_name(target) else { continue };
+            if source.starts_with('/') {
+                self.offer(field, Fit::Mapped, pointers.find(source), None);
+            } else if let Some(value) = object.get(source.as_str()) {
+                self.offer(field, Fit::Mapped, Sent::of(value), Some((source, value)));
+            }
+        }
+    }
+
+    /// Replaces values as sent by values as meant.
+    fn translate(&mut self, mapping: &FieldMapping) {
         for (target, synonyms) in &mapping.values {
-            let slot = Field::by_name(target).and_then(|f| fields.texts.get_mut(f as usize));
-            if let Some(Some(text)) = slot {
+            let Some(field) = Field::by_name(target) else { continue };
+            let others = self.others.iter_mut().filter(|(other, _)| *other == field).map(|(_, candidate)| candidate);
+            for candidate in self.best.get_mut(field as usize).into_iter().flatten().chain(others) {
                 let (mut room, mut other) = Default::default();
-                let folded = fold_short(text, &mut room);
+                let folded = fold_short(&candidate.text, &mut room);
                 if let Some((_, meant)) = synonyms.iter().find(|(sent, _)| fold_short(sent, &mut other) == folded) {
-                    *text = Cow::Owned(meant.clone());
+                    candidate.text = Cow::Owned(meant.clone());
                 }
             }
         }
-        fields
     }
 
     /// The text of a field, never empty.
     pub(super) fn get(&self, field: Field) -> Option<&str> {
-        self.texts.get(field as usize)?.as_deref()
+        Some(&*self.best.get(field as usize)?.as_ref()?.text)
+    }
+
+    /// Whether a list or an object was sent for a field that has no text.
+    pub(super) fn is_shape(&self, field: Field) -> bool {
+        self.get(field).is_none() && self.shapes.contains(&field)
+    }
+
+    /// Gives up the text of a field, which is kept with the rest; the next best takes its place.
+    pub(super) fn give_up(&mut self, field: Field) {
+        self.keep_too(field);
+        let mut next: Option<usize> = None;
+        for (place, (other, candidate)) in self.others.iter().enumerate() {
+            let best = next.and_then(|n| self.others.get(n)).map(|(_, best)| best);
+            if *other == field && best.is_none_or(|best| candidate.beats(best)) {
+                next = Some(place);
+            }
+        }
+        let next = next.map(|place| self.others.swap_remove(place).1);
+        if let Some(slot) = self.best.get_mut(field as usize) {
+            *slot = next;
+        }
+    }
+
+    /// Keeps with the rest, as it was sent, what a field took: where the field holds less than that.
+    pub(super) fn keep_too(&mut self, field: Field) {
+        let taken = self.best.get(field as usize).and_then(Option::as_ref);
+        if let Some((name, value)) = taken.and_then(|candidate| candidate.source) {
+            self.keep(name, value);
+        }
     }
 
     /// What no field took.
-    pub(super) fn into_extra(self) -> Map<String, Value> {
+    pub(super) fn into_extra(mut self) -> Map<String, Value> {
+        for (field, candidate) in std::mem::take(&mut self.others) {
+            if self.get(field) != Some(&*candidate.text)
+                && let Some((name, value)) = candidate.source
+            {
+                self.keep(name, value);
+            }
+        }
         self.extra
     }
 
-    /// Gives the value to the field that is commonly called so; what no field takes is kept with the rest.
-    fn take(&mut self, mapping: &FieldMapping, name: &str, value: &'v BorrowedValue<'v>) {
-        if mapping.fields.contains_key(name) {
-            return;
-        }
-        let taken = Field::by_alias(name).is_some_and(|field| self.offer(field, value));
-        if !taken && !is_empty(value) {
-            self.extra.insert(name.to_owned(), to_owned_json(value));
+    /// What no field took so far.
+    pub(super) fn extra(&self) -> &Map<String, Value> {
+        &self.extra
+    }
+
+    fn keep(&mut self, name: &str, value: &BorrowedValue<'_>) {
+        let is_empty = match value {
+            BorrowedValue::Static(simd_json::StaticNode::Null) => true,
+            BorrowedValue::String(text) => text.is_empty(),
+            _ => false,
+        };
+        if !is_empty {
+            self.extra.insert(crate::text::readable(name).into_owned(), readable_json(value));
         }
     }
 
-    /// Gives `field` the value if it has none yet; tells whether the value needs no other home.
-    fn offer(&mut self, field: Field, value: &'v BorrowedValue<'v>) -> bool {
-        let text = match value {
-            BorrowedValue::String(s) => Cow::Borrowed(s.trim()),
-            BorrowedValue::Static(StaticNode::Null) => return true,
-            BorrowedValue::Static(node) => Cow::Owned(node.to_string()),
-            BorrowedValue::Array(_) | BorrowedValue::Object(_) => {
-                self.errors.push(FieldError::new(
-                    field.name(),
-                    "invalid",
-                    "must be text or a number, not a list or an object",
-                ));
-                return true;
+    fn offer(&mut self, field: Field, fit: Fit, sent: Sent<'v>, source: Option<(&'v str, &'v BorrowedValue<'v>)>) {
+        let text = match sent {
+            Sent::Text(text) => text,
+            Sent::Nothing => return,
+            Sent::Shape => {
+                self.shapes.push(field);
+                return source.into_iter().for_each(|(name, value)| self.keep(name, value));
             }
         };
-        if text.is_empty() {
-            return true;
+        if is_blank(field, &text) {
+            return;
         }
-        match self.texts.get_mut(field as usize) {
-            Some(slot @ None) => {
-                *slot = Some(text);
-                true
+        if fit == Fit::Mode && !super::words::is_test(&text) {
+            return source.into_iter().for_each(|(name, value)| self.keep(name, value));
+        }
+        let text = match field {
+            // An id is what it is.
+            Field::ExternalId => text,
+            _ => decoded(text),
+        };
+        let candidate = Candidate { text, fit, source };
+        match self.best.get_mut(field as usize) {
+            Some(slot @ None) => *slot = Some(candidate),
+            // Nothing was missing.
+            Some(Some(_)) if fit == Fit::Constant => {}
+            Some(Some(best)) => {
+                let lost = if candidate.beats(best) { std::mem::replace(best, candidate) } else { candidate };
+                self.others.push((field, lost));
             }
-            Some(Some(present)) => *present == text,
-            None => false,
+            None => {}
         }
     }
 }
 
-fn is_empty(value: &BorrowedValue<'_>) -> bool {
-    match value {
-        BorrowedValue::Static(StaticNode::Null) => true,
-        BorrowedValue::String(s) => s.is_empty(),
-        _ => false,
-    }
+/// Whether the text is what an input mask or a dash leaves where nothing was entered: `(___) ___-____`, `--`.
+fn is_blank(field: Field, text: &str) -> bool {
+    let is_prose = matches!(field, Field::FirstName | Field::LastName | Field::CustomerName | Field::Notes);
+    !is_prose && !text.contains(char::is_alphanumeric)
 }
 
-/// RFC 6901.
-fn pointer<'v>(root: &'v BorrowedValue<'v>, path: &str) -> Option<&'v BorrowedValue<'v>> {
-    path.split('/').skip(1).try_fold(root, |value, token| {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        match value {
-            BorrowedValue::Object(object) => object.get(token.as_str()),
-            BorrowedValue::Array(items) => items.get(token.parse::<usize>().ok()?),
-            _ => None,
-        }
-    })
+fn decoded(text: Cow<'_, str>) -> Cow<'_, str> {
+    match without_entities(&text) {
+        Cow::Owned(decoded) => Cow::Owned(decoded),
+        Cow::Borrowed(_) => text,
+    }
 }

@@ -2,29 +2,34 @@
 //! the first.
 
 mod aliases;
+mod amount;
 mod check;
 mod date;
+mod email;
 mod fields;
-
-use std::borrow::Cow;
+mod names;
+mod place;
+mod pointer;
+mod reader;
+mod words;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use simd_json::BorrowedValue;
 
 use crate::id::ContactId;
-use crate::lead::{InterestLevel, Lead, SubmissionKey};
-use crate::money::Money;
+use crate::lead::{Lead, SubmissionKey};
 use crate::phone::Phone;
 use crate::problem::FieldError;
 use crate::record::PostedAs;
-use crate::settings::{Named, Provider, Settings, fold_short};
-use crate::zip::{Zip, ZipDirectory, ZipInfo};
+use crate::settings::{Named, Provider, Settings};
+use crate::text::{plain, readable};
+use crate::zip::ZipDirectory;
 
 pub use aliases::Field;
 pub use check::check_mapping;
 use fields::Fields;
+use reader::Reader;
 
 /// Longest name, in characters.
 const MAX_NAME: usize = 100;
@@ -52,39 +57,47 @@ pub struct Intake<'a> {
     pub now: Timestamp,
 }
 
+/// A lead, and what of the post it does not hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// Normalised and valid.
+    pub lead: Lead,
+    /// Optional fields that could not be read, or not as a whole. What was sent is kept in the lead's `extra`.
+    pub warnings: Vec<FieldError>,
+}
+
 impl Intake<'_> {
-    /// Makes a lead of `raw`, or tells everything that is wrong with it.
-    pub fn normalise(&self, raw: &BorrowedValue<'_>) -> Result<Lead, Vec<FieldError>> {
+    /// Makes a lead of `raw`, or tells everything that is wrong with it. Only what a lead cannot do without is wrong: an
+    /// optional field that cannot be read is kept in `extra`, with a warning.
+    pub fn normalise(&self, raw: &BorrowedValue<'_>) -> Result<Taken, Vec<FieldError>> {
         let BorrowedValue::Object(object) = raw else {
             return Err(vec![FieldError::new("", "invalid", "must be a JSON object with the lead's fields")]);
         };
         if object.len() > MAX_FIELDS {
             return Err(vec![FieldError::new("", "too_many", format!("must have at most {MAX_FIELDS} fields"))]);
         }
-        let mut fields = Fields::map(&self.provider.mapping, object, raw);
-        let mut errors = std::mem::take(&mut fields.errors);
-        let mut read = Reader { fields: &fields, errors: &mut errors };
+        let mut read = Reader::new(Fields::map(&self.provider.mapping, object, raw));
 
         let (first_name, last_name) = read.names();
-        let phone = read.required(Field::Phone, phone);
-        let email = read.optional(Field::Email, email);
+        let phone = read.phone();
+        let email = read.optional(Field::Email, email::email);
         let product = read.required(Field::ProductType, |text| product(text, self.settings));
-        let zip = read.required(Field::ZipCode, |text| known_zip(text, self.zips));
-        let estimated_value = read.optional(Field::EstimatedValue, amount);
-        let interest_level = read.optional(Field::InterestLevel, interest);
-        let notes = read.optional(Field::Notes, |t| bounded(t, MAX_NOTES)).unwrap_or_default();
-        let external_id = read.optional(Field::ExternalId, |t| bounded(t, MAX_EXTERNAL_ID));
-        let zone = zip.map(|z| &z.time_zone);
-        let read_date = |text: &str| date_in(text, zone);
-        let appointment_date = match self.posted_as {
-            PostedAs::Lead => read.optional(Field::AppointmentDate, read_date),
-            PostedAs::Appointment => read.required(Field::AppointmentDate, read_date),
-        };
-        let test = read.optional(Field::Test, truth).unwrap_or(false);
+        let zip = read.place(self.zips);
+        let estimated_value = read.optional(Field::EstimatedValue, amount::amount);
+        let interest_level = read.optional(Field::InterestLevel, |text| words::interest(text).map(Reading::Whole));
+        let notes =
+            read.optional(Field::Notes, |text| bounded(text, MAX_NOTES).map(Reading::Whole)).unwrap_or_default();
+        let external_id = read.optional(Field::ExternalId, external_id);
+        let (appointment_date, has_wish) = read.appointment(self.posted_as, zip.map(|zip| &zip.time_zone));
+        let test = read.is_test();
 
-        let (Some(phone), Some(product), Some(zip), true) = (phone, product, zip, errors.is_empty()) else {
-            return Err(errors);
+        let (Some(phone), Some(product), Some(zip)) = (phone, product, zip) else {
+            return Err(read.errors);
         };
+        if !read.errors.is_empty() {
+            return Err(read.errors);
+        }
+        let (extra, warnings) = read.finish();
         let provider_id = self.provider.id.clone();
         let mut lead = Lead {
             v: 1,
@@ -102,15 +115,16 @@ impl Intake<'_> {
             notes,
             appointment_date,
             external_id,
-            extra: fields.into_extra(),
+            extra,
             test,
-            auto_schedule: self.provider.auto_schedule || product.product.auto_schedule,
+            // The next free slot may be far from what the customer asked for.
+            auto_schedule: !has_wish && (self.provider.auto_schedule || product.product.auto_schedule),
             cost: self.provider.cost_per_lead,
             submission: SubmissionKey(0),
             received_at: self.now,
         };
         lead.submission = self.submission(&lead);
-        Ok(lead)
+        Ok(Taken { lead, warnings })
     }
 
     fn submission(&self, lead: &Lead) -> SubmissionKey {
@@ -126,45 +140,13 @@ impl Intake<'_> {
 
 type Checked<T> = Result<T, (&'static str, String)>;
 
-struct Reader<'f, 'v, 'e> {
-    fields: &'f Fields<'v>,
-    errors: &'e mut Vec<FieldError>,
-}
-
-impl Reader<'_, '_, '_> {
-    fn optional<T>(&mut self, field: Field, parse: impl FnOnce(&str) -> Checked<T>) -> Option<T> {
-        match parse(self.fields.get(field)?) {
-            Ok(value) => Some(value),
-            Err((code, message)) => {
-                self.errors.push(FieldError::new(field.name(), code, message));
-                None
-            }
-        }
-    }
-
-    fn required<T>(&mut self, field: Field, parse: impl FnOnce(&str) -> Checked<T>) -> Option<T> {
-        let unreadable = self.errors.iter().any(|e| e.field == field.name());
-        if self.fields.get(field).is_none() && !unreadable {
-            self.errors.push(FieldError::new(field.name(), "required", field.hint()));
-        }
-        self.optional(field, parse)
-    }
-
-    /// First and last name, from their own fields or from a full name.
-    fn names(&mut self) -> (String, String) {
-        let first = self.optional(Field::FirstName, |t| bounded(t, MAX_NAME));
-        let last = self.optional(Field::LastName, |t| bounded(t, MAX_NAME));
-        if first.is_some() || last.is_some() {
-            return (first.unwrap_or_default(), last.unwrap_or_default());
-        }
-        let Some(full) = self.optional(Field::CustomerName, |t| bounded(t, 2 * MAX_NAME)) else {
-            return Default::default();
-        };
-        match full.split_once(' ') {
-            Some((first, last)) => (first.to_owned(), last.trim_start().to_owned()),
-            None => (full, String::new()),
-        }
-    }
+/// What a text came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Reading<T> {
+    /// All that it says.
+    Whole(T),
+    /// Less than it says, so the text is kept too; with a warning where it may be another than was meant.
+    Part(T, Option<String>),
 }
 
 /// Collapses runs of white space, removes control characters and checks the length.
@@ -172,8 +154,11 @@ fn bounded(text: &str, max: usize) -> Checked<String> {
     if text.len() <= max && is_clean(text) {
         return Ok(text.to_owned());
     }
-    let clean: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
-    let clean = if max <= 2 * MAX_NAME { clean.split_whitespace().collect::<Vec<_>>().join(" ") } else { clean };
+    let clean = readable(text);
+    let clean = match max <= 2 * MAX_NAME {
+        true => clean.split_whitespace().collect::<Vec<_>>().join(" "),
+        false => clean.replace('\t', " "),
+    };
     if clean.chars().count() > max {
         return Err(("too_long", format!("must have at most {max} characters")));
     }
@@ -191,69 +176,38 @@ fn is_clean(text: &str) -> bool {
     visible && !after_space
 }
 
-fn phone(text: &str) -> Checked<Phone> {
-    Phone::parse(text).map_err(|e| ("invalid", e.to_string()))
+fn phone(text: &str) -> Checked<Reading<Phone>> {
+    match Phone::read(text) {
+        Ok((phone, true)) => Ok(Reading::Whole(phone)),
+        Ok((phone, false)) => Ok(Reading::Part(phone, None)),
+        Err(error) => Err(("invalid", error.to_string())),
+    }
 }
 
 fn product<'s>(text: &str, settings: &'s Settings) -> Checked<&'s Named> {
-    let known = settings.named(text);
+    let known = settings.named(&plain(text));
     known.ok_or_else(|| ("unknown", "is no known product; the operator's list is at /api/products".into()))
 }
 
-fn known_zip<'z>(text: &str, zips: &'z ZipDirectory) -> Checked<&'z ZipInfo> {
-    let zip = Zip::parse(text).map_err(|e| ("invalid", e.to_string()))?;
-    zips.get(zip).ok_or_else(|| ("unknown", "is no ZIP code in use".into()))
-}
-
-fn date_in(text: &str, zone: Option<&TimeZone>) -> Checked<Timestamp> {
-    date::parse(text, zone).map_err(|message| ("invalid", message))
-}
-
-fn email(text: &str) -> Checked<String> {
-    let options = email_address::Options::default().with_required_tld().without_display_text().without_domain_literal();
-    match email_address::EmailAddress::parse_with_options(text, options) {
-        Ok(address) => Ok(lower_case(address.into())),
-        Err(_) => Err(("invalid", "must be an e-mail address such as name@example.com".into())),
+/// An id that stands for nothing would make all leads that bring it one.
+fn external_id(text: &str) -> Checked<Reading<String>> {
+    if words::says_nothing(text) {
+        return Err(("invalid", "is no id of this lead".into()));
     }
+    bounded(text, MAX_EXTERNAL_ID).map(Reading::Whole)
 }
 
-fn lower_case(mut text: String) -> String {
-    if !text.is_ascii() {
-        return text.to_lowercase();
-    }
-    text.make_ascii_lowercase();
-    text
-}
-
-fn amount(text: &str) -> Checked<Money> {
-    let decorations = ['$', ',', ' '];
-    let plain = match text.contains(decorations) {
-        true => Cow::Owned(text.replace(decorations, "")),
-        false => Cow::Borrowed(text),
-    };
-    let money = Money::parse(&plain).map_err(|e| ("invalid", e.to_string()))?;
-    if money.is_negative() { Err(("invalid", "must not be negative".into())) } else { Ok(money) }
-}
-
-fn interest(text: &str) -> Checked<InterestLevel> {
-    match &*fold_short(text, &mut Default::default()) {
-        "hot" => Ok(InterestLevel::Hot),
-        "warm" => Ok(InterestLevel::Warm),
-        "cold" => Ok(InterestLevel::Cold),
-        _ => Err(("invalid", "must be hot, warm or cold".into())),
-    }
-}
-
-fn truth(text: &str) -> Checked<bool> {
-    match &*fold_short(text, &mut Default::default()) {
-        "true" | "1" | "yes" => Ok(true),
-        "false" | "0" | "no" => Ok(false),
-        _ => Err(("invalid", "must be true or false".into())),
-    }
-}
-
-/// A borrowed JSON value as an owned one.
+/// A borrowed JSON value as an owned one, as it is.
 pub fn to_owned_json(value: &BorrowedValue<'_>) -> Value {
+    owned(value, &str::to_owned)
+}
+
+/// The same as people may read it.
+fn readable_json(value: &BorrowedValue<'_>) -> Value {
+    owned(value, &|text| readable(text).into_owned())
+}
+
+fn owned(value: &BorrowedValue<'_>, text: &dyn Fn(&str) -> String) -> Value {
     use simd_json::StaticNode;
     match value {
         BorrowedValue::Static(StaticNode::Null) => Value::Null,
@@ -261,10 +215,10 @@ pub fn to_owned_json(value: &BorrowedValue<'_>) -> Value {
         BorrowedValue::Static(StaticNode::I64(n)) => Value::from(*n),
         BorrowedValue::Static(StaticNode::U64(n)) => Value::from(*n),
         BorrowedValue::Static(StaticNode::F64(n)) => Value::from(*n),
-        BorrowedValue::String(s) => Value::String(s.to_string()),
-        BorrowedValue::Array(items) => items.iter().map(to_owned_json).collect(),
+        BorrowedValue::String(s) => Value::String(text(s)),
+        BorrowedValue::Array(items) => items.iter().map(|item| owned(item, text)).collect(),
         BorrowedValue::Object(pairs) => {
-            Value::Object(pairs.iter().map(|(k, v)| (k.to_string(), to_owned_json(v))).collect::<Map<_, _>>())
+            Value::Object(pairs.iter().map(|(k, v)| (text(k), owned(v, text))).collect::<Map<_, _>>())
         }
     }
 }
