@@ -105,7 +105,12 @@ fn names_complete_each_other_and_nothing_of_them_is_lost() {
     for (sent, first, last, kept) in [
         (json!({"first_name": "Ann", "name": "Ann Lee"}), "Ann", "Lee", None),
         (json!({"first_name": "", "last_name": "Lee", "full_name": "Ann Lee"}), "Ann", "Lee", None),
-        (json!({"first_name": "", "firstName": "Fancy", "lastName": "Nancy", "name": "Fancy Nancy"}), "Fancy", "Nancy", None),
+        (
+            json!({"first_name": "", "firstName": "Fancy", "lastName": "Nancy", "name": "Fancy Nancy"}),
+            "Fancy",
+            "Nancy",
+            None,
+        ),
         (json!({"first_name": "Ann", "name": "Lee"}), "Ann", "Lee", None),
         (json!({"first_name": "Ann", "name": "Robert Lee"}), "Ann", "", Some("Robert Lee")),
         (
