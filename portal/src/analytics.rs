@@ -132,8 +132,12 @@ fn rate(part: i64, whole: i64) -> Option<f64> {
 /// The figures of a span.
 #[derive(Debug, Serialize, ToSchema)]
 struct PerformanceReport {
+    /// The span that the rows are of: what was asked for, in whole quarters of an hour.
     from: Timestamp,
+    /// Not in it any more.
     to: Timestamp,
+    /// The time zone of its days.
+    time_zone: String,
     /// One row per group; without `group_by`, one row for all.
     rows: Vec<PerformanceRow>,
 }
@@ -161,9 +165,9 @@ impl FromQuery for PerformanceQuery {
     }
 }
 
-/// Leads, appointments, rates and latencies of whole UTC days (the last 30 by default), per group.
+/// Leads, appointments, rates and latencies of a span (the last 30 days by default), per group.
 ///
-/// Each figure counts on the day it happened: a lead that arrives on Monday and is routed on Tuesday is Monday's lead and
+/// Each figure counts when it happened: a lead that arrives on Monday and is routed on Tuesday is Monday's lead and
 /// Tuesday's appointment.
 ///
 /// - **leads**: accepted; tests and duplicates do not count.
@@ -181,8 +185,10 @@ async fn performance(
     State(portal): State<Shared>,
     Params(query): Params<PerformanceQuery>,
 ) -> Answer<Json<PerformanceReport>> {
-    let span = query.span.resolve(portal.clock.now(), DEFAULT_DAYS)?;
-    let groups = grouped(&portal, &span, &query.group_by, |sums: &mut Sums, row| sums.add(row)).await?;
+    let span = query.span.resolve(portal.clock.now(), DEFAULT_DAYS)?.in_quarters();
+    let groups =
+        grouped(&portal, &span, &query.span.zone, &query.group_by, |sums: &mut Sums, row| sums.add(row)).await?;
     let rows = groups.into_iter().map(|(group, sums)| sums.row(group)).collect();
-    Ok(Json(PerformanceReport { from: span.from, to: span.to, rows }))
+    let time_zone = query.span.zone_name();
+    Ok(Json(PerformanceReport { from: span.from, to: span.to, time_zone, rows }))
 }

@@ -78,7 +78,7 @@ struct ContactFilter {
     /// Only those of this provider.
     #[param(value_type = Option<String>)]
     provider_id: Option<ProviderId>,
-    /// Only those first seen on this day (`2024-01-15`, UTC); short for `from` and `to` both on it.
+    /// Only those first seen on this day (`2024-01-15`); short for `from` and `to` both on it.
     #[param(value_type = Option<String>)]
     day: SpanRequest,
     #[param(ignore)]
@@ -127,8 +127,8 @@ impl ContactFilter {
                 let message = "stands for from and to; send either it or them";
                 return Err(Problem::validation(vec![FieldError::new("day", "invalid", message)]));
             }
-            (true, false) => self.day,
-            (false, true) => self.span,
+            (true, false) => &self.day,
+            (false, true) => &self.span,
             (false, false) => return Ok(None),
         };
         asked.resolve(now, 366).map(Some)

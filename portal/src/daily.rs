@@ -1,8 +1,10 @@
-//! The daily sums, grouped as asked.
+//! Sums of a span, grouped as asked.
 
 use std::collections::BTreeMap;
 
-use leadway_tables::schema::DailyRow;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use leadway_tables::schema::{DailyRow, QUARTER_SECONDS, quarter};
 use leadway_tables::{Range, key, scan};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -31,7 +33,7 @@ pub(crate) struct GroupBy(Vec<Dimension>);
 /// What a row of sums is about; only the fields that were grouped by are there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 pub(crate) struct Group {
-    /// UTC day.
+    /// Day, in the time zone asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "2024-01-15")]
     pub(crate) day: Option<String>,
@@ -63,10 +65,10 @@ impl GroupBy {
         self.0.contains(&dimension)
     }
 
-    fn group(&self, row: &DailyRow) -> Group {
+    fn group(&self, row: &DailyRow, zone: &TimeZone) -> Group {
         let when = |dimension, text: &dyn Fn() -> String| self.has(dimension).then(text);
         Group {
-            day: when(Dimension::Day, &|| row.day.to_string()),
+            day: when(Dimension::Day, &|| begin_of(row).to_zoned(zone.clone()).date().to_string()),
             workspace_id: when(Dimension::Workspace, &|| row.workspace.clone()),
             provider_id: when(Dimension::Provider, &|| row.provider_id.to_string()),
             product_type: when(Dimension::Product, &|| row.product_type.clone()),
@@ -74,18 +76,32 @@ impl GroupBy {
     }
 }
 
-/// Every row of the span's days, to be folded one by one.
+/// When the row's quarter of an hour begins.
+fn begin_of(row: &DailyRow) -> Timestamp {
+    let seconds = i64::from(row.day.number()) * 86_400 + row.quarter * QUARTER_SECONDS;
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
+}
+
+/// Every row of the span's quarters of an hour, to be folded one by one.
 pub(crate) async fn for_each(portal: &Portal, span: &Span, mut fold: impl FnMut(DailyRow)) -> Answer<()> {
+    let span = span.in_quarters();
     for day in span.days() {
         let mut range = Range::first(CHUNK);
+        if day == span.first_day() {
+            range = range.from(key![quarter(span.from)]);
+        }
+        // The end lies outside: at midnight all of the last day is in it.
+        let end = (day == span.last_day()).then(|| quarter(span.to)).filter(|end| *end > 0);
+        range.before = end.map(|end| key![end]);
         loop {
             let mut rows: Vec<DailyRow> = scan(&*portal.tables, &key![day], range).await?;
             let next = (rows.len() == CHUNK).then(|| rows.pop()).flatten();
             rows.into_iter().for_each(&mut fold);
             // The row that was taken off begins the next chunk.
             let Some(next) = next else { break };
-            let from = key![next.provider_id, next.workspace, next.product_type, next.topic, next.log_partition];
-            range = Range::first(CHUNK).from(from);
+            let DailyRow { quarter, provider_id, workspace, product_type, topic, log_partition, .. } = next;
+            range = Range::first(CHUNK).from(key![quarter, provider_id, workspace, product_type, topic, log_partition]);
+            range.before = end.map(|end| key![end]);
         }
     }
     Ok(())
@@ -95,10 +111,11 @@ pub(crate) async fn for_each(portal: &Portal, span: &Span, mut fold: impl FnMut(
 pub(crate) async fn grouped<T: Default>(
     portal: &Portal,
     span: &Span,
+    zone: &TimeZone,
     group_by: &GroupBy,
     mut fold: impl FnMut(&mut T, &DailyRow),
 ) -> Answer<BTreeMap<Group, T>> {
     let mut groups = BTreeMap::<Group, T>::new();
-    for_each(portal, span, |row| fold(groups.entry(group_by.group(&row)).or_default(), &row)).await?;
+    for_each(portal, span, |row| fold(groups.entry(group_by.group(&row, zone)).or_default(), &row)).await?;
     Ok(groups)
 }

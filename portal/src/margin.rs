@@ -43,8 +43,12 @@ struct MarginRow {
 /// The margin of a span.
 #[derive(Debug, Serialize, ToSchema)]
 struct MarginReport {
+    /// The span that the rows are of: what was asked for, in whole quarters of an hour.
     from: Timestamp,
+    /// Not in it any more.
     to: Timestamp,
+    /// The time zone of its days.
+    time_zone: String,
     /// One row per group.
     rows: Vec<MarginRow>,
     /// The sum of the rows, the same whatever is grouped by.
@@ -98,8 +102,8 @@ fn by_workspace(groups: BTreeMap<Group, Sums>) -> Vec<MarginRow> {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 struct MarginQuery {
-    /// One or several of provider, workspace, product, with commas: `provider,product`.
-    #[param(value_type = Option<String>, pattern = "^(provider|workspace|product)(,(provider|workspace|product))*$")]
+    /// One or several of provider, workspace, product, day, with commas: `provider,day`.
+    #[param(value_type = Option<String>, pattern = "^(provider|workspace|product|day)(,(provider|workspace|product|day))*$")]
     group_by: GroupBy,
     #[param(ignore)]
     span: SpanRequest,
@@ -107,27 +111,33 @@ struct MarginQuery {
 
 impl FromQuery for MarginQuery {
     fn read(query: &mut Query) -> Self {
-        let allowed =
-            [("provider", Dimension::Provider), ("workspace", Dimension::Workspace), ("product", Dimension::Product)];
+        let allowed = [
+            ("provider", Dimension::Provider),
+            ("workspace", Dimension::Workspace),
+            ("product", Dimension::Product),
+            ("day", Dimension::Day),
+        ];
         Self { group_by: GroupBy::read(query, &allowed), span: SpanRequest::read(query) }
     }
 }
 
-/// Revenue − provider cost of whole UTC days (the last 30 by default), per provider, workspace or product; exact to the
+/// Revenue − provider cost of a span (the last 30 days by default), per provider, workspace, product or day; exact to the
 /// cent.
 ///
-/// Revenue counts on the day of delivery, at the rate agreed when the appointment was routed. Cost counts every accepted
-/// lead at its provider's `cost_per_lead` of the moment it arrived, on the day of arrival, delivered or not. Grouped by
-/// workspace, each workspace bears the cost of the leads delivered to it, on the day of delivery, and the rest stands in
+/// Revenue counts at the delivery, with the rate agreed when the appointment was routed. Cost counts every accepted
+/// lead at its provider's `cost_per_lead` of the moment it arrived, then, delivered or not. Grouped by
+/// workspace, each workspace bears the cost of the leads delivered to it, at the delivery, and the rest stands in
 /// the row whose `workspace_id` is empty; so `total` is the same in every grouping.
 #[utoipa::path(get, path = "/api/billing/margin", operation_id = "get_margin", tag = "Billing", params(MarginQuery, SpanRequest),
     responses((status = 200, body = MarginReport)))]
 async fn margin(State(portal): State<Shared>, Params(query): Params<MarginQuery>) -> Answer<Json<MarginReport>> {
-    let span = query.span.resolve(portal.clock.now(), DEFAULT_DAYS)?;
-    let groups = grouped(&portal, &span, &query.group_by, |sums: &mut Sums, row| sums.add(row)).await?;
+    let span = query.span.resolve(portal.clock.now(), DEFAULT_DAYS)?.in_quarters();
+    let groups =
+        grouped(&portal, &span, &query.span.zone, &query.group_by, |sums: &mut Sums, row| sums.add(row)).await?;
     let rows = if query.group_by.has(Dimension::Workspace) { by_workspace(groups) } else { by_lead(groups) };
     let revenue = rows.iter().map(|r| r.revenue).sum();
     let cost = rows.iter().map(|r| r.provider_cost).sum();
     let total = row(Group::default(), revenue, cost);
-    Ok(Json(MarginReport { from: span.from, to: span.to, rows, total }))
+    let time_zone = query.span.zone_name();
+    Ok(Json(MarginReport { from: span.from, to: span.to, time_zone, rows, total }))
 }

@@ -52,7 +52,9 @@ impl Query {
 
     /// The parameter, read by `parse`, whose error says the rule.
     pub(crate) fn with<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         let parsed = match self.values.get(name)?.as_str() {
             // A variable that was not set must not turn "of this workspace" into "of all".
             "" => Err("must not be empty; leave it out to ask for all".to_owned()),
@@ -61,7 +63,9 @@ impl Query {
         match parsed {
             Ok(value) => Some(value),
             Err(rule) => {
-                self.errors.push(FieldError::new(name, "invalid", rule));
+                if self.errors.iter().all(|error| error.field != name) {
+                    self.errors.push(FieldError::new(name, "invalid", rule));
+                }
                 None
             }
         }

@@ -1,4 +1,4 @@
-//! Sums of a day: rows of table `daily`, one writer each.
+//! Sums of a quarter of an hour: rows of table `daily`, one writer each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use leadway_domain::histogram::LatencyHistogram;
 use leadway_domain::{Money, ProviderId, WorkspaceId};
 use leadway_eventlog::Address;
 use leadway_tables::Json;
-use leadway_tables::schema::day;
+use leadway_tables::schema::{day, quarter};
 
 use crate::rows::DailyId;
 
 /// Which sums a record counts in.
 pub(crate) struct Sums<'r> {
-    /// Its day is the row's.
+    /// Its quarter of an hour is the row's.
     pub(crate) at: Timestamp,
     pub(crate) provider: &'r ProviderId,
     /// `None` for what concerns no workspace (yet).
@@ -29,6 +29,7 @@ impl Sums<'_> {
     pub(crate) fn id(&self) -> DailyId {
         DailyId {
             day: day(self.at),
+            quarter: quarter(self.at),
             provider: self.provider.clone(),
             workspace: self.workspace.cloned(),
             product: self.product.clone(),

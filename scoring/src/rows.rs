@@ -223,6 +223,7 @@ impl Kept for SlotRow {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct DailyId {
     pub(crate) day: Day,
+    pub(crate) quarter: i64,
     pub(crate) provider: ProviderId,
     /// `None` for what concerns no workspace (yet).
     pub(crate) workspace: Option<WorkspaceId>,
@@ -236,13 +237,13 @@ impl Kept for DailyRow {
     const TABLE: &'static Table = Self::TABLE;
     fn key(id: &DailyId) -> Key {
         let (workspace, topic) = (id.workspace.as_ref().map_or("", WorkspaceId::as_str), id.topic.name());
-        key![id.day, id.provider, workspace.to_owned(), id.product, topic.to_owned(), id.partition]
+        key![id.day, id.quarter, id.provider, workspace.to_owned(), id.product, topic.to_owned(), id.partition]
     }
     fn read(id: &DailyId, stored: Option<Row>) -> Result<Self, TablesError> {
         stored_or(stored, || {
             let workspace = id.workspace.as_ref().map_or("", WorkspaceId::as_str).to_owned();
             let (product, topic) = (id.product.to_string(), id.topic.name().to_owned());
-            Self::new(id.day, id.provider.clone(), workspace, product, topic, id.partition)
+            Self::new(id.day, id.quarter, id.provider.clone(), workspace, product, topic, id.partition)
         })
     }
     fn write(&self) -> Option<Write> {

@@ -7,7 +7,7 @@ use leadway_domain::histogram::LatencyHistogram;
 use leadway_domain::record::Topic;
 use leadway_domain::{Addressing, LeadId, Money, Offset, Partition, ProviderId, WorkspaceId};
 use leadway_eventlog::{EventLog, NewRecord};
-use leadway_tables::schema::{AppointmentByWorkspaceRow, BillingEventRow, DailyRow, DeliveryRow, day};
+use leadway_tables::schema::{AppointmentByWorkspaceRow, BillingEventRow, DailyRow, DeliveryRow, day, quarter};
 use leadway_tables::{Applied, Json, TableRow, Tables, Write};
 use serde_json::{Value, json};
 
@@ -160,7 +160,15 @@ async fn pages_of_billing_events_hold_each_one_once() {
 
 fn daily(provider: &str, workspace: &str, product: &str, topic: Topic) -> DailyRow {
     let provider = ProviderId::new(provider).unwrap();
-    DailyRow::new(day(at(DAY)), provider, workspace.into(), product.into(), topic.name().into(), Partition(0))
+    DailyRow::new(
+        day(at(DAY)),
+        quarter(at(DAY)),
+        provider,
+        workspace.into(),
+        product.into(),
+        topic.name().into(),
+        Partition(0),
+    )
 }
 
 /// 30 leads of two providers at 75.01 and 50.10, of which 12 and 6 were delivered.
@@ -213,6 +221,58 @@ async fn the_margin_is_exact_and_its_total_the_same_in_every_grouping() {
     {
         assert_eq!(report(group).await["total"], total, "{group}");
     }
+}
+
+#[tokio::test]
+async fn money_and_figures_are_those_of_the_days_of_the_callers_zone() {
+    let world = World::new().await;
+    // One lead and one delivery at each of these moments, of 1, 10, 100 and 1,000 dollars.
+    let moments = ["2024-01-15T07:59:59Z", "2024-01-15T08:00:00Z", "2024-01-16T07:59:59Z", "2024-01-16T08:00:00Z"];
+    for (n, moment) in moments.into_iter().enumerate() {
+        let amount = Some(Money::from_cents(100 * 10_i64.pow(n as u32)));
+        let moment = at(moment);
+        let provider = ProviderId::new("a").unwrap();
+        let row = |topic: Topic, workspace: &str| {
+            let (provider, topic) = (provider.clone(), topic.name().into());
+            DailyRow::new(day(moment), quarter(moment), provider, workspace.into(), "Solar".into(), topic, Partition(0))
+        };
+        let arrived = DailyRow { leads: Some(1), lead_cost: amount, ..row(Topic::Leads, "") };
+        let taken = DailyRow { delivered: Some(1), revenue: amount, ..row(Topic::Deliveries, "w") };
+        world.write(vec![arrived.upsert(), taken.upsert()]).await;
+    }
+    for (query, from, to, revenue, leads) in [
+        (
+            "from=2024-01-15&to=2024-01-15&time_zone=America/Los_Angeles",
+            "2024-01-15T08:00:00Z",
+            "2024-01-16T08:00:00Z",
+            110,
+            2,
+        ),
+        ("from=2024-01-15&to=2024-01-15", "2024-01-15T00:00:00Z", "2024-01-16T00:00:00Z", 11, 2),
+        ("from=2024-01-15T08:07:00Z&to=2024-01-16T07:51:00Z", "2024-01-15T08:00:00Z", "2024-01-16T08:00:00Z", 110, 2),
+        ("from=2024-01-15T07:50:00Z&to=2024-01-15T08:00:00Z", "2024-01-15T07:45:00Z", "2024-01-15T08:00:00Z", 1, 1),
+        ("from=2024-01-15&to=2024-01-15&time_zone=Asia/Kolkata", "2024-01-14T18:30:00Z", "2024-01-15T18:30:00Z", 11, 2),
+    ] {
+        let margin = world.get(&format!("/api/billing/margin?{query}")).await.expect(200).json();
+        assert_eq!((&margin["from"], &margin["to"]), (&json!(from), &json!(to)), "{query}");
+        assert_eq!(margin["total"]["revenue"], json!(revenue), "{query}");
+        let figures = world.get(&format!("/api/analytics/performance?{query}")).await.expect(200).json();
+        assert_eq!((&figures["from"], &figures["to"]), (&json!(from), &json!(to)), "{query}");
+        assert_eq!(
+            (&figures["rows"][0]["leads"], &figures["rows"][0]["revenue"]),
+            (&json!(leads), &json!(revenue)),
+            "{query}"
+        );
+    }
+    let path = "/api/billing/margin?from=2024-01-14&to=2024-01-16&group_by=day&time_zone=America/Los_Angeles";
+    let report = world.get(path).await.expect(200).json();
+    let days: Vec<_> = report["rows"].as_array().unwrap().iter().map(|row| (&row["day"], &row["revenue"])).collect();
+    let expected =
+        [("2024-01-14", 1), ("2024-01-15", 110), ("2024-01-16", 1_000)].map(|(day, sum)| (json!(day), json!(sum)));
+    assert_eq!(days, expected.iter().map(|(day, sum)| (day, sum)).collect::<Vec<_>>());
+    let wrong = world.get("/api/billing/margin?time_zone=Pacific").await.expect(422).json();
+    assert_eq!(wrong["errors"].as_array().unwrap().len(), 1, "{wrong}");
+    assert_eq!(wrong["errors"][0]["field"], "time_zone");
 }
 
 #[tokio::test]

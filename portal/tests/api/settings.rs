@@ -255,8 +255,15 @@ async fn the_longest_names_fit_into_the_keys_of_the_tables() {
     let (provider, workspace) = (ProviderId::new(&id).unwrap(), "w".repeat(64));
     let topics = Topic::ALL.map(|topic| topic.name());
     let topic = topics.iter().max_by_key(|name| name.len()).unwrap();
-    let row =
-        DailyRow::new(Day::from_number(i32::MAX), provider, workspace, product, (*topic).into(), Partition(u32::MAX));
+    let row = DailyRow::new(
+        Day::from_number(i32::MAX),
+        95,
+        provider,
+        workspace,
+        product,
+        (*topic).into(),
+        Partition(u32::MAX),
+    );
     world.write(vec![row.upsert()]).await;
 }
 

@@ -43,6 +43,14 @@ pub fn day(at: Timestamp) -> Day {
     Day::of(at)
 }
 
+/// Seconds of a quarter of an hour. Every time zone's days begin at a whole one.
+pub const QUARTER_SECONDS: i64 = 900;
+
+/// Which quarter of an hour of its UTC day a moment lies in: 0 to 95.
+pub fn quarter(at: Timestamp) -> i64 {
+    at.as_second().rem_euclid(86_400) / QUARTER_SECONDS
+}
+
 /// Every table.
 pub const ALL: &[&Table] = &[
     ContactRow::TABLE,

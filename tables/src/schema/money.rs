@@ -83,15 +83,17 @@ table! {
 }
 
 table! {
-    /// Sums of one day, without tests. Per partition of the log, so that each row has one writer; summed when read.
-    /// Leads and their cost count on the day of arrival, decisions on the day of the decision, deliveries and attempts
-    /// on the day of the outcome.
+    /// Sums of a quarter of an hour, without tests: what begins and ends any day of any time zone. Per partition of the log,
+    /// so that each row has one writer; summed when read. Leads and their cost count when they arrive, decisions when they
+    /// are made, deliveries and attempts at their outcome.
     pub struct DailyRow = 13 "daily" {
         partition {
             /// UTC day.
             day: Day,
         }
         clustering {
+            /// Which quarter of an hour of the day: 0 to 95.
+            quarter: i64,
             /// Who sent the leads.
             provider_id: ProviderId,
             /// Who received the appointments; empty for leads not (yet) routed.

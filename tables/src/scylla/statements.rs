@@ -144,10 +144,10 @@ mod tests {
     #[test]
     fn bounds_of_a_scan_are_compared_as_tuples() {
         let all = Statements::new("ks", ALL);
-        let range = Range::last(5).from(key!["a".to_owned(), "b".to_owned()]).before(key!["z".to_owned()]);
+        let range = Range::last(5).from(key![3_i64, "b".to_owned()]).before(key![9_i64]);
         let scan = all.of(DailyRow::TABLE).unwrap().scan(&[Value::Date(1)], &range);
         assert!(
-            scan.cql.contains("(\"provider_id\", \"workspace\") >= (?, ?) AND (\"provider_id\") < (?) ORDER BY"),
+            scan.cql.contains("(\"quarter\", \"provider_id\") >= (?, ?) AND (\"quarter\") < (?) ORDER BY"),
             "{}",
             scan.cql
         );

@@ -97,6 +97,7 @@ async fn an_analyst_finds_typed_columns_by_workspace_and_day() {
     };
     let daily = DailyRow::new(
         Day::of(matched_at),
+        0,
         ProviderId::new("a").unwrap(),
         String::new(),
         "Solar".into(),
