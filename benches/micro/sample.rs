@@ -162,13 +162,14 @@ pub(crate) fn provider(n: u64) -> Provider {
         auto_schedule: false,
         rate_limit: None,
         posting: Default::default(),
+        credentials: Default::default(),
         created_at: start(),
         updated_at: start(),
     }
 }
 
 fn workspace(n: u64, secrets: u8) -> Workspace {
-    let secret = SigningSecret { secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(), valid_until: None };
+    let secret = SigningSecret { secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into(), valid_until: None };
     Workspace {
         id: workspace_id(n),
         name: format!("Workspace {n}"),
@@ -178,6 +179,7 @@ fn workspace(n: u64, secrets: u8) -> Workspace {
         business_type: "Solar Installation".to_owned(),
         payment_rate: Money::from_cents(15_000),
         signing_secrets: vec![secret; secrets.into()],
+        webhook_credentials: Default::default(),
         phone_format: Default::default(),
         rate_limit: None,
         max_concurrency: None,

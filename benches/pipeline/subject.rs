@@ -134,6 +134,7 @@ impl Storage {
             Self::Folder { path, .. } => vec![("LEADWAY_DATA", path.display().to_string())],
             Self::Servers { kafka, cassandra } => vec![
                 ("LEADWAY_LOG", "kafka".into()),
+                ("LEADWAY_SEAL_KEY", "5e".repeat(32)),
                 ("LEADWAY_TABLES", "scylla".into()),
                 ("LEADWAY_KAFKA__BROKERS", kafka.bootstrap()),
                 ("LEADWAY_KAFKA__REPLICATION", kafka.brokers().to_string()),

@@ -36,6 +36,13 @@ pub struct Config {
     pub stages: Vec<StageName>,
     /// How long a stop may take, in seconds: requests and deliveries under way finish, what remains waits on disk.
     pub drain_seconds: u64,
+    /// What the settings' secrets are sealed with: 64 hexadecimal digits (`openssl rand -hex 32`), the same on every node.
+    /// Several are separated by spaces: the first seals, the others only open. Better in the environment than in a file of
+    /// settings.
+    pub seal_key: leadway_domain::secret::Secret,
+    /// A file that holds it instead, a key a line. With an embedded log, `log/seal.key` in the data folder by default, made
+    /// at the first start.
+    pub seal_key_file: Option<PathBuf>,
     /// A CSV file (`zip,state,latitude,longitude,time_zone`) to be used instead of the list of US ZIPs that comes along.
     pub zip_list: Option<PathBuf>,
     /// Listeners and limits of the HTTP server.
@@ -70,6 +77,8 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             stages: StageName::ALL.to_vec(),
             drain_seconds: 20,
+            seal_key: Default::default(),
+            seal_key_file: None,
             zip_list: None,
             http: HttpOptions::default(),
             logging: LoggingOptions::default(),

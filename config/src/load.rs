@@ -203,6 +203,11 @@ fn check(config: &Config, source: &Source) -> Result<(), ConfigError> {
     let twice = |s: &StageName| config.stages.iter().filter(|o| *o == s).count() > 1;
     rule(!config.stages.iter().any(twice), "stages", "must name each stage once")?;
     rule(config.drain_seconds <= 600, "drain_seconds", "must be at most 600")?;
+    let keys = leadway_domain::seal::Keyring::parse(config.seal_key.expose());
+    let wrong = keys.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    rule(keys.is_ok(), "seal_key", &format!("is of another form: {wrong}"))?;
+    let both = !config.seal_key.is_empty() && config.seal_key_file.is_some();
+    rule(!both, "seal_key_file", "must not be set beside seal_key: the key comes from one of them")?;
     rule((1..=1_000_000).contains(&config.http.max_connections), "http.max_connections", "must be 1 to 1000000")?;
     rule((100..=600_000).contains(&config.http.header_timeout_ms), "http.header_timeout_ms", "must be 100 to 600000")?;
     rule((1..=10_000).contains(&config.http.http2_max_streams), "http.http2_max_streams", "must be 1 to 10000")?;
@@ -321,6 +326,20 @@ mod tests {
             let error = with_file(text, &[]).unwrap_err();
             assert!(error.contains(part) && error.contains("line "), "{error}");
         }
+    }
+
+    #[test]
+    fn a_seal_key_is_checked_and_never_quoted() {
+        let key = "0f".repeat(32);
+        let config = with_file("", &[("LEADWAY_SEAL_KEY", &key)]).unwrap();
+        assert_eq!(config.seal_key.expose(), key);
+        assert!(!toml::to_string(&config).unwrap().contains(&key) && !format!("{config:?}").contains(&key));
+        let digits = "12".repeat(32);
+        assert_eq!(with_file("", &[("LEADWAY_SEAL_KEY", &digits)]).unwrap().seal_key.expose(), digits);
+        let error = with_file("", &[("LEADWAY_SEAL_KEY", "hunter2")]).unwrap_err();
+        assert!(error.contains("LEADWAY_SEAL_KEY") && error.contains("64") && !error.contains("hunter2"), "{error}");
+        let both = with_file("seal_key_file = \"k\"\n", &[("LEADWAY_SEAL_KEY", &key)]).unwrap_err();
+        assert!(both.contains("seal_key_file") && both.contains("line 1"), "{both}");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Bringing back what is due on disk.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use leadway_domain::{Timestamp, WorkspaceId};
@@ -49,7 +48,7 @@ impl Running {
         let room = self.lanes.room(id);
         let lane = self.lanes.get(id)?;
         let room = room.min(ROWS.saturating_sub(lane.queue.len()));
-        if !takes_rows(lane.workspace().map(Arc::as_ref)) {
+        if !takes_rows(lane.client.as_deref()) {
             return None; // until the settings change
         }
         if let Some(until) = lane.quiet(now) {
@@ -142,6 +141,7 @@ mod tests {
     use leadway_tables::schema::OpenDeliveryRow;
     use leadway_tables::{Applied, Json, MemoryTables, TableRow, Tables};
     use rustc_hash::FxHashSet;
+    use std::sync::Arc;
     use tokio_util::sync::CancellationToken;
 
     struct Nobody;
@@ -178,7 +178,7 @@ mod tests {
             ended: Default::default(),
         };
         running.partitions.insert(Partition(0), owned);
-        running.lanes.follow(&w(), Some(Arc::new(workspace("w"))));
+        running.lanes.follow(&w(), Some(Arc::new(workspace("w"))), &Default::default());
         running.scans.at(&w(), running.clock.now());
         running
     }

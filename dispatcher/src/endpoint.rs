@@ -15,7 +15,7 @@ use crate::client::Client;
 pub(crate) enum Endpoint<'a> {
     /// It may be posted there.
     Post(&'a Arc<Target>, &'a Client),
-    /// It waits until the operator switches the webhook on.
+    /// It waits until the operator switches the webhook on, or this node has the key of its secrets.
     Inactive,
     /// No attempt can succeed, for this reason.
     Nowhere(&'static str),
@@ -26,6 +26,9 @@ pub(crate) fn endpoint<'a>(appointment: &Appointment, client: Option<&'a Client>
     let Some(client) = client else {
         return Endpoint::Nowhere("the workspace was deleted");
     };
+    if client.is_sealed {
+        return Endpoint::Inactive;
+    }
     let target = if appointment.test {
         let Some(target) = &client.test_target else {
             return Endpoint::Nowhere(
@@ -43,8 +46,9 @@ pub(crate) fn endpoint<'a>(appointment: &Appointment, client: Option<&'a Client>
 }
 
 /// Whether rows of the workspace on disk may have somewhere to go, or must be given up: otherwise they stay unread.
-pub(crate) fn takes_rows(workspace: Option<&Workspace>) -> bool {
-    workspace.is_none_or(|w| w.webhook_active && (w.outbound_webhook_url.is_some() || w.test_webhook_url.is_some()))
+pub(crate) fn takes_rows(client: Option<&Client>) -> bool {
+    let has_target = |client: &Client| client.target.is_some() || client.test_target.is_some();
+    client.is_none_or(|client| client.workspace.webhook_active && has_target(client))
 }
 
 /// Whether a delivery to a client that keeps failing is too old to go on. A change of the workspace starts the time anew:
@@ -58,12 +62,13 @@ pub(crate) fn is_too_old(appointment: &Appointment, workspace: &Workspace, now: 
 pub(crate) mod tests {
     use super::*;
     use crate::outcome::tests::appointment;
-    use leadway_domain::settings::SigningSecret;
+    use leadway_domain::seal::{Keyring, Seals};
+    use leadway_domain::settings::{SigningSecret, signing_place};
     use leadway_domain::{Money, WorkspaceId};
     use url::Url;
 
     fn client(workspace: Workspace) -> Client {
-        Client::new(Arc::new(workspace))
+        Client::new(Arc::new(workspace), &Default::default())
     }
 
     pub(crate) fn workspace(id: &str) -> Workspace {
@@ -78,6 +83,7 @@ pub(crate) mod tests {
             business_type: String::new(),
             payment_rate: Money::from_cents(15_000),
             signing_secrets: vec![SigningSecret { secret: "whsec_bmV3".into(), valid_until: None }],
+            webhook_credentials: Default::default(),
             phone_format: Default::default(),
             rate_limit: None,
             max_concurrency: None,
@@ -110,9 +116,9 @@ pub(crate) mod tests {
     #[test]
     fn rows_are_read_only_where_they_can_go_on() {
         let active = workspace("w");
-        assert!(takes_rows(None) && takes_rows(Some(&active)));
-        assert!(!takes_rows(Some(&Workspace { webhook_active: false, ..active.clone() })));
-        assert!(!takes_rows(Some(&Workspace { outbound_webhook_url: None, ..active })));
+        assert!(takes_rows(None) && takes_rows(Some(&client(active.clone()))));
+        assert!(!takes_rows(Some(&client(Workspace { webhook_active: false, ..active.clone() }))));
+        assert!(!takes_rows(Some(&client(Workspace { outbound_webhook_url: None, ..active }))));
     }
 
     #[test]
@@ -123,5 +129,20 @@ pub(crate) mod tests {
         let old = workspace("w");
         assert!(is_too_old(&given, &old, now, longest));
         assert!(!is_too_old(&given, &Workspace { updated_at: now, ..old }, now, longest));
+    }
+
+    #[test]
+    fn without_the_key_of_its_secrets_a_clients_deliveries_wait() {
+        let ring = Keyring::parse(&"01".repeat(32)).unwrap();
+        let seals = Seals::new(ring);
+        let id = WorkspaceId::new("w").unwrap();
+        let secret = seals.seal(&signing_place(&id), "whsec_bmV3", [1; 12]).unwrap();
+        let sealed = Workspace { signing_secrets: vec![SigningSecret { secret, valid_until: None }], ..workspace("w") };
+        let given = appointment(1, "w");
+        let with_key = Client::new(Arc::new(sealed.clone()), &seals);
+        assert!(matches!(endpoint(&given, Some(&with_key)), Endpoint::Post(..)));
+        let without = client(sealed);
+        assert!(matches!(endpoint(&given, Some(&without)), Endpoint::Inactive));
+        assert!(!takes_rows(Some(&without)), "nor are its rows read again and again");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Extensions, Method, Request, Response, Uri, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -28,7 +28,7 @@ const BODY_LIMIT: usize = 64 << 10;
 const REASON_LIMIT: usize = 200;
 
 /// Ours, and those that the client adds.
-const HEADERS: usize = 8;
+const HEADERS: usize = 9;
 
 static WEBHOOK_SOURCE: HeaderName = HeaderName::from_static("x-webhook-source");
 static WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -120,6 +120,7 @@ struct Prepared {
     id: HeaderValue,
     timestamp: i64,
     signature: HeaderValue,
+    authorization: Option<HeaderValue>,
     body: Bytes,
 }
 
@@ -127,7 +128,8 @@ impl Prepared {
     fn new(uri: Uri, webhook: WebhookRequest) -> Result<Self, http::Error> {
         let id = HeaderValue::from_maybe_shared(Bytes::from(webhook.id))?;
         let signature = HeaderValue::from_maybe_shared(Bytes::from(webhook.signature))?;
-        Ok(Self { uri, id, timestamp: webhook.timestamp, signature, body: webhook.body })
+        let authorization = webhook.target.authorization().cloned();
+        Ok(Self { uri, id, timestamp: webhook.timestamp, signature, authorization, body: webhook.body })
     }
 
     fn request(&self) -> Request<Full<Bytes>> {
@@ -138,6 +140,9 @@ impl Prepared {
         headers.insert(WEBHOOK_ID.clone(), self.id.clone());
         headers.insert(WEBHOOK_TIMESTAMP.clone(), HeaderValue::from(self.timestamp));
         headers.insert(WEBHOOK_SIGNATURE.clone(), self.signature.clone());
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
         let mut post = Request::new(Full::new(self.body.clone()));
         (*post.method_mut(), *post.uri_mut(), *post.headers_mut()) = (Method::POST, self.uri.clone(), headers);
         post

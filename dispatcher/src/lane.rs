@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use leadway_domain::seal::Seals;
 use leadway_domain::settings::Workspace;
 use leadway_domain::{Clock, LeadId, Timestamp, WorkspaceId};
 use rustc_hash::FxHashMap;
@@ -41,7 +42,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    fn new(workspace: Option<Arc<Workspace>>, clock: &Clock) -> Self {
+    fn new(workspace: Option<Arc<Workspace>>, seals: &Seals, clock: &Clock) -> Self {
         let mut lane = Self {
             client: None,
             queue: VecDeque::new(),
@@ -56,18 +57,18 @@ impl Lane {
             listed: false,
             measured: 0,
         };
-        lane.follow(workspace, clock);
+        lane.follow(workspace, seals, clock);
         lane
     }
 
     /// Takes over changed settings. A pace whose limit stays keeps its count; what the client asked for is void, as
     /// somebody may have entered another address.
-    fn follow(&mut self, workspace: Option<Arc<Workspace>>, clock: &Clock) {
+    fn follow(&mut self, workspace: Option<Arc<Workspace>>, seals: &Seals, clock: &Clock) {
         let limit = workspace.as_ref().and_then(|w| w.rate_limit);
         if limit != self.pace.as_ref().map(Pace::limit) {
             self.pace = limit.map(|limit| Pace::new(limit, clock));
         }
-        self.client = workspace.map(Client::new).map(Arc::new);
+        self.client = workspace.map(|workspace| Arc::new(Client::new(workspace, seals)));
         self.quiet_until = None;
     }
 
@@ -151,11 +152,11 @@ impl Lanes {
     }
 
     /// Sets what is known of a workspace; makes its lane if there is none.
-    pub(crate) fn follow(&mut self, id: &WorkspaceId, workspace: Option<Arc<Workspace>>) {
+    pub(crate) fn follow(&mut self, id: &WorkspaceId, workspace: Option<Arc<Workspace>>, seals: &Seals) {
         match self.by_id.get_mut(id) {
-            Some(lane) => lane.follow(workspace, &self.clock),
+            Some(lane) => lane.follow(workspace, seals, &self.clock),
             None => {
-                self.by_id.insert(id.clone(), Lane::new(workspace, &self.clock));
+                self.by_id.insert(id.clone(), Lane::new(workspace, seals, &self.clock));
             }
         }
         self.list(id);
@@ -316,7 +317,7 @@ mod tests {
     fn lanes(options: Options) -> Lanes {
         let mut lanes = Lanes::new(&options, Clock::manual(Timestamp::UNIX_EPOCH));
         for id in ["a", "b"] {
-            lanes.follow(&ws(id), Some(Arc::new(workspace(id))));
+            lanes.follow(&ws(id), Some(Arc::new(workspace(id))), &Seals::default());
         }
         lanes
     }

@@ -5,8 +5,9 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use leadway_domain::settings::SigningSecret;
-use leadway_domain::{LeadId, Timestamp};
+use leadway_domain::seal::{SealError, Seals};
+use leadway_domain::settings::{SigningSecret, signing_place};
+use leadway_domain::{LeadId, Timestamp, WorkspaceId};
 use sha2::Sha256;
 
 /// Base64 of 32 bytes, with `v1,` before and a space behind.
@@ -18,6 +19,7 @@ pub(crate) fn webhook_id(appointment: LeadId) -> String {
 }
 
 /// The secrets of a workspace, newest first, each as the state of a signature of nothing yet.
+#[derive(Default)]
 pub(crate) struct Keys(Vec<Key>);
 
 struct Key {
@@ -26,13 +28,17 @@ struct Key {
 }
 
 impl Keys {
-    /// Leaves out secrets that are not of the form `whsec_` + Base64.
-    pub(crate) fn new(secrets: &[SigningSecret]) -> Self {
-        let key = |secret: &SigningSecret| {
-            let bytes = STANDARD.decode(secret.secret.strip_prefix("whsec_")?).ok()?;
-            Some(Key { mac: Hmac::new_from_slice(&bytes).ok()?, valid_until: secret.valid_until })
-        };
-        Self(secrets.iter().filter_map(key).collect())
+    /// Opens a workspace's secrets. Leaves out those that are not of the form `whsec_` + Base64.
+    pub(crate) fn open(id: &WorkspaceId, secrets: &[SigningSecret], seals: &Seals) -> Result<Self, SealError> {
+        let place = signing_place(id);
+        let mut keys = Vec::with_capacity(secrets.len());
+        for SigningSecret { secret, valid_until } in secrets {
+            let text = seals.open(&place, secret)?;
+            let bytes = text.expose().strip_prefix("whsec_").and_then(|base64| STANDARD.decode(base64).ok());
+            let mac = bytes.and_then(|bytes| Hmac::new_from_slice(&bytes).ok());
+            keys.extend(mac.map(|mac| Key { mac, valid_until: *valid_until }));
+        }
+        Ok(Self(keys))
     }
 
     /// The `webhook-signature`: one `v1,…` for each secret that is valid at `now`; `None` when there is none.
@@ -65,6 +71,10 @@ mod tests {
         SigningSecret { secret: text.into(), valid_until }
     }
 
+    fn keys(secrets: &[SigningSecret]) -> Keys {
+        Keys::open(&WorkspaceId::new("w").unwrap(), secrets, &Seals::default()).unwrap()
+    }
+
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
     #[test]
@@ -73,7 +83,7 @@ mod tests {
         let now = Timestamp::from_second(1_614_265_330).unwrap();
         let body = br#"{"test": 2432232314}"#;
         assert_eq!(
-            Keys::new(&[secret(SECRET, None)]).sign("msg_p5jXN8AQM9LWM0D4loKWxJek", now, body).as_deref(),
+            keys(&[secret(SECRET, None)]).sign("msg_p5jXN8AQM9LWM0D4loKWxJek", now, body).as_deref(),
             Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
         );
     }
@@ -83,7 +93,7 @@ mod tests {
         let secrets = [secret("whsec_bmV3", None), secret("whsec_b2xk", Some(100))];
         let count = |at| {
             let now = Timestamp::from_second(at).unwrap();
-            Keys::new(&secrets).sign("appt_1", now, b"{}").map_or(0, |s| s.split(' ').count())
+            keys(&secrets).sign("appt_1", now, b"{}").map_or(0, |s| s.split(' ').count())
         };
         assert_eq!((count(99), count(100)), (2, 1));
     }
@@ -91,6 +101,6 @@ mod tests {
     #[test]
     fn without_a_usable_secret_there_is_no_signature() {
         let now = Timestamp::from_second(5).unwrap();
-        assert_eq!(Keys::new(&[secret("plain", None), secret("whsec_AAAA", Some(5))]).sign("appt_1", now, b"{}"), None);
+        assert_eq!(keys(&[secret("plain", None), secret("whsec_AAAA", Some(5))]).sign("appt_1", now, b"{}"), None);
     }
 }

@@ -392,7 +392,7 @@ impl Running {
             self.follow_settings(self.clock.now());
         }
         if self.lanes.get(id).is_none() {
-            self.lanes.follow(id, self.settings.workspaces.get(id).cloned());
+            self.lanes.follow(id, self.settings.workspaces.get(id).cloned(), self.settings.seals());
         }
         Ok(())
     }
@@ -409,7 +409,7 @@ impl Running {
             let Some(lane) = self.lanes.get(&id) else { continue };
             if lane.workspace() != workspace.as_ref() {
                 lane.rows.begin_again();
-                self.lanes.follow(&id, workspace);
+                self.lanes.follow(&id, workspace, self.settings.seals());
                 self.scans.at(&id, now);
             }
         }
@@ -418,7 +418,7 @@ impl Running {
     /// Has the rows of a workspace looked at from the first on, now.
     fn look_at_rows(&mut self, id: &WorkspaceId, now: Timestamp) {
         if self.lanes.get(id).is_none() {
-            self.lanes.follow(id, self.settings.workspaces.get(id).cloned());
+            self.lanes.follow(id, self.settings.workspaces.get(id).cloned(), self.settings.seals());
         }
         self.scans.at(id, now);
     }

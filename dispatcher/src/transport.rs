@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::Uri;
+use http::{HeaderValue, Uri};
+use leadway_domain::secret::Secret;
 use leadway_domain::target::{TargetError, check_target};
 use url::Url;
 
@@ -17,13 +20,31 @@ pub struct Target {
     /// What the URL alone tells: whether it may be used at all, and whether it may lead to the public internet.
     usable: Result<(), TargetError>,
     public: Result<(), TargetError>,
+    /// The value of `Authorization`; it is marked as not to be shown.
+    authorization: Option<HeaderValue>,
 }
 
 impl Target {
     /// Reads and checks a URL.
     pub fn new(url: &Url) -> Self {
+        Self::with_credentials(url, None)
+    }
+
+    /// The same for a host that asks for HTTP Basic authentication: `credentials` are `name:password`.
+    pub fn with_credentials(url: &Url, credentials: Option<Secret>) -> Self {
         let (usable, public) = (check_target(url, true), check_target(url, false));
-        Self { url: url.clone(), uri: url.as_str().parse().ok(), usable, public }
+        let authorization = credentials.and_then(|credentials| {
+            let basic = format!("Basic {}", STANDARD.encode(credentials.expose()));
+            let mut value = HeaderValue::from_maybe_shared(Bytes::from(basic)).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        });
+        Self { url: url.clone(), uri: url.as_str().parse().ok(), usable, public, authorization }
+    }
+
+    /// What `Authorization` says, if the host asks for it.
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
     }
 
     /// The URL as it was given.

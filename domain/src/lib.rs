@@ -14,6 +14,7 @@ pub mod money;
 pub mod phone;
 pub mod problem;
 pub mod record;
+pub mod seal;
 pub mod secret;
 pub mod settings;
 pub mod target;

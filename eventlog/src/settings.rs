@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use leadway_domain::record::Topic;
+use leadway_domain::seal::Keyring;
 use leadway_domain::settings::{Settings, SettingsChange};
 use leadway_domain::{Offset, Partition};
 use tokio::sync::watch;
@@ -18,12 +19,18 @@ pub struct SettingsHandle {
 }
 
 impl SettingsHandle {
-    /// Reads the topic `settings` to its end, then follows it for as long as a handle lives.
+    /// Reads the topic `settings` to its end, then follows it for as long as a handle lives. Nothing that is sealed can be
+    /// opened: this is for those who have no use for secrets.
     pub async fn follow(log: Arc<dyn EventLog>) -> Result<Self, LogError> {
-        let current = Arc::new(ArcSwap::from_pointee(Settings::default()));
+        Self::follow_with(log, Keyring::default()).await
+    }
+
+    /// The same, opening what is sealed with these keys.
+    pub async fn follow_with(log: Arc<dyn EventLog>, ring: Keyring) -> Result<Self, LogError> {
+        let settings = Settings::with_keys(ring);
+        let current = Arc::new(ArcSwap::from_pointee(settings.clone()));
         let (sender, applied) = watch::channel(Offset(0));
-        let mut follower =
-            Follower { log, settings: Settings::default(), current: current.clone(), next: Offset(0), sender };
+        let mut follower = Follower { log, settings, current: current.clone(), next: Offset(0), sender };
         let end = follower.log.end(Topic::Settings, Partition(0)).await?;
         while follower.next < end {
             follower.step().await?;

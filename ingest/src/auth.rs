@@ -1,38 +1,50 @@
-//! Who is posting: the provider's key, or its signature of the body.
+//! Who is posting: the provider's key, or its signature.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use base64::Engine as _;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
-use leadway_domain::secret::KeyHash;
-use leadway_domain::settings::{Provider, Settings};
-use sha2::Sha256;
-use subtle::ConstantTimeEq as _;
+use leadway_domain::Timestamp;
+use leadway_domain::settings::{Provider, Settings, Signing};
 
 use crate::head::Target;
 use crate::refusal::Refusal;
+use crate::signature::{self, Stamp};
 
 static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-
-/// Headers in which senders put the signature of the body.
-const SIGNATURE_HEADERS: [&str; 3] = ["x-signature", "x-hub-signature-256", "x-webhook-signature"];
 
 /// What is known of the sender before the body is read.
 pub(crate) enum Sender {
     /// Its key proved who it is.
     Known(Arc<Provider>),
-    /// It signed the body as sent, packed or not: HMAC-SHA256.
-    Signed([u8; 32]),
+    /// It signed the body as sent, packed or not, and nothing else: one of these is to be its HMAC-SHA256.
+    SignedBody(Vec<[u8; 32]>),
+    /// It signed id, time and body, as Standard Webhooks says.
+    SignedMessage(Stamp),
+}
+
+/// A sender that is proven, and what makes its request the same as another.
+pub(crate) struct Proven {
+    pub(crate) provider: Arc<Provider>,
+    pub(crate) identity: Identity,
+}
+
+/// What names a request, beside what stands in it.
+pub(crate) enum Identity {
+    /// The header `Idempotency-Key`, if it is sent.
+    Header,
+    /// The `webhook-id` that was signed.
+    Id(String),
+    /// Nothing: only the body was signed, so that whoever saw the request could send it again under another key.
+    ContentAlone,
 }
 
 impl Sender {
-    /// By the first that is not empty of: `X-Api-Key`, `Authorization: Bearer`, the query's `key` or `api_key`, a
-    /// signature.
-    pub(crate) fn of(head: &Parts, target: Target<'_>, settings: &Settings) -> Result<Self, Refusal> {
-        let known = |key: &str| by_key(settings, target, &KeyHash::of(key)).map(Self::Known);
+    /// By the first that is not empty of: `X-Api-Key`, `Authorization: Bearer`, the query's `key` or `api_key`, the
+    /// signature of Standard Webhooks, a signature of the body.
+    pub(crate) fn of(head: &Parts, target: Target<'_>, settings: &Settings, now: Timestamp) -> Result<Self, Refusal> {
+        let known = |key: &str| by_key(settings, target, key, now).map(Self::Known);
         if let Some(key) = key_in_headers(&head.headers) {
             return known(key);
         }
@@ -41,9 +53,11 @@ impl Sender {
         if let Some((_, key)) = form_urlencoded::parse(query).find(|(name, value)| is_key(name, value)) {
             return known(&key);
         }
-        let mut signatures = SIGNATURE_HEADERS.iter().filter_map(|name| head.headers.get(*name));
-        let signature = signatures.next().and_then(|value| parse_signature(value.to_str().ok()?));
-        signature.map(Self::Signed).ok_or(Refusal::Unauthorized)
+        if let Some(stamp) = Stamp::of(&head.headers) {
+            return Ok(Self::SignedMessage(stamp));
+        }
+        let signatures = signature::of_body(&head.headers);
+        if signatures.is_empty() { Err(Refusal::Unauthorized) } else { Ok(Self::SignedBody(signatures)) }
     }
 
     /// The sender for certain, now that the body is there.
@@ -53,10 +67,31 @@ impl Sender {
         target: Target<'_>,
         settings: &Settings,
         body: &[u8],
-    ) -> Result<Arc<Provider>, Refusal> {
+        now: Timestamp,
+    ) -> Result<Proven, Refusal> {
+        let signed = |way: Signing, parts: &[&[u8]], signatures: &[[u8; 32]]| {
+            let name = named(head, target);
+            active(find(settings, name, |provider| {
+                let asked_for = provider.credentials.signing == way;
+                // Reckoned in any case, so that the answer takes as long for each provider.
+                let proven = settings.verifiers(&provider.id).is_some_and(|v| v.prove(parts, signatures, now));
+                asked_for & proven
+            }))
+        };
         match self {
-            Self::Known(provider) => Ok(provider),
-            Self::Signed(signature) => by_signature(settings, target, &head.headers, &signature, body),
+            Self::Known(provider) => Ok(Proven { provider, identity: Identity::Header }),
+            Self::SignedBody(signatures) => {
+                let provider = signed(Signing::LegacyBody, &[body], &signatures)?;
+                Ok(Proven { provider, identity: Identity::ContentAlone })
+            }
+            Self::SignedMessage(stamp) => {
+                if !stamp.is_of(now) {
+                    return Err(Refusal::Unauthorized);
+                }
+                let before = stamp.before_body();
+                let provider = signed(Signing::StandardWebhooks, &[before.as_bytes(), body], &stamp.signatures)?;
+                Ok(Proven { provider, identity: Identity::Id(stamp.id) })
+            }
         }
     }
 }
@@ -71,64 +106,40 @@ fn key_in_headers(headers: &HeaderMap) -> Option<&str> {
     text(&API_KEY).filter(is_there).or_else(|| bearer().filter(is_there))
 }
 
-/// `[sha256=]` and 64 hex digits, or the same 32 bytes in base64.
-fn parse_signature(text: &str) -> Option<[u8; 32]> {
-    let text = text.trim();
-    let text = text.strip_prefix("sha256=").unwrap_or(text);
-    let bytes = if text.len() == 64 {
-        hex::decode(text).ok()?
-    } else {
-        base64::engine::general_purpose::STANDARD.decode(text).ok()?
-    };
-    bytes.try_into().ok()
-}
-
-/// The provider that `hash` is the key of; at a webhook's address only that webhook's own.
-fn by_key(settings: &Settings, target: Target<'_>, hash: &KeyHash) -> Result<Arc<Provider>, Refusal> {
+/// The provider that `key` belongs to; at a webhook's address only that webhook's own.
+fn by_key(settings: &Settings, target: Target<'_>, key: &str, now: Timestamp) -> Result<Arc<Provider>, Refusal> {
     let found = match target {
         Target::Webhook(name) => {
-            find(settings, name, |secret| secret.as_hex().as_bytes().ct_eq(hash.as_hex().as_bytes()).into())
+            let presented = settings.seals().presented(key);
+            find(settings, name, |provider| provider.has_key(&presented, now))
         }
-        // Looking up a SHA-256 tells by its time nothing that helps to guess the key.
-        Target::Leads | Target::Appointments => settings.provider_by_key(hash),
+        Target::Leads | Target::Appointments => settings.provider_by_key(key, now),
     };
     active(found)
 }
 
-/// The provider that signed `body`: the webhook's own, or at the other addresses the one `X-Provider-Id` names.
-fn by_signature(
-    settings: &Settings,
-    target: Target<'_>,
-    headers: &HeaderMap,
-    signature: &[u8; 32],
-    body: &[u8],
-) -> Result<Arc<Provider>, Refusal> {
-    let named = headers.get("x-provider-id").and_then(|value| value.to_str().ok()).map(str::trim);
-    let name = match target {
+/// Whom a signed request names: the webhook's own provider, or at the other addresses the one of `X-Provider-Id`.
+fn named<'r>(head: &'r Parts, target: Target<'r>) -> &'r str {
+    match target {
         Target::Webhook(name) => name,
-        Target::Leads | Target::Appointments => named.unwrap_or_default(),
-    };
-    let signed_with = |secret: &KeyHash| {
-        let mac = Hmac::<Sha256>::new_from_slice(secret.as_hex().as_bytes());
-        mac.is_ok_and(|mac| mac.chain_update(body).verify_slice(signature).is_ok())
-    };
-    active(find(settings, name, signed_with))
+        Target::Leads | Target::Appointments => {
+            let header = head.headers.get("x-provider-id").and_then(|value| value.to_str().ok());
+            header.map(str::trim).unwrap_or_default()
+        }
+    }
 }
 
-/// The provider called `name`, with or without the prefix `provider-`, whose secret satisfies `proves`.
-fn find<'s>(settings: &'s Settings, name: &str, proves: impl Fn(&KeyHash) -> bool) -> Option<&'s Arc<Provider>> {
+/// The provider called `name`, with or without the prefix `provider-`, that `proves` takes.
+fn find<'s>(settings: &'s Settings, name: &str, proves: impl Fn(&Provider) -> bool) -> Option<&'s Arc<Provider>> {
     let names = [name.strip_prefix("provider-"), Some(name)];
     let mut known = names.into_iter().flatten().filter_map(|id| settings.providers.get(id)).peekable();
-    if known.peek().is_none() {
-        // An unknown provider costs the same time as a wrong key.
-        proves(nobodys_key());
+    if known.peek().is_none()
+        && let Some((_, other)) = settings.providers.get_min()
+    {
+        // An unknown provider costs the time of a wrong key.
+        proves(other);
     }
-    known.find(|provider| proves(&provider.key_hash))
-}
-
-fn nobodys_key() -> &'static KeyHash {
-    static NOBODYS: OnceLock<KeyHash> = OnceLock::new();
-    NOBODYS.get_or_init(|| KeyHash::of(""))
+    known.find(|provider| proves(provider))
 }
 
 fn active(found: Option<&Arc<Provider>>) -> Result<Arc<Provider>, Refusal> {
@@ -136,22 +147,5 @@ fn active(found: Option<&Arc<Provider>>) -> Result<Arc<Provider>, Refusal> {
         None => Err(Refusal::Unauthorized),
         Some(provider) if !provider.is_active => Err(Refusal::Inactive),
         Some(provider) => Ok(Arc::clone(provider)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signatures_are_read_as_hex_or_base64() {
-        let bytes = [7u8; 32];
-        let base64 = base64::engine::general_purpose::STANDARD.encode(bytes);
-        for text in [hex::encode(bytes), format!("sha256={}", hex::encode_upper(bytes)), base64.clone()] {
-            assert_eq!(parse_signature(&text), Some(bytes), "{text}");
-        }
-        for text in ["", "sha256=", "sha1=00", &base64[..20], &"z".repeat(64)] {
-            assert_eq!(parse_signature(text), None, "{text}");
-        }
     }
 }

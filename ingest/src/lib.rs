@@ -27,6 +27,7 @@ mod own;
 mod parse;
 mod refusal;
 mod service;
+mod signature;
 mod submit;
 
 pub use error::Error;

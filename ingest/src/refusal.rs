@@ -100,8 +100,10 @@ impl Refusal {
             Self::NotReady => Problem::unavailable("This node is starting. Send it again soon.", pause),
             Self::Busy => Problem::unavailable("This node has as much in hand as it can take. Send it again.", pause),
             Self::Unauthorized => Problem::unauthorized(
-                "Send the provider's key as X-Api-Key, as Authorization: Bearer or as query parameter key; or sign the \
-                 body with HMAC-SHA256 and send that as X-Signature, outside of /webhook/ together with X-Provider-Id.",
+                "Send the provider's key as X-Api-Key, as Authorization: Bearer or as query parameter key. A \
+                 provider that is set to sign sends webhook-id, webhook-timestamp (within five minutes of now) and \
+                 webhook-signature as Standard Webhooks says, or with signing \"legacy_body\" the body's HMAC-SHA256 as \
+                 X-Signature; outside of /webhook/ together with X-Provider-Id.",
             ),
             Self::Inactive => Problem::new(
                 403,

@@ -15,7 +15,7 @@ use leadway_eventlog::{EventLog, LogError, SettingsHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{self, Tally};
-use crate::auth::Sender;
+use crate::auth::{Identity, Proven, Sender};
 use crate::budget::{Budget, Share};
 use crate::dedupe::Window;
 use crate::head::{self, Target, Written};
@@ -156,13 +156,19 @@ impl Inner {
         self.check_open()?;
         let settings = self.settings.load();
         // A key is checked before anything of the body is read; a signature cannot be.
-        let sender = Sender::of(head, target, &settings)?;
+        let now = self.clock.now();
+        let sender = Sender::of(head, target, &settings, now)?;
         let written = Written::of(&head.headers)?;
         let idempotency_key = head::idempotency_key(&head.headers)?;
 
         let mut buffered = self.buffered_bytes.share();
         let body = body::read(body, &self.options, &mut buffered).await?;
-        let provider = sender.prove(head, target, &settings, &body)?;
+        let Proven { provider, identity } = sender.prove(head, target, &settings, &body, now)?;
+        let idempotency_key = match &identity {
+            Identity::Header => idempotency_key,
+            Identity::Id(id) => Some(id.as_str()),
+            Identity::ContentAlone => None,
+        };
 
         let intake = Intake {
             provider: &provider,

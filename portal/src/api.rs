@@ -15,8 +15,8 @@ use crate::problem::Refusal;
 use crate::state::{Portal, Shared};
 use crate::{Deps, Options, auth, completion, docs, metrics};
 use crate::{
-    analytics, appointments, audit, billing, command, contacts, events, keys, leads, margin, products, providers,
-    quarantine, reconciliation, release, retry, rules, rules_import, unrouted, workspaces,
+    analytics, appointments, audit, billing, command, contacts, events, keys, leads, margin, products, provider_keys,
+    providers, quarantine, reconciliation, release, retry, rules, rules_import, unrouted, workspaces,
 };
 
 /// The whole API: everything under `/api` behind keys, its description at `/openapi.json` and as a page at `/docs`.
@@ -40,6 +40,7 @@ pub fn api(deps: Deps, extra: OpenApiRouter, options: Options) -> Router {
 fn settings_routes(options: &Options) -> OpenApiRouter<Shared> {
     OpenApiRouter::default()
         .merge(providers::routes())
+        .merge(provider_keys::routes())
         .merge(workspaces::routes())
         .merge(rules::routes())
         .merge(rules_import::routes(options.import_limit_bytes))

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use leadway_domain::settings::{EntityKind, visible_part};
 use leadway_domain::{Offset, Timestamp};
 use leadway_tables::schema::SettingsChangeRow;
 use leadway_tables::{Json as JsonCell, Range, key, scan};
@@ -19,9 +20,6 @@ use crate::query::{FromQuery, Params, Query};
 use crate::shapes::choice;
 use crate::state::Shared;
 
-/// Fields that hold secrets or their hashes: never shown, whoever reads.
-const SECRETS: [&str; 2] = ["key_hash", "signing_secrets"];
-
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::default().routes(routes!(list))
 }
@@ -29,7 +27,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 /// One change of one setting.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({
-    "offset": 7, "part": 0, "at": "2024-01-15T10:30:00Z", "actor": "admin", "entity": "workspace",
+    "offset": 7, "part": 0, "at": "2024-01-15T10:30:00Z", "actor": "admin", "action": "changed", "entity": "workspace",
     "entity_id": "solar_west_coast", "before": {"payment_rate": 150}, "after": {"payment_rate": 160},
 }))]
 struct ChangeView {
@@ -41,7 +39,10 @@ struct ChangeView {
     at: Option<Timestamp>,
     /// Name of the account, or `system`.
     actor: Option<String>,
-    /// provider, workspace, rule, product or account.
+    /// `created`, `changed`, `deleted`, `key_rotated`, `secret_rotated`; `discarded` of a refused lead.
+    action: String,
+    /// provider, workspace, rule, product or account; vault (the key that secrets are sealed with), quarantine (a refused
+    /// lead).
     entity: Option<String>,
     entity_id: Option<String>,
     /// What stood there; `null` where nothing did. Secrets are left out.
@@ -54,31 +55,44 @@ struct ChangeView {
 
 impl ChangeView {
     fn of(row: SettingsChangeRow) -> Self {
+        // Rows of earlier versions hold more than people may see.
+        let kind = row.entity.as_deref().and_then(EntityKind::named);
+        let shown = |cell: Option<JsonCell<Value>>| {
+            let value = kind.zip(cell).map(|(kind, JsonCell(value))| visible_part(kind, &value));
+            value.unwrap_or_default()
+        };
+        let (before, after) = (shown(row.before), shown(row.after));
         Self {
             offset: row.log_offset,
             part: row.part,
             at: row.at,
             actor: row.actor,
+            action: action(kind, &before, &after).to_owned(),
             entity: row.entity,
             entity_id: row.entity_id,
-            before: row.before.map(|JsonCell(v)| without_secrets(v)).unwrap_or_default(),
-            after: row.after.map(|JsonCell(v)| without_secrets(v)).unwrap_or_default(),
+            before,
+            after,
         }
     }
 }
 
-fn without_secrets(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let kept = fields.into_iter().filter(|(name, _)| !SECRETS.contains(&name.as_str()));
-            Value::Object(kept.map(|(name, value)| (name, without_secrets(value))).collect())
+/// What was done, by what changed.
+fn action(kind: Option<EntityKind>, before: &Value, after: &Value) -> &'static str {
+    let differs = |pointer: &str| before.pointer(pointer) != after.pointer(pointer);
+    match kind {
+        Some(EntityKind::Quarantine) => "discarded",
+        _ if after.is_null() => "deleted",
+        _ if before.is_null() => "created",
+        Some(EntityKind::Provider) if differs("/credentials/changed_at") && !differs("/credentials/signing") => {
+            "key_rotated"
         }
-        other => other,
+        Some(EntityKind::Workspace) if differs("/webhook_credentials/changed_at") => "secret_rotated",
+        _ => "changed",
     }
 }
 
 /// What has settings.
-const ENTITIES: [&str; 5] = ["provider", "workspace", "rule", "product", "account"];
+const ENTITIES: [&str; 7] = ["provider", "workspace", "rule", "product", "account", "vault", "quarantine"];
 
 fn entities() -> Object {
     choice(&ENTITIES, "Only changes of this kind.")

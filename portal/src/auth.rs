@@ -6,7 +6,6 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
 use leadway_domain::problem::Problem;
-use leadway_domain::secret::KeyHash;
 use leadway_domain::settings::Role;
 
 use crate::problem::{Refusal, forbidden};
@@ -26,14 +25,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Actor {
 
 /// Lets requests under `/api` through when they bring the key of an account that may make them. Every refusal for want
 /// of a key looks the same, and comes before it is known whether anything is at the path. Keys are found by their
-/// SHA-256, so that how long the search takes tells nothing about a key.
+/// keyed hash, so that how long the search takes tells nothing about a key.
 pub(crate) async fn require_key(State(portal): State<Shared>, mut request: Request, next: Next) -> Response {
     if !is_protected(request.uri().path()) {
         return next.run(request).await;
     }
     let account = bearer(request.headers()).and_then(|key| {
         let settings = portal.settings.load();
-        settings.account_by_key(&KeyHash::of(key)).map(|a| (a.name.clone(), a.role))
+        settings.account_by_key(key).map(|a| (a.name.clone(), a.role))
     });
     let Some((name, role)) = account else { return Refusal(unauthorized()).into_response() };
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);

@@ -1,3 +1,4 @@
+use leadway_domain::seal::SealError;
 use leadway_eventlog::LogError;
 
 /// Why the portal could not start.
@@ -9,6 +10,9 @@ pub enum Error {
     /// The operating system gives no random bits, without which no key can be made.
     #[error("the operating system gives no random bits: {0}")]
     Random(#[from] getrandom::Error),
+    /// Secrets cannot be sealed or opened.
+    #[error("the settings' secrets: {0}")]
+    Seal(#[from] SealError),
     /// The admin key given cannot be used.
     #[error("LEADWAY_ADMIN_KEY {rule}")]
     AdminKey {

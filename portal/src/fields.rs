@@ -57,6 +57,18 @@ impl<S: Send + Sync> FromRequest<S> for OptionalInput {
     }
 }
 
+/// A request that takes no fields: what is sent nevertheless was meant for something, and is refused.
+pub(crate) struct NoFields;
+
+impl<S: Send + Sync> FromRequest<S> for NoFields {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let OptionalInput(fields) = OptionalInput::from_request(request, state).await?;
+        Ok(fields.finish(Some(Self))?)
+    }
+}
+
 async fn json_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Refusal> {
     let json = media_type(request.headers()).is_none_or(|sent| is_json(&sent));
     let bytes = Bytes::from_request(request, state).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use leadway_domain::record::Topic;
-use leadway_domain::secret::{KeyHash, new_key};
+use leadway_domain::secret::new_key;
 use leadway_domain::settings::{Account, Change, DEFAULT_PRODUCTS, Entity, Product, Role, Settings, SettingsChange};
 use leadway_domain::{Clock, Offset, Partition, Timestamp};
 use leadway_eventlog::{EventLog, NewRecord, SettingsHandle};
@@ -14,7 +14,7 @@ use crate::{Error, Random};
 /// Name of the account that the environment's key belongs to.
 const ADMIN: &str = "admin";
 /// What the node calls itself in the log of changes.
-const SYSTEM: &str = "system";
+pub(crate) const SYSTEM: &str = "system";
 /// A key shorter than this is warned of.
 const SHORT_KEY: usize = 16;
 
@@ -27,7 +27,7 @@ pub struct FirstStart {
     pub new_admin_key: Option<String>,
 }
 
-/// Makes sure that there are products (at the very first start) and an admin. `admin_key` is the value of
+/// Makes sure that there are products (at the very first start), a vault and an admin. `admin_key` is the value of
 /// `LEADWAY_ADMIN_KEY`: the account `admin` has exactly this key after the call. Without it, an admin is made when there
 /// is none. Everything is one change, so that a crash leaves all of it or nothing.
 pub async fn first_start(
@@ -63,13 +63,19 @@ async fn attempt(
     // The log's identity stands before the first setting.
     let is_first = present.is_untouched();
     let mut changes = if is_first { default_products() } else { Vec::new() };
+    let mut next = Settings::clone(&present);
+    if present.seals().vault().is_none() {
+        let vault = Change::Put(Entity::Vault(present.seals().new_vault(random.bytes()?, random.nonce()?)?));
+        next.apply(&vault);
+        changes.push(vault);
+    }
     let mut new_admin_key = None;
     let account = match admin_key {
-        Some(key) => with_given_key(&present, key, now)?,
+        Some(key) => with_given_key(&next, key, now)?,
         None if present.accounts.values().any(|a| a.role == Role::Admin) => None,
         None => {
             let key = new_key("lwk", random.bytes()?);
-            let account = new_account(ADMIN.to_owned(), &key, Role::Admin, now);
+            let account = new_account(ADMIN.to_owned(), next.seals().hash(&key)?, Role::Admin, now);
             new_admin_key = Some(key);
             Some(account)
         }
@@ -104,15 +110,17 @@ fn with_given_key(settings: &Settings, key: &str, now: Timestamp) -> Result<Opti
     if key.len() < SHORT_KEY {
         tracing::warn!("LEADWAY_ADMIN_KEY is short enough to be guessed; unset it to have a strong one made");
     }
-    let hash = KeyHash::of(key);
-    match settings.account_by_key(&hash) {
+    match settings.account_by_key(key) {
         Some(holder) if holder.name != ADMIN || holder.role != Role::Admin => {
             Err(Error::AdminKey { rule: "is the key of another account; choose another, or revoke that one" })
         }
         Some(_) => Ok(None),
-        None => Ok(Some(match settings.accounts.values().find(|a| a.name == ADMIN) {
-            Some(old) => Account { key_hash: hash, role: Role::Admin, ..Account::clone(old) },
-            None => new_account(ADMIN.to_owned(), key, Role::Admin, now),
-        })),
+        None => {
+            let key_hash = settings.seals().hash(key)?;
+            Ok(Some(match settings.accounts.values().find(|a| a.name == ADMIN) {
+                Some(old) => Account { key_hash, role: Role::Admin, ..Account::clone(old) },
+                None => new_account(ADMIN.to_owned(), key_hash, Role::Admin, now),
+            }))
+        }
     }
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::auth::Actor;
 use crate::change::Decided;
-use crate::fields::{Fields, Input};
+use crate::fields::{Fields, Input, NoFields};
 use crate::page::{Page, PageRequest};
 use crate::path::Path;
 use crate::problem::{Answer, Refusal, not_found};
@@ -116,25 +116,28 @@ async fn create(
     let decide = |settings: &Settings, now| {
         let input = read_input(fields)?;
         if settings.accounts.values().any(|a| a.name == input.name) {
-            return Err(Problem::conflict(format!("There is an account {:?} already; revoke it first.", input.name)));
+            return Err(Refusal(Problem::conflict(format!(
+                "There is an account {:?} already; revoke it first.",
+                input.name
+            ))));
         }
         let role = match input.role {
             KeyRole::Admin => Role::Admin,
             KeyRole::Reader => Role::Reader,
         };
-        let account = new_account(input.name, &key, role, now);
+        let account = new_account(input.name, settings.seals().hash(&key)?, role, now);
         let answer = AccountWithKey { account: AccountView::of(&account), key };
-        Ok(Decided::new(Change::Put(Entity::Account(account)), answer))
+        Ok::<_, Refusal>(Decided::new(Change::Put(Entity::Account(account)), answer))
     };
     let made = portal.writer.change(&actor, decide).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// An account that is to be made.
-pub(crate) fn new_account(name: String, key: &str, role: Role, now: Timestamp) -> Account {
+pub(crate) fn new_account(name: String, key_hash: KeyHash, role: Role, now: Timestamp) -> Account {
     let (seconds, nanos) = (now.as_second().max(0) as u64, now.subsec_nanosecond().max(0) as u32);
     let id = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos));
-    Account { id, name, key_hash: KeyHash::of(key), role, created_at: now }
+    Account { id, name, key_hash, role, created_at: now }
 }
 
 /// One API account.
@@ -146,7 +149,12 @@ async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Js
 /// Revokes a key: it is refused from the next request on.
 #[utoipa::path(delete, path = "/api/keys/{id}", operation_id = "revoke_key", tag = "Keys",
     responses((status = 204), (status = 409, description = "It is the last admin's")))]
-async fn revoke(State(portal): State<Shared>, Actor(actor): Actor, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn revoke(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path(id): Path<String>,
+    _: NoFields,
+) -> Answer<StatusCode> {
     let decide = |settings: &Settings, _| {
         let account = find(settings, &id)?;
         let is_admin = |a: &Account| a.role == Role::Admin;

@@ -4,6 +4,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use leadway_domain::problem::{PROBLEM_JSON, Problem};
+use leadway_domain::seal::SealError;
 use leadway_eventlog::LogError;
 use leadway_tables::TablesError;
 use serde::Serialize;
@@ -79,6 +80,13 @@ impl From<getrandom::Error> for Refusal {
     fn from(error: getrandom::Error) -> Self {
         tracing::error!(%error, "no random bits for a key");
         Self(Problem::unavailable("No key can be made: the system gives no random bits. Nothing was changed.", 10))
+    }
+}
+
+impl From<SealError> for Refusal {
+    fn from(error: SealError) -> Self {
+        tracing::error!(%error, "a secret cannot be sealed or opened");
+        Self(Problem::unavailable("This node cannot seal secrets; its log says why. Nothing was changed.", 10))
     }
 }
 

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use crate::auth::Actor;
 use crate::change::Decided;
-use crate::fields::{Fields, Input};
+use crate::fields::{Fields, Input, NoFields};
 use crate::page::{Page, PageRequest};
 use crate::path::Path;
 use crate::problem::{Answer, Refusal, counted, not_found, some_of};
@@ -176,7 +176,12 @@ async fn patch(
 /// Removes a product to which no rule refers.
 #[utoipa::path(delete, path = "/api/products/{name}", operation_id = "delete_product", tag = "Products",
     responses((status = 204), (status = 409, description = "Rules refer to it")))]
-async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(name): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path(name): Path<String>,
+    _: NoFields,
+) -> Answer<StatusCode> {
     let decide = |settings: &Settings, _| {
         let product = find(settings, &name)?;
         let rules: Vec<String> = settings

@@ -8,7 +8,9 @@ use http::StatusCode;
 use leadway_domain::intake::check_mapping;
 use leadway_domain::problem::Problem;
 use leadway_domain::secret::{KeyHash, new_key};
-use leadway_domain::settings::{Change, Entity, EntityKind, FieldMapping, Posting, Provider, RateLimit, Settings};
+use leadway_domain::settings::{
+    Change, Credentials, Entity, EntityKind, FieldMapping, Posting, Provider, RateLimit, Settings, Signing,
+};
 use leadway_domain::{Money, ProviderId, Timestamp, ZipDirectory};
 use leadway_tables::schema::QuarantineRow;
 use leadway_tables::{Range, key, scan};
@@ -19,11 +21,12 @@ use utoipa_axum::routes;
 
 use crate::auth::Actor;
 use crate::change::Decided;
-use crate::fields::{Fields, Input};
+use crate::fields::{Fields, Input, NoFields};
 use crate::page::{Page, PageRequest};
 use crate::path::Path;
 use crate::posting;
 use crate::problem::{Answer, Refusal, not_found};
+use crate::provider_keys::{ChangedProvider, ProviderWithKey, sign_as};
 use crate::query::Params;
 use crate::shapes::{FieldMappingShape, PostingShape, RateLimitShape};
 use crate::state::Shared;
@@ -32,10 +35,7 @@ use crate::state::Shared;
 const MAX_RATE: u32 = 1_000_000;
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::default()
-        .routes(routes!(list, create))
-        .routes(routes!(read, replace, patch, delete))
-        .routes(routes!(rotate_key))
+    OpenApiRouter::default().routes(routes!(list, create)).routes(routes!(read, replace, patch, delete))
 }
 
 /// What is set about a provider.
@@ -64,6 +64,11 @@ struct ProviderInput {
     /// How fast it may post: leads per second, and how many at once (`burst`); no limit when absent.
     #[schema(value_type = Option<RateLimitShape>)]
     rate_limit: Option<RateLimit>,
+    /// How it signs what it posts instead of sending its key: `none` (default), `standard_webhooks`, or `legacy_body` for
+    /// software that can sign nothing but the body: whoever sees such a request can send it again, and its Idempotency-Key
+    /// says nothing. Choosing one makes an `hmac_secret`, shown once.
+    #[schema(value_type = Option<String>, pattern = "^(none|legacy_body|standard_webhooks)$", example = "none")]
+    signing: Signing,
     #[serde(flatten)]
     #[schema(value_type = PostingShape)]
     posting: Posting,
@@ -71,7 +76,7 @@ struct ProviderInput {
 
 /// A provider.
 #[derive(Serialize, ToSchema)]
-struct ProviderView {
+pub(crate) struct ProviderView {
     /// Chosen by the operator.
     #[schema(value_type = String, example = "a")]
     id: ProviderId,
@@ -90,6 +95,9 @@ struct ProviderView {
     /// How fast it may post.
     #[schema(value_type = Option<RateLimitShape>)]
     rate_limit: Option<RateLimit>,
+    /// How it signs what it posts.
+    #[schema(value_type = String, example = "none")]
+    signing: Signing,
     #[serde(flatten)]
     #[schema(value_type = PostingShape)]
     posting: Posting,
@@ -102,20 +110,8 @@ struct ProviderView {
     updated_at: Timestamp,
 }
 
-/// A provider with its credentials, which are shown this once.
-#[derive(Serialize, ToSchema)]
-struct ProviderWithKey {
-    #[serde(flatten)]
-    provider: ProviderView,
-    /// Its key, for a header, the query or to sign with. Not kept: it cannot be shown again.
-    #[schema(example = "lwp_6f1d…")]
-    key: String,
-    /// The secret of `X-Signature` (HMAC-SHA256 of the body), for providers that sign instead of sending their key.
-    hmac_secret: String,
-}
-
 impl ProviderView {
-    fn of(provider: &Provider) -> Self {
+    pub(crate) fn of(provider: &Provider) -> Self {
         Self {
             id: provider.id.clone(),
             name: provider.name.clone(),
@@ -124,17 +120,12 @@ impl ProviderView {
             mapping: provider.mapping.clone(),
             auto_schedule: provider.auto_schedule,
             rate_limit: provider.rate_limit,
+            signing: provider.credentials.signing,
             posting: provider.posting.clone(),
             webhook_path: format!("/webhook/provider-{}", provider.id),
             created_at: provider.created_at,
             updated_at: provider.updated_at,
         }
-    }
-}
-
-impl ProviderWithKey {
-    fn new(provider: &Provider, key: String) -> Self {
-        Self { provider: ProviderView::of(provider), key, hmac_secret: provider.key_hash.as_hex().to_owned() }
     }
 }
 
@@ -153,6 +144,7 @@ fn read_input(
     fields.errors(check_mapping(&mapping, settings, zips));
     let auto_schedule = fields.optional("auto_schedule").unwrap_or(false);
     let rate_limit = read_rate_limit(&mut fields);
+    let signing = fields.optional("signing").unwrap_or_default();
     let posting = posting::read(&mut fields);
     let input = id.zip(cost_per_lead).map(|(id, cost_per_lead)| ProviderInput {
         id,
@@ -162,6 +154,7 @@ fn read_input(
         mapping,
         auto_schedule,
         rate_limit,
+        signing,
         posting,
     });
     fields.finish(input)
@@ -179,7 +172,13 @@ pub(crate) fn read_rate_limit(fields: &mut Fields) -> Option<RateLimit> {
 }
 
 impl ProviderInput {
-    fn into_provider(self, key_hash: KeyHash, created_at: Timestamp, now: Timestamp) -> Provider {
+    fn into_provider(
+        self,
+        key_hash: KeyHash,
+        credentials: Credentials,
+        created_at: Timestamp,
+        now: Timestamp,
+    ) -> Provider {
         Provider {
             id: self.id,
             name: self.name,
@@ -190,17 +189,18 @@ impl ProviderInput {
             auto_schedule: self.auto_schedule,
             rate_limit: self.rate_limit,
             posting: self.posting,
+            credentials,
             created_at,
             updated_at: now,
         }
     }
 }
 
-fn find<'s>(settings: &'s Settings, id: &str) -> Result<&'s Arc<Provider>, Refusal> {
+pub(crate) fn find<'s>(settings: &'s Settings, id: &str) -> Result<&'s Arc<Provider>, Refusal> {
     settings.providers.get(id).ok_or_else(|| not_found("provider", id))
 }
 
-fn put(provider: Provider) -> Change {
+pub(crate) fn put(provider: Provider) -> Change {
     Change::Put(Entity::Provider(provider))
 }
 
@@ -213,7 +213,7 @@ async fn list(State(portal): State<Shared>, Params(page): Params<PageRequest>) -
     Ok(Json(Page::of_sorted(rows, &page, ProviderView::of)?))
 }
 
-/// Makes a provider. Its `key` and `hmac_secret` are shown in this answer only.
+/// Makes a provider. Its `key`, and its `hmac_secret` if it signs, are shown in this answer only.
 #[utoipa::path(post, path = "/api/providers", operation_id = "create_provider", tag = "Providers", request_body = ProviderInput,
     responses((status = 201, body = ProviderWithKey), (status = 409, description = "The id is taken")))]
 async fn create(
@@ -226,11 +226,14 @@ async fn create(
         let input = read_input(fields, None, settings, &portal.zips)?;
         if settings.providers.contains_key(&input.id) {
             let detail = format!("There is a provider {} already; change it with PUT or PATCH.", input.id);
-            return Err(Problem::conflict(detail));
+            return Err(Refusal(Problem::conflict(detail)));
         }
-        let provider = input.into_provider(KeyHash::of(&key), now, now);
-        let answer = ProviderWithKey::new(&provider, key);
-        Ok(Decided::new(put(provider), answer))
+        let none = Credentials { changed_at: Some(now), ..Credentials::default() };
+        let (credentials, hmac_secret) = sign_as(&portal, settings, &input.id, none, input.signing, now)?;
+        let provider = input.into_provider(settings.seals().hash(&key)?, credentials, now, now);
+        let answer =
+            ProviderWithKey { provider: ProviderView::of(&provider), key, hmac_secret, previous_valid_until: None };
+        Ok::<_, Refusal>(Decided::new(put(provider), answer))
     };
     let made = portal.writer.change(&actor, decide).await?;
     Ok((StatusCode::CREATED, Json(made)))
@@ -242,46 +245,53 @@ async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Js
     Ok(Json(ProviderView::of(find(&portal.settings.load(), &id)?)))
 }
 
-async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: bool) -> Answer<Json<ProviderView>> {
+async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: bool) -> Answer<Json<ChangedProvider>> {
     let decide = |settings: &Settings, now| {
         let present = find(settings, id)?;
         let fields = if merge { fields.merged_onto(&ProviderView::of(present))? } else { fields };
         let input = read_input(fields, Some(&present.id), settings, &portal.zips)?;
-        let provider = input.into_provider(present.key_hash.clone(), present.created_at, now);
-        let view = ProviderView::of(&provider);
-        Ok::<_, Refusal>(Decided::new(put(provider), view))
+        let credentials = present.credentials.clone();
+        let (credentials, hmac_secret) = sign_as(portal, settings, &present.id, credentials, input.signing, now)?;
+        let provider = input.into_provider(present.key_hash, credentials, present.created_at, now);
+        let answer = ChangedProvider { provider: ProviderView::of(&provider), hmac_secret };
+        Ok::<_, Refusal>(Decided::new(put(provider), answer))
     };
     portal.writer.change(actor, decide).await.map(Json)
 }
 
 /// Replaces what is set about a provider; what is left out takes its default.
 #[utoipa::path(put, path = "/api/providers/{id}", operation_id = "replace_provider", tag = "Providers", request_body = ProviderInput,
-    responses((status = 200, body = ProviderView)))]
+    responses((status = 200, body = ChangedProvider)))]
 async fn replace(
     State(portal): State<Shared>,
     Actor(actor): Actor,
     Path(id): Path<String>,
     Input(fields): Input,
-) -> Answer<Json<ProviderView>> {
+) -> Answer<Json<ChangedProvider>> {
     change(&portal, &actor, &id, fields, false).await
 }
 
 /// Changes the fields that are sent (RFC 7396) and leaves the others.
 #[utoipa::path(patch, path = "/api/providers/{id}", operation_id = "update_provider", tag = "Providers", request_body(content = ProviderInput, example = json!({"is_active": false})),
-    responses((status = 200, body = ProviderView)))]
+    responses((status = 200, body = ChangedProvider)))]
 async fn patch(
     State(portal): State<Shared>,
     Actor(actor): Actor,
     Path(id): Path<String>,
     Input(fields): Input,
-) -> Answer<Json<ProviderView>> {
+) -> Answer<Json<ChangedProvider>> {
     change(&portal, &actor, &id, fields, true).await
 }
 
 /// Removes a provider: its key is refused from then on. Its leads and contacts stay.
 #[utoipa::path(delete, path = "/api/providers/{id}", operation_id = "delete_provider", tag = "Providers",
     responses((status = 204), (status = 409, description = "Its quarantine is not empty")))]
-async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path(id): Path<String>,
+    _: NoFields,
+) -> Answer<StatusCode> {
     if let Ok(provider) = ProviderId::new(&id)
         && !scan::<QuarantineRow>(&*portal.tables, &key![provider], Range::first(1)).await?.is_empty()
     {
@@ -294,23 +304,4 @@ async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(id): Pat
         Ok::<_, Refusal>(Decided::new(change, StatusCode::NO_CONTENT))
     };
     portal.writer.change(&actor, decide).await
-}
-
-/// Gives a provider a new key and HMAC secret, shown in this answer only; the old ones are refused from then on.
-#[utoipa::path(post, path = "/api/providers/{id}/rotate-key", operation_id = "rotate_provider_key", tag = "Providers",
-    responses((status = 200, body = ProviderWithKey)))]
-async fn rotate_key(
-    State(portal): State<Shared>,
-    Actor(actor): Actor,
-    Path(id): Path<String>,
-) -> Answer<Json<ProviderWithKey>> {
-    let key = new_key("lwp", portal.random.bytes()?);
-    let decide = |settings: &Settings, now| {
-        let mut provider = Provider::clone(find(settings, &id)?);
-        provider.key_hash = KeyHash::of(&key);
-        provider.updated_at = now;
-        let answer = ProviderWithKey::new(&provider, key);
-        Ok::<_, Refusal>(Decided::new(put(provider), answer))
-    };
-    portal.writer.change(&actor, decide).await.map(Json)
 }

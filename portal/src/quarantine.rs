@@ -5,18 +5,20 @@ use axum::extract::State;
 use http::StatusCode;
 use leadway_domain::problem::FieldError;
 use leadway_domain::record::{PostedAs, QuarantineEnd, QuarantineRecord};
+use leadway_domain::settings::{EntityKind, Note, SettingsChange};
 use leadway_domain::{LeadId, ProviderId, Timestamp};
 use leadway_eventlog::NewRecord;
 use leadway_tables::schema::QuarantineRow;
 use leadway_tables::{Json as JsonCell, Range, get, key, scan};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::auth::Actor;
+use crate::fields::NoFields;
 use crate::page::{Page, PageRequest};
 use crate::path::Path;
 use crate::problem::{Answer, ProblemField, not_found};
@@ -130,6 +132,22 @@ pub(crate) fn end_record(row: &QuarantineRow, actor: &str, lead_id: Option<LeadI
     NewRecord::of(&QuarantineRecord::Ended(end), at)
 }
 
+/// What the log of changes says of a discarded lead: nothing of what stood in it.
+fn discarded(row: &QuarantineRow) -> Note {
+    let errors: Vec<Value> = row.errors.iter().flat_map(|JsonCell(errors)| errors).map(named).collect();
+    Note {
+        kind: EntityKind::Quarantine,
+        id: format!("{}/{}", row.provider_id, row.id),
+        before: json!({"provider_id": row.provider_id, "received_at": row.received_at, "errors": errors}),
+        after: Value::Null,
+    }
+}
+
+/// Which field was wrong and in what way, without the message, which may quote it.
+fn named(error: &FieldError) -> Value {
+    json!({"field": error.field, "code": error.code})
+}
+
 /// One refused lead.
 #[utoipa::path(get, path = "/api/quarantine/{provider_id}/{id}", operation_id = "get_refused_lead", tag = "Quarantine",
     responses((status = 200, body = QuarantineView)))]
@@ -146,10 +164,16 @@ async fn discard(
     State(portal): State<Shared>,
     Actor(actor): Actor,
     Path((provider, id)): Path<(String, String)>,
+    _: NoFields,
 ) -> Answer<StatusCode> {
     let _turn = portal.releasing.lock().await;
     let row = quarantine_row(&portal, &provider, &id).await?;
-    let addresses = portal.log.append(vec![end_record(&row, &actor, None, portal.clock.now())]).await?;
+    // Nobody here decides a change of the settings meanwhile: it would lose its place in the log.
+    let _settings = portal.writer.turn().await?;
+    let now = portal.clock.now();
+    let note = SettingsChange::noting(&actor, now, discarded(&row));
+    let records = vec![end_record(&row, &actor, None, now), NewRecord::of(&note, now)];
+    let addresses = portal.log.append(records).await?;
     portal.wait_applied(&addresses).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -31,6 +31,18 @@ impl Random {
         Ok(bytes)
     }
 
+    /// The nonce of something sealed.
+    pub(crate) fn nonce(&self) -> Result<[u8; 12], getrandom::Error> {
+        let mut nonce = [0; 12];
+        nonce.iter_mut().zip(self.bytes()?).for_each(|(byte, random)| *byte = random);
+        Ok(nonce)
+    }
+
+    /// 256 random bits as hexadecimal digits.
+    pub(crate) fn hex(&self) -> Result<String, getrandom::Error> {
+        Ok(self.bytes()?.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// A Standard Webhooks secret: `whsec_` and 32 bytes in base64.
     pub(crate) fn signing_secret(&self) -> Result<String, getrandom::Error> {
         Ok(format!("whsec_{}", STANDARD.encode(self.bytes()?)))

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::auth::Actor;
 use crate::change::Decided;
-use crate::fields::{Fields, Input};
+use crate::fields::{Fields, Input, NoFields};
 use crate::page::{Page, PageRequest};
 use crate::path::Path;
 use crate::problem::{Answer, Refusal, not_found};
@@ -206,7 +206,12 @@ async fn patch(
 
 /// Removes a rule. Appointments that it routed stay.
 #[utoipa::path(delete, path = "/api/routing-rules/{id}", operation_id = "delete_rule", tag = "Routing rules", responses((status = 204)))]
-async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path(id): Path<String>,
+    _: NoFields,
+) -> Answer<StatusCode> {
     let decide = |settings: &Settings, _| {
         let rule = find(settings, &id)?;
         let change = Change::Delete { kind: EntityKind::Rule, id: rule.id.to_string() };

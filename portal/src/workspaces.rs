@@ -5,11 +5,14 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use jiff::SignedDuration;
 use leadway_domain::hours::OpeningHours;
 use leadway_domain::phone::PhoneFormat;
-use leadway_domain::problem::Problem;
-use leadway_domain::settings::{Change, Entity, EntityKind, RateLimit, Settings, SigningSecret, Workspace};
+use leadway_domain::problem::{FieldError, Problem};
+use leadway_domain::seal::Sealed;
+use leadway_domain::settings::{
+    Change, Entity, EntityKind, RateLimit, Settings, SigningSecret, WebhookCredentials, Workspace, rotated_secrets,
+    signing_place, webhook_place,
+};
 use leadway_domain::{Money, Timestamp, WorkspaceId};
 use serde::Serialize;
 use url::Url;
@@ -19,19 +22,17 @@ use utoipa_axum::routes;
 
 use crate::auth::Actor;
 use crate::change::Decided;
-use crate::fields::{Fields, Input};
+use crate::fields::{Fields, Input, NoFields, OptionalInput};
 use crate::page::{Page, PageRequest};
 use crate::path::Path;
 use crate::problem::{Answer, Refusal, counted, not_found, some_of};
 use crate::providers::read_rate_limit;
 use crate::query::Params;
+use crate::rotation::RotationInput;
 use crate::shapes::{OpeningHoursShape, RateLimitShape};
-use crate::state::Shared;
+use crate::state::{Portal, Shared};
 use crate::undelivered::undelivered;
-use crate::webhook_url;
-
-/// How long deliveries are signed with the old secret too, after a rotation.
-const OLD_SECRET_VALID: SignedDuration = SignedDuration::from_hours(24);
+use crate::webhook_url::{self, UserInfo, Webhook};
 
 /// Most posts to one workspace that may be under way at once.
 const MAX_CONCURRENCY: u32 = 10_000;
@@ -57,7 +58,8 @@ struct WorkspaceInput {
     /// Display name.
     #[schema(min_length = 1, max_length = 200)]
     name: String,
-    /// Where appointments are posted; without it, deliveries are held.
+    /// Where appointments are posted; without it, deliveries are held. A name and password before the host
+    /// (`https://name:password@…`) are sent as `Authorization: Basic`; they are shown as `***`, and `***` keeps them.
     #[schema(value_type = Option<String>, format = "uri", max_length = 2000)]
     outbound_webhook_url: Option<Url>,
     /// Where appointments of test leads are posted.
@@ -115,8 +117,8 @@ impl WorkspaceView {
         let set = WorkspaceInput {
             id: w.id.clone(),
             name: w.name.clone(),
-            outbound_webhook_url: w.outbound_webhook_url.clone(),
-            test_webhook_url: w.test_webhook_url.clone(),
+            outbound_webhook_url: shown(&w.outbound_webhook_url, &w.webhook_credentials.outbound),
+            test_webhook_url: shown(&w.test_webhook_url, &w.webhook_credentials.test),
             webhook_active: w.webhook_active,
             business_type: w.business_type.clone(),
             payment_rate: w.payment_rate,
@@ -133,12 +135,12 @@ fn read_input(
     mut fields: Fields,
     existing: Option<&WorkspaceId>,
     allow_private: bool,
-) -> Result<WorkspaceInput, Problem> {
+) -> Result<(WorkspaceInput, UserInfos), Problem> {
     fields.read_only(&["created_at", "updated_at"]);
     let id = fields.id("id", existing);
     let name = fields.required_text("name", 200);
-    let outbound_webhook_url = read_url(&mut fields, "outbound_webhook_url", allow_private);
-    let test_webhook_url = read_url(&mut fields, "test_webhook_url", allow_private);
+    let (outbound_webhook_url, outbound) = read_url(&mut fields, "outbound_webhook_url", allow_private);
+    let (test_webhook_url, test) = read_url(&mut fields, "test_webhook_url", allow_private);
     let webhook_active = fields.optional("webhook_active").unwrap_or(false);
     let business_type = fields.text("business_type", 200);
     let payment_rate = fields.amount("payment_rate");
@@ -166,16 +168,74 @@ fn read_input(
         max_concurrency,
         opening_hours,
     });
-    fields.finish(input)
+    fields.finish(input.map(|input| (input, UserInfos { outbound, test })))
 }
 
-fn read_url(fields: &mut Fields, name: &'static str, allow_private: bool) -> Option<Url> {
-    let text: String = fields.optional(name)?;
-    webhook_url::parse(&text, allow_private).map_err(|rule| fields.error(name, "invalid", rule)).ok()
+/// What the two URLs say before their `@`.
+struct UserInfos {
+    outbound: UserInfo,
+    test: UserInfo,
+}
+
+fn read_url(fields: &mut Fields, name: &'static str, allow_private: bool) -> (Option<Url>, UserInfo) {
+    let text: Option<String> = fields.optional(name);
+    let read = text.map(|text| webhook_url::parse(&text, allow_private));
+    match read {
+        Some(Ok(Webhook { url, user_info })) => (Some(url), user_info),
+        Some(Err(rule)) => {
+            fields.error(name, "invalid", rule);
+            (None, UserInfo::None)
+        }
+        None => (None, UserInfo::None),
+    }
+}
+
+/// A URL as it is shown.
+fn shown(url: &Option<Url>, credentials: &Option<Sealed>) -> Option<Url> {
+    url.as_ref().map(|url| webhook_url::shown(url, credentials.is_some()))
+}
+
+/// What is kept of the names and passwords of a workspace's URLs.
+fn webhook_credentials(
+    portal: &Portal,
+    settings: &Settings,
+    input: &WorkspaceInput,
+    user_infos: UserInfos,
+    present: Option<&Workspace>,
+    now: Timestamp,
+) -> Answer<WebhookCredentials> {
+    let seal = |field: &'static str, user_info, url: &Option<Url>, before: Option<(&Option<Url>, &Option<Sealed>)>| {
+        let sealed = match user_info {
+            UserInfo::None => return Ok(None),
+            UserInfo::New(text) => settings.seals().seal(&webhook_place(&input.id), &text, portal.random.nonce()?)?,
+            UserInfo::Kept => {
+                let same_host = |(old, _): &(&Option<Url>, _)| {
+                    old.as_ref().zip(url.as_ref()).is_some_and(|(old, new)| old.origin() == new.origin())
+                };
+                let kept = before.filter(same_host).and_then(|(_, sealed)| sealed.clone());
+                let rule = "*** stands for the name and password that are kept for this host, and there are none; write them out";
+                kept.ok_or_else(|| Problem::validation(vec![FieldError::new(field, "invalid", rule)]))?
+            }
+        };
+        Ok::<_, Refusal>(Some(sealed))
+    };
+    let outbound = present.map(|w| (&w.outbound_webhook_url, &w.webhook_credentials.outbound));
+    let test = present.map(|w| (&w.test_webhook_url, &w.webhook_credentials.test));
+    Ok(WebhookCredentials {
+        outbound: seal("outbound_webhook_url", user_infos.outbound, &input.outbound_webhook_url, outbound)?,
+        test: seal("test_webhook_url", user_infos.test, &input.test_webhook_url, test)?,
+        changed_at: present.map_or(Some(now), |w| w.webhook_credentials.changed_at),
+    })
 }
 
 impl WorkspaceInput {
-    fn into_workspace(self, signing_secrets: Vec<SigningSecret>, created_at: Timestamp, now: Timestamp) -> Workspace {
+    fn into_workspace(
+        self,
+        signing_secrets: Vec<SigningSecret>,
+        webhook_credentials: WebhookCredentials,
+        created_at: Timestamp,
+        now: Timestamp,
+    ) -> Workspace {
         Workspace {
             id: self.id,
             name: self.name,
@@ -185,6 +245,7 @@ impl WorkspaceInput {
             business_type: self.business_type,
             payment_rate: self.payment_rate,
             signing_secrets,
+            webhook_credentials,
             phone_format: self.phone_format,
             rate_limit: self.rate_limit,
             max_concurrency: self.max_concurrency,
@@ -222,19 +283,21 @@ async fn create(
 ) -> Answer<(StatusCode, Json<WorkspaceWithSecret>)> {
     let secret = portal.random.signing_secret()?;
     let decide = |settings: &Settings, now| {
-        let input = read_input(fields, None, portal.options.allow_private_targets)?;
+        let (input, user_infos) = read_input(fields, None, portal.options.allow_private_targets)?;
         if settings.workspaces.contains_key(&input.id) {
             let detail = format!("There is a workspace {} already; change it with PUT or PATCH.", input.id);
-            return Err(Problem::conflict(detail));
+            return Err(Refusal(Problem::conflict(detail)));
         }
-        let secrets = vec![SigningSecret { secret: secret.clone(), valid_until: None }];
-        let workspace = input.into_workspace(secrets, now, now);
+        let sealed = settings.seals().seal(&signing_place(&input.id), &secret, portal.random.nonce()?)?;
+        let secrets = vec![SigningSecret { secret: sealed, valid_until: None }];
+        let credentials = webhook_credentials(&portal, settings, &input, user_infos, None, now)?;
+        let workspace = input.into_workspace(secrets, credentials, now, now);
         let answer = WorkspaceWithSecret {
             workspace: WorkspaceView::of(&workspace),
             signing_secret: secret,
             previous_secret_valid_until: None,
         };
-        Ok(Decided::new(put(workspace), answer))
+        Ok::<_, Refusal>(Decided::new(put(workspace), answer))
     };
     let made = portal.writer.change(&actor, decide).await?;
     Ok((StatusCode::CREATED, Json(made)))
@@ -250,8 +313,9 @@ async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: b
     let decide = |settings: &Settings, now| {
         let present = find(settings, id)?;
         let fields = if merge { fields.merged_onto(&WorkspaceView::of(present))? } else { fields };
-        let input = read_input(fields, Some(&present.id), portal.options.allow_private_targets)?;
-        let workspace = input.into_workspace(present.signing_secrets.clone(), present.created_at, now);
+        let (input, user_infos) = read_input(fields, Some(&present.id), portal.options.allow_private_targets)?;
+        let credentials = webhook_credentials(portal, settings, &input, user_infos, Some(present), now)?;
+        let workspace = input.into_workspace(present.signing_secrets.clone(), credentials, present.created_at, now);
         let view = WorkspaceView::of(&workspace);
         Ok::<_, Refusal>(Decided::new(put(workspace), view))
     };
@@ -286,7 +350,12 @@ async fn patch(
 /// Removes a workspace to which no rule refers, and of whose appointments each one decided so far was taken or given up.
 #[utoipa::path(delete, path = "/api/workspaces/{id}", operation_id = "delete_workspace", tag = "Workspaces",
     responses((status = 204), (status = 409, description = "Rules or undelivered appointments refer to it")))]
-async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(portal): State<Shared>,
+    Actor(actor): Actor,
+    Path(id): Path<String>,
+    _: NoFields,
+) -> Answer<StatusCode> {
     // No rule that refers to it is made while the turn lasts.
     let turn = portal.writer.turn().await?;
     let workspace = find(&turn.settings, &id)?.id.clone();
@@ -306,50 +375,31 @@ async fn delete(State(portal): State<Shared>, Actor(actor): Actor, Path(id): Pat
     turn.carry_out(&actor, Decided::new(change, StatusCode::NO_CONTENT)).await
 }
 
-/// Gives a workspace a new signing secret, shown in this answer only. Deliveries are signed with both for a day.
-#[utoipa::path(post, path = "/api/workspaces/{id}/rotate-secret", operation_id = "rotate_workspace_secret", tag = "Workspaces",
-    responses((status = 200, body = WorkspaceWithSecret)))]
+/// Gives a workspace a new signing secret, shown in this answer only. Deliveries are signed with the ones before too, for a
+/// day unless the body says otherwise: `revoke_now` ends all earlier ones at once.
+#[utoipa::path(post, path = "/api/workspaces/{id}/rotate-secret", operation_id = "rotate_workspace_secret", tag = "Workspaces", request_body = Option<RotationInput>,
+    responses((status = 200, body = WorkspaceWithSecret), (status = 409, description = "Too many earlier secrets are still valid")))]
 async fn rotate_secret(
     State(portal): State<Shared>,
     Actor(actor): Actor,
     Path(id): Path<String>,
+    OptionalInput(fields): OptionalInput,
 ) -> Answer<Json<WorkspaceWithSecret>> {
+    let rotation = RotationInput::read(fields)?;
     let secret = portal.random.signing_secret()?;
     let decide = |settings: &Settings, now: Timestamp| {
         let mut workspace = Workspace::clone(find(settings, &id)?);
-        let valid_until = now + OLD_SECRET_VALID;
-        workspace.signing_secrets = rotated(std::mem::take(&mut workspace.signing_secrets), &secret, now, valid_until);
+        let until = rotation.until(now, workspace.signing_secrets.iter().filter_map(|secret| secret.valid_until))?;
+        let sealed = settings.seals().seal(&signing_place(&workspace.id), &secret, portal.random.nonce()?)?;
+        workspace.signing_secrets = rotated_secrets(workspace.signing_secrets, sealed, now, until);
+        workspace.webhook_credentials.changed_at = Some(now);
         workspace.updated_at = now;
         let answer = WorkspaceWithSecret {
             workspace: WorkspaceView::of(&workspace),
             signing_secret: secret,
-            previous_secret_valid_until: Some(valid_until),
+            previous_secret_valid_until: until,
         };
         Ok::<_, Refusal>(Decided::new(put(workspace), answer))
     };
     portal.writer.change(&actor, decide).await.map(Json)
-}
-
-/// The new secret first, then those still valid, each with its end: at most two, so that signatures stay short.
-fn rotated(old: Vec<SigningSecret>, new: &str, now: Timestamp, until: Timestamp) -> Vec<SigningSecret> {
-    let still_valid = old.into_iter().filter(|s| s.valid_until.is_none_or(|end| end > now)).take(1);
-    let ending = still_valid.map(|s| SigningSecret { valid_until: Some(s.valid_until.unwrap_or(until)), ..s });
-    [SigningSecret { secret: new.to_owned(), valid_until: None }].into_iter().chain(ending).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rotated_secret_ends_after_its_day_and_at_most_two_are_valid() {
-        let now: Timestamp = "2024-01-15T10:30:00Z".parse().unwrap();
-        let until = now + OLD_SECRET_VALID;
-        let first = vec![SigningSecret { secret: "1".into(), valid_until: None }];
-        let second = rotated(first, "2", now, until);
-        let ends: Vec<_> = second.iter().map(|s| (s.secret.as_str(), s.valid_until)).collect();
-        assert_eq!(ends, [("2", None), ("1", Some(until))]);
-        let third = rotated(second, "3", now, until);
-        assert_eq!(third.iter().map(|s| s.secret.as_str()).collect::<Vec<_>>(), ["3", "2"]);
-    }
 }

@@ -11,6 +11,8 @@ mod arbitrary;
 mod bulk_rules;
 #[path = "api/commands.rs"]
 mod commands;
+#[path = "api/credentials.rs"]
+mod credentials;
 #[path = "api/description.rs"]
 mod description;
 #[path = "api/lists.rs"]

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::Context;
 use leadway_config::{Config, LogKind, StageName};
 use leadway_dispatcher::{Dispatcher, HttpTransport, Transport};
+use leadway_domain::settings::Settings;
 use leadway_domain::{Addressing, Clock, ZipDirectory, telemetry::LOG_BYTES};
 use leadway_eventlog::{EventLog, SettingsHandle};
 use leadway_ingest::Ingest;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 
 use crate::http::Front;
 use crate::ops::{self, Readiness};
+use crate::seal_key::SealKeys;
 use crate::storage::Opened;
 use crate::supervise::{apart, keep_running};
 use crate::watch::Watch;
@@ -93,6 +95,14 @@ impl Node {
             true => leadway_portal::first_start(log, settings, clock, &random, admin_key).await?,
             false => Default::default(),
         };
+        if config.log == LogKind::Embedded && config.stages.contains(&StageName::Portal) {
+            // Other nodes might not be ready for it; of an embedded log there are none.
+            let Parts { log, settings, clock, .. } = parts.clone();
+            let anew = leadway_portal::reseal(log, settings, clock, &random).await?;
+            if anew > 0 {
+                tracing::info!(settings = anew, "secrets of settings were sealed anew");
+            }
+        }
 
         let readiness = Readiness::default();
         let (stop_http, stop_stages) = (CancellationToken::new(), CancellationToken::new());
@@ -184,7 +194,9 @@ impl Node {
 async fn open(config: &Config) -> anyhow::Result<(Parts, Uuid)> {
     let Opened { log, tables, id } = Box::pin(storage::open(config)).await?;
     let zips = crate::inspect::zips(config)?;
-    let settings = SettingsHandle::follow(log.clone()).await?;
+    let keys = SealKeys::load(config)?;
+    let settings = SettingsHandle::follow_with(log.clone(), keys.ring.clone()).await?;
+    keys.settle(&settings.load())?;
     let parts = Parts { log, tables, settings, zips, clock: Clock::system(), addressing: Addressing::default() };
     Ok((parts, id))
 }
@@ -336,7 +348,9 @@ impl Upkeep {
             }
             if changes.has_changed().unwrap_or(false) {
                 changes.mark_unchanged();
-                self.births.follow(&self.settings.load());
+                let settings = self.settings.load();
+                self.births.follow(&settings);
+                self.check_seal_key(&settings);
             }
             if round.is_multiple_of(100) {
                 if let Some(bytes) = self.log.disk_bytes() {
@@ -348,5 +362,14 @@ impl Upkeep {
             round += 1;
         }
         self.readiness.set("node", false);
+    }
+
+    /// Says loudly when the log's secrets were sealed with a key that this node does not have.
+    fn check_seal_key(&self, settings: &Settings) {
+        let lacks = settings.seals().lacks();
+        if let Some(needed) = lacks {
+            tracing::error!(%needed, "the log's secrets were sealed anew with a key that this node does not have: give it that key and restart it");
+        }
+        self.readiness.set("seal_key", lacks.is_none());
     }
 }

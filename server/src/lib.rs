@@ -12,6 +12,8 @@ pub mod migrate;
 pub mod ops;
 pub mod output;
 pub mod rebuild;
+pub mod reseal;
+mod seal_key;
 pub mod storage;
 pub mod supervise;
 pub mod telemetry;

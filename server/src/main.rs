@@ -10,7 +10,7 @@ use leadway_domain::{Addressing, LeadId};
 use leadway_server::demo::{self, DemoOptions};
 use leadway_server::flow::Node;
 use leadway_server::identity::Accepted;
-use leadway_server::{inspect, logging, migrate, output, rebuild, trace};
+use leadway_server::{inspect, logging, migrate, output, rebuild, reseal, trace};
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
@@ -39,6 +39,8 @@ enum Command {
     /// Make the tables anew from the log. No node that runs the stage scoring may run. The old ones stay until the new ones
     /// are complete; they are made in the data folder, which needs as much room again.
     Rebuild(RebuildArgs),
+    /// Seal the secrets of the settings anew, with the first of the seal keys. With an embedded log the node must not run.
+    Reseal(ResealArgs),
     /// Move the records of a data folder to Kafka and ScyllaDB. The node must not run.
     Migrate(MigrateArgs),
 }
@@ -123,6 +125,15 @@ struct RebuildArgs {
 }
 
 #[derive(Debug, Args)]
+struct ResealArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Make a new key first, and forget the old one in the end (embedded log only).
+    #[arg(long)]
+    new: bool,
+}
+
+#[derive(Debug, Args)]
 struct MigrateArgs {
     /// The settings file, which says where Kafka and ScyllaDB are.
     #[arg(long, value_name = "FILE")]
@@ -143,6 +154,8 @@ enum Destination {
 }
 
 fn main() -> ExitCode {
+    // Leads and secrets are the owner's alone, whatever the shell's umask is.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -183,6 +196,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let config = config(&common)?;
             logging::start(&config.logging)?;
             Box::pin(rebuild::run(&config, Accepted { loss, truncated, ..Accepted::default() })).await
+        }
+        Command::Reseal(args) => {
+            let config = config(&args.common)?;
+            logging::start(&config.logging)?;
+            reseal::run(&config, args.new).await
         }
         Command::Migrate(MigrateArgs { config, from, to: Destination::KafkaScylla }) => {
             let config = self::config(&Common { config, data: None })?;

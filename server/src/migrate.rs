@@ -12,10 +12,11 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use leadway_config::{Config, LogKind, TablesKind};
 use leadway_domain::record::Topic;
 use leadway_domain::{Addressing, Offset, Partition};
-use leadway_eventlog::{EventLog, NewRecord, ReadLimit, Record, Stage, StageEvent};
+use leadway_eventlog::{EventLog, NewRecord, ReadLimit, Record, SettingsHandle, Stage, StageEvent};
 use leadway_tables::{LogOfTables, Tables};
 use uuid::Uuid;
 
+use crate::seal_key::SealKeys;
 use crate::{output, storage};
 
 /// The stages that keep their progress in the log, with their topics.
@@ -37,6 +38,11 @@ pub async fn run(data: &Path, mut config: Config) -> anyhow::Result<()> {
         .context("a node that runs on this folder must be stopped first")?;
     (config.log, config.tables) = (LogKind::Kafka, TablesKind::Scylla);
     config.kafka.partitions = partitions;
+    // The nodes there must have the key that the secrets of this log are sealed with.
+    let keys = SealKeys::load(&config)?;
+    let settings = SettingsHandle::follow_with(source.clone(), keys.ring.clone()).await?;
+    keys.settle(&settings.load())?;
+    drop(settings);
     let (target, tables) = storage::open_any(&config).await?;
     check_partitions(&*source, &*target)?;
     let id = leadway_eventlog::identity(&*source).await?;

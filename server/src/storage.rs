@@ -41,6 +41,7 @@ pub(crate) async fn open_any(config: &Config) -> anyhow::Result<Storage> {
     match config.log {
         LogKind::Embedded => {
             make_folder(&config.data)?;
+            crate::seal_key::warn_of_readers(&config.data);
             refuse_moved(&config.data)?;
             // First: it waits for a process that is just ending.
             let log = leadway_eventlog::open(embedded_log(config, &config.data)).await?;

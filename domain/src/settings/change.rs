@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::{Account, Product, Provider, Rule, Settings, Workspace, fold_name};
 use crate::id::{Offset, ProviderId, RuleId};
+use crate::seal::Vault;
 
 /// Anything that can be set.
 #[allow(clippy::large_enum_variant)] // see Change
@@ -20,6 +21,8 @@ pub enum Entity {
     Product(Product),
     /// An API account.
     Account(Account),
+    /// Which key the log's secrets are sealed with.
+    Vault(Vault),
 }
 
 /// The kinds of [`Entity`].
@@ -36,9 +39,22 @@ pub enum EntityKind {
     Product,
     /// An API account.
     Account,
+    /// Which key the log's secrets are sealed with; there is one.
+    Vault,
+    /// A refused lead: no setting, but what people do with one stands in the log of changes.
+    Quarantine,
 }
 
 impl EntityKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] =
+        [Self::Provider, Self::Workspace, Self::Rule, Self::Product, Self::Account, Self::Vault, Self::Quarantine];
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The kind as written in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,6 +63,8 @@ impl EntityKind {
             Self::Rule => "rule",
             Self::Product => "product",
             Self::Account => "account",
+            Self::Vault => "vault",
+            Self::Quarantine => "quarantine",
         }
     }
 }
@@ -60,6 +78,7 @@ impl Entity {
             Self::Rule(_) => EntityKind::Rule,
             Self::Product(_) => EntityKind::Product,
             Self::Account(_) => EntityKind::Account,
+            Self::Vault(_) => EntityKind::Vault,
         }
     }
 
@@ -71,6 +90,7 @@ impl Entity {
             Self::Rule(r) => r.id.to_string(),
             Self::Product(p) => p.name.clone(),
             Self::Account(a) => a.id.to_string(),
+            Self::Vault(_) => "vault".to_owned(),
         }
     }
 }
@@ -114,18 +134,39 @@ pub struct SettingsChange {
     /// carries one counts; such a change does nothing else. Versions that do not know it read an empty change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_id: Option<Uuid>,
+    /// Something else that somebody did, for the log of changes: then `change` changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Note>,
+}
+
+/// What somebody did that is no change of a setting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// With what kind of thing.
+    pub kind: EntityKind,
+    /// Which one.
+    pub id: String,
+    /// What stood there before. People see only the fields that the kind's list names.
+    pub before: serde_json::Value,
+    /// What stands there now; `null` when it is gone.
+    pub after: serde_json::Value,
 }
 
 impl SettingsChange {
     /// The record of `change` made by `actor` to `settings`.
     pub fn new(settings: &Settings, actor: &str, at: Timestamp, change: Change) -> Self {
         let before = change.singles().into_iter().map(|c| c.before(settings)).collect();
-        Self { v: 1, actor: actor.to_owned(), at, before, change, at_offset: None, log_id: None }
+        Self { v: 1, actor: actor.to_owned(), at, before, change, at_offset: None, log_id: None, note: None }
     }
 
     /// The record that gives a log its identity, and changes no setting.
     pub fn identity(log_id: Uuid, at: Timestamp) -> Self {
         Self { log_id: Some(log_id), ..Self::new(&Settings::default(), "system", at, Change::Batch(Vec::new())) }
+    }
+
+    /// The record of something that `actor` did and that changes no setting.
+    pub fn noting(actor: &str, at: Timestamp, note: Note) -> Self {
+        Self { note: Some(note), ..Self::new(&Settings::default(), actor, at, Change::Batch(Vec::new())) }
     }
 
     /// Counts only as the record at `offset`, so that it is never decided against other settings than it changes.
@@ -175,6 +216,8 @@ impl Change {
                 let id = id.parse::<uuid::Uuid>().ok()?;
                 settings.accounts.get(&id).map(|a| Entity::Account((**a).clone()))
             }
+            EntityKind::Vault => settings.seals().vault().map(|v| Entity::Vault((**v).clone())),
+            EntityKind::Quarantine => None,
         }
     }
 }

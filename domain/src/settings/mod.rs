@@ -3,19 +3,26 @@
 
 mod account;
 mod change;
+mod credentials;
 mod posting;
 mod product;
 mod provider;
 mod rule;
+mod shown;
 mod workspace;
 
 pub use account::{Account, Role};
-pub use change::{Change, Entity, EntityKind, SettingsChange};
+pub use change::{Change, Entity, EntityKind, Note, SettingsChange};
+pub use credentials::{
+    Credentials, MAX_PREVIOUS, PreviousKey, Signing, SigningSecret, Verifiers, hmac_place, rotated_keys,
+    rotated_secrets,
+};
 pub use posting::Posting;
 pub use product::{DEFAULT_PRODUCTS, Product};
 pub use provider::{FieldMapping, Provider, RateLimit};
 pub use rule::Rule;
-pub use workspace::{SigningSecret, Workspace};
+pub use shown::visible_part;
+pub use workspace::{WebhookCredentials, Workspace, signing_place, webhook_place};
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,7 +30,9 @@ use std::sync::Arc;
 use imbl::{HashMap, OrdMap};
 
 use crate::id::{ProviderId, RuleId, WorkspaceId};
+use crate::seal::{Keyring, Seals};
 use crate::secret::KeyHash;
+use jiff::Timestamp;
 
 /// Everything the operator has set, at one moment. Cloning is cheap (persistent maps): a snapshot is never locked
 /// and never changes under a reader.
@@ -43,6 +52,9 @@ pub struct Settings {
     accounts_by_key: HashMap<KeyHash, uuid::Uuid>,
     /// Products by folded name and synonym.
     product_names: HashMap<String, Named>,
+    /// What providers that sign are checked with.
+    verifiers: HashMap<ProviderId, Arc<Verifiers>>,
+    seals: Seals,
 }
 
 /// A product, and its canonical name as leads share it.
@@ -53,12 +65,28 @@ pub(crate) struct Named {
 }
 
 impl Settings {
+    /// No settings, on a node that has these keys.
+    pub fn with_keys(ring: Keyring) -> Self {
+        Self { seals: Seals::new(ring), ..Self::default() }
+    }
+
+    /// What secrets are sealed and opened with.
+    pub fn seals(&self) -> &Seals {
+        &self.seals
+    }
+
     /// Folds one change in. Changes were checked before they were written: applying never fails.
     pub fn apply(&mut self, change: &Change) {
         match change {
             Change::Put(Entity::Provider(p)) => {
-                self.forget_provider_key(&p.id);
-                self.providers_by_key.insert(p.key_hash.clone(), p.id.clone());
+                self.forget_provider_keys(&p.id);
+                for hash in p.key_hashes() {
+                    self.providers_by_key.insert(hash, p.id.clone());
+                }
+                // What cannot be opened here leaves what was in force.
+                if let Ok(verifiers) = Verifiers::new(p, &self.seals) {
+                    self.verifiers.insert(p.id.clone(), Arc::new(verifiers));
+                }
                 self.providers.insert(p.id.clone(), Arc::new(p.clone()));
             }
             Change::Put(Entity::Workspace(w)) => {
@@ -77,9 +105,10 @@ impl Settings {
             }
             Change::Put(Entity::Account(a)) => {
                 self.forget_account_key(a.id);
-                self.accounts_by_key.insert(a.key_hash.clone(), a.id);
+                self.accounts_by_key.insert(a.key_hash, a.id);
                 self.accounts.insert(a.id, Arc::new(a.clone()));
             }
+            Change::Put(Entity::Vault(v)) => self.seals.follow(v),
             Change::Delete { kind, id } => self.delete(*kind, id),
             Change::Batch(changes) => changes.iter().for_each(|c| self.apply(c)),
         }
@@ -94,7 +123,8 @@ impl Settings {
         match kind {
             EntityKind::Provider => {
                 if let Ok(id) = ProviderId::new(id) {
-                    self.forget_provider_key(&id);
+                    self.forget_provider_keys(&id);
+                    self.verifiers.remove(&id);
                     self.providers.remove(&id);
                 }
             }
@@ -113,12 +143,15 @@ impl Settings {
                     self.accounts.remove(&id);
                 }
             }
+            EntityKind::Vault | EntityKind::Quarantine => {}
         }
     }
 
-    fn forget_provider_key(&mut self, id: &ProviderId) {
+    fn forget_provider_keys(&mut self, id: &ProviderId) {
         if let Some(old) = self.providers.get(id) {
-            self.providers_by_key.remove(&old.key_hash);
+            for hash in old.key_hashes() {
+                self.providers_by_key.remove(&hash);
+            }
         }
     }
 
@@ -136,14 +169,23 @@ impl Settings {
         }
     }
 
-    /// The provider whose key has this hash.
-    pub fn provider_by_key(&self, hash: &KeyHash) -> Option<&Arc<Provider>> {
-        self.providers.get(self.providers_by_key.get(hash)?)
+    /// The provider whose key this is, or was until a time that is still to come.
+    pub fn provider_by_key(&self, key: &str, now: Timestamp) -> Option<&Arc<Provider>> {
+        // Looking up a keyed hash tells by its time nothing that helps to guess the key.
+        let presented = self.seals.presented(key);
+        let found = presented.hashes().find_map(|hash| self.providers.get(self.providers_by_key.get(&hash)?));
+        found.filter(|provider| provider.has_key(&presented, now))
     }
 
-    /// The account whose key has this hash.
-    pub fn account_by_key(&self, hash: &KeyHash) -> Option<&Arc<Account>> {
-        self.accounts.get(self.accounts_by_key.get(hash)?)
+    /// The account whose key this is.
+    pub fn account_by_key(&self, key: &str) -> Option<&Arc<Account>> {
+        let presented = self.seals.presented(key);
+        presented.hashes().find_map(|hash| self.accounts.get(self.accounts_by_key.get(&hash)?))
+    }
+
+    /// What the signatures of this provider are checked with.
+    pub fn verifiers(&self, provider: &ProviderId) -> Option<&Arc<Verifiers>> {
+        self.verifiers.get(provider)
     }
 
     /// The canonical name of a product, by its name or a synonym, however it is spaced, cased or punctuated.

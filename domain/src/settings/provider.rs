@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Posting;
+use super::{Credentials, Posting};
 use crate::id::ProviderId;
 use crate::money::Money;
 use crate::secret::KeyHash;
@@ -45,7 +45,7 @@ pub struct Provider {
     pub cost_per_lead: Money,
     /// Whether leads are taken from it.
     pub is_active: bool,
-    /// Hash of its key. Its hex text is the provider's HMAC secret.
+    /// What is kept of its key.
     pub key_hash: KeyHash,
     /// How its fields become ours.
     #[serde(default)]
@@ -59,6 +59,9 @@ pub struct Provider {
     /// How it posts.
     #[serde(default)]
     pub posting: Posting,
+    /// What else proves who it is.
+    #[serde(default = "Credentials::of_an_earlier_version")]
+    pub credentials: Credentials,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.

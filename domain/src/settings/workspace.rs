@@ -1,29 +1,38 @@
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::SigningSecret;
 use super::provider::RateLimit;
 use crate::hours::OpeningHours;
 use crate::id::WorkspaceId;
 use crate::money::Money;
 use crate::phone::PhoneFormat;
+use crate::seal::Sealed;
 
-/// A Standard Webhooks secret: `whsec_` and 32 random bytes in base64.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SigningSecret {
-    /// The secret as the client was shown it, once.
-    pub secret: String,
-    /// Set when it was rotated away: deliveries are signed with it too until then.
+/// What proves us to a client beside the signature: name and password of its HTTP Basic authentication,
+/// `name:password`, which stood before the `@` of its URLs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookCredentials {
+    /// Those of `outbound_webhook_url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub valid_until: Option<Timestamp>,
+    pub outbound: Option<Sealed>,
+    /// Those of `test_webhook_url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Sealed>,
+    /// When the signing secret was last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
 }
 
-impl fmt::Debug for SigningSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningSecret").field("valid_until", &self.valid_until).finish_non_exhaustive()
-    }
+/// Where a workspace's signing secrets are sealed for.
+pub fn signing_place(workspace: &WorkspaceId) -> String {
+    format!("workspace/{workspace}/signing")
+}
+
+/// Where a workspace's webhook credentials are sealed for.
+pub fn webhook_place(workspace: &WorkspaceId) -> String {
+    format!("workspace/{workspace}/webhook")
 }
 
 /// A client business that receives appointments.
@@ -48,6 +57,9 @@ pub struct Workspace {
     pub payment_rate: Money,
     /// The secrets its deliveries are signed with, newest first.
     pub signing_secrets: Vec<SigningSecret>,
+    /// What its URLs' hosts ask for, if they do.
+    #[serde(default)]
+    pub webhook_credentials: WebhookCredentials,
     /// How it wants to read telephone numbers.
     #[serde(default)]
     pub phone_format: PhoneFormat,

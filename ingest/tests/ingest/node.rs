@@ -73,6 +73,7 @@ pub(crate) fn provider(id: &str) -> Provider {
         auto_schedule: false,
         rate_limit: None,
         posting: Default::default(),
+        credentials: Default::default(),
         created_at: start_of_time(),
         updated_at: start_of_time(),
     }

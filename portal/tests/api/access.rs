@@ -6,13 +6,12 @@ use axum::body::Body;
 use http::Request;
 use leadway_domain::Clock;
 use leadway_domain::record::Topic;
-use leadway_domain::secret::KeyHash;
 use leadway_domain::settings::DEFAULT_PRODUCTS;
 use leadway_eventlog::{EventLog, MemoryLog, SettingsHandle};
 use leadway_portal::{Error, Random, first_start};
 use serde_json::json;
 
-use crate::world::{World, at, provider};
+use crate::world::{World, at, provider, ring};
 
 #[tokio::test]
 async fn nothing_under_api_answers_without_a_valid_key() {
@@ -95,7 +94,7 @@ async fn requests_that_go_nowhere_are_told_why() {
 
 async fn start(log: &MemoryLog, key: Option<&str>) -> Result<(SettingsHandle, Option<String>), Error> {
     let shared: Arc<dyn EventLog> = Arc::new(log.clone());
-    let settings = SettingsHandle::follow(shared.clone()).await?;
+    let settings = SettingsHandle::follow_with(shared.clone(), ring()).await?;
     let clock = Clock::manual(at("2024-01-15T10:30:00Z"));
     let first = first_start(shared, settings.clone(), clock, &Random::seeded(1), key.map(str::to_owned)).await?;
     Ok((settings, first.new_admin_key))
@@ -107,7 +106,7 @@ async fn the_first_start_makes_products_and_an_admin_once() {
     let (settings, made) = start(&log, None).await.unwrap();
     let made = made.expect("a key to print");
     assert_eq!(settings.load().products.len(), DEFAULT_PRODUCTS.len());
-    assert!(settings.load().account_by_key(&KeyHash::of(&made)).is_some());
+    assert!(settings.load().account_by_key(&made).is_some());
     let end = log.end(Topic::Settings, leadway_domain::Partition(0)).await.unwrap();
     assert_eq!(end.0, 1, "one change: all of it or nothing");
     assert_eq!(start(&log, None).await.unwrap().1, None, "the second start prints nothing");
@@ -117,7 +116,7 @@ async fn the_first_start_makes_products_and_an_admin_once() {
 #[tokio::test]
 async fn the_environments_key_is_the_admins_at_every_start() {
     let log = MemoryLog::new(1);
-    let key = |settings: &SettingsHandle, key: &str| settings.load().account_by_key(&KeyHash::of(key)).is_some();
+    let key = |settings: &SettingsHandle, key: &str| settings.load().account_by_key(key).is_some();
     start(&log, Some("the-first-admin-key")).await.unwrap();
     let (settings, _) = start(&log, Some("the-second-admin-key")).await.unwrap();
     assert!(!key(&settings, "the-first-admin-key") && key(&settings, "the-second-admin-key"));

@@ -344,7 +344,9 @@ async fn the_audit_shows_before_and_after_without_secrets() {
             row.entity = Some(if part == 0 { "provider" } else { "workspace" }.into());
             row.entity_id = Some(format!("e{offset}"));
             row.before = Some(Json(Value::Null));
-            row.after = Some(Json(json!({"name": "N", "key_hash": "abc", "signing_secrets": [{"secret": "whsec_x"}]})));
+            row.after = Some(Json(json!({
+                "name": "N", "key_hash": "abc", "signing_secrets": [{"secret": "whsec_x"}], "not_yet_known": "x",
+            })));
             world.write(vec![row.upsert()]).await;
         }
     }

@@ -9,6 +9,7 @@ use axum::body::Body;
 use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
 use leadway_domain::record::Topic;
+use leadway_domain::seal::Keyring;
 use leadway_domain::settings::Settings;
 use leadway_domain::{
     Addressing, Clock, ContactId, LeadId, Offset, Partition, Phone, ProviderId, Timestamp, ZipDirectory,
@@ -97,6 +98,11 @@ impl Reply {
     }
 }
 
+/// The seal keys of the node under test.
+pub(crate) fn ring() -> Keyring {
+    Keyring::parse(&"01".repeat(32)).unwrap()
+}
+
 pub(crate) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
@@ -125,7 +131,7 @@ impl World {
         shared_tables: Arc<dyn Tables>,
         options: Options,
     ) -> Self {
-        let settings = SettingsHandle::follow(shared.clone()).await.unwrap();
+        let settings = SettingsHandle::follow_with(shared.clone(), ring()).await.unwrap();
         let clock = Clock::manual(at("2024-01-15T10:30:00Z"));
         let (random, addressing) = (Random::seeded(7), Addressing::default());
         let given = Some(ADMIN_KEY.to_owned());

@@ -41,6 +41,7 @@ pub(crate) fn workspace(name: &str) -> Workspace {
         business_type: String::new(),
         payment_rate: Money::from_cents(15_050),
         signing_secrets: Vec::new(),
+        webhook_credentials: Default::default(),
         phone_format: Default::default(),
         rate_limit: None,
         max_concurrency: None,

@@ -10,7 +10,7 @@ use crate::e2e::{ADMIN_KEY, Client, Reply, TestNode, sample_lead};
 use crate::load::{Operator, balances, eventually, take};
 use crate::nodes::Nodes;
 use crate::process::leadway;
-use crate::servers::servers;
+use crate::servers::{seal_key, servers};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_folder_moves_to_kafka_and_scylla_with_its_ids_settings_and_open_deliveries() {
@@ -21,7 +21,11 @@ async fn a_data_folder_moves_to_kafka_and_scylla_with_its_ids_settings_and_open_
         Client::start(move |_| if down.load(Ordering::Relaxed) { Reply::status(500) } else { Reply::ok() }).await
     };
     // One machine: some leads are delivered, some wait for a client that is down.
-    let mut node = TestNode::start_with(|c| c.embedded.log.partitions = 6).await;
+    let mut node = TestNode::start_with(|c| {
+        c.embedded.log.partitions = 6;
+        c.seal_key = leadway_domain::secret::Secret::new(seal_key());
+    })
+    .await;
     let key = Operator::with_key(&node.base, ADMIN_KEY).furnish(&client, None).await;
     let mut acknowledged = BTreeMap::new();
     for n in 0..40 {

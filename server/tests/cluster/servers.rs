@@ -35,6 +35,7 @@ impl Servers {
             ("KAFKA__PARTITIONS", "6".to_owned()),
             ("KAFKA__REPLICATION", "3".to_owned()),
             ("KAFKA__MIN_INSYNC", "2".to_owned()),
+            ("SEAL_KEY", seal_key()),
             ("SCYLLA__NODES", self.cassandra.contact_point()),
             ("SCYLLA__KEYSPACE", name.to_owned()),
             ("SCYLLA__REPLICATION", "1".to_owned()),
@@ -42,4 +43,9 @@ impl Servers {
         ];
         settings.into_iter().map(|(key, value)| (format!("LEADWAY_{key}"), value)).collect()
     }
+}
+
+/// The key of every node.
+pub(crate) fn seal_key() -> String {
+    "5e".repeat(32)
 }

@@ -16,5 +16,6 @@ mod identity;
 mod main_path;
 mod operations;
 mod routing;
+mod secrets;
 
 const PAIRING: support::Pairing = support::Pairing::Embedded;

@@ -29,7 +29,7 @@ pub(crate) enum Pairing {
 
 impl Pairing {
     /// Gives a node topics, groups and a keyspace of its own.
-    async fn settle(self, config: &mut Config) {
+    async fn settle(self, folder: &std::path::Path, config: &mut Config) {
         static TESTS: AtomicU32 = AtomicU32::new(0);
         if self == Self::Embedded {
             return;
@@ -46,6 +46,9 @@ impl Pairing {
         (kafka.brokers, kafka.topic_prefix, kafka.group_prefix) = (brokers, format!("{name}."), format!("{name}-"));
         (kafka.partitions, kafka.replication, kafka.min_insync) = (4, 1, 1);
         (config.scylla.nodes, config.scylla.keyspace, config.scylla.replication) = (nodes, name, 1);
+        let seal_key = folder.join("seal.key");
+        std::fs::write(&seal_key, "5e".repeat(32)).unwrap();
+        config.seal_key_file = Some(seal_key);
         // The first of many tests at once make their tables on a busy machine.
         (config.kafka.start_timeout_ms, config.scylla.start_timeout_ms) = (180_000, 180_000);
     }
@@ -79,7 +82,7 @@ impl TestNode {
         config.dispatcher.allow_private_targets = true;
         config.dispatcher.first_retry_ms = 20;
         config.drain_seconds = 5;
-        crate::PAIRING.settle(&mut config).await;
+        crate::PAIRING.settle(folder.path(), &mut config).await;
         change(&mut config);
         let node = start(&config).await;
         let base = format!("http://{}", node.addresses.api);

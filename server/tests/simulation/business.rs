@@ -26,6 +26,7 @@ pub(crate) fn opening(now: Timestamp, limits: [Option<RateLimit>; 3]) -> Setting
         auto_schedule: false,
         rate_limit: None,
         posting: Default::default(),
+        credentials: Default::default(),
         created_at: now,
         updated_at: now,
     }));
@@ -57,6 +58,7 @@ fn workspace(id: &str, price: i64, rate_limit: Option<RateLimit>, now: Timestamp
         business_type: String::new(),
         payment_rate: Money::from_cents(price),
         signing_secrets: vec![SigningSecret { secret: "whsec_c2VjcmV0".into(), valid_until: None }],
+        webhook_credentials: Default::default(),
         phone_format: Default::default(),
         rate_limit,
         max_concurrency: None,

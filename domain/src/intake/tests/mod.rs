@@ -34,6 +34,7 @@ fn provider(mapping: serde_json::Value) -> Provider {
         auto_schedule: false,
         rate_limit: None,
         posting: Default::default(),
+        credentials: Default::default(),
         created_at: now,
         updated_at: now,
     }

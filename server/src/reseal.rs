@@ -1,0 +1,35 @@
+//! `leadway reseal`: the secrets of the settings, sealed anew.
+
+use anyhow::{Context, ensure};
+use leadway_config::{Config, LogKind};
+use leadway_domain::Clock;
+use leadway_eventlog::SettingsHandle;
+
+use crate::seal_key::SealKeys;
+use crate::{output, storage};
+
+/// Seals every secret with the first seal key of these settings; with `new_key` makes one first. With an embedded log the
+/// node must not run; on Kafka the nodes go on, and need the key before.
+pub async fn run(config: &Config, new_key: bool) -> anyhow::Result<()> {
+    ensure!(
+        !new_key || config.log == LogKind::Embedded,
+        "--new makes a key for one node, and all nodes of a log on Kafka need the same: put a new key before the old one on \
+         each of them, restart them, and run this without --new"
+    );
+    let opened = Box::pin(storage::open(config)).await.context("a node on this data folder must be stopped first")?;
+    let log = opened.log.clone();
+    let mut keys = SealKeys::load(config)?;
+    let settings = SettingsHandle::follow_with(log.clone(), keys.ring.clone()).await?;
+    keys.settle(&settings.load())?;
+    if new_key {
+        keys = keys.add()?;
+    }
+    let settings = SettingsHandle::follow_with(log.clone(), keys.ring.clone()).await?;
+    let random = leadway_portal::Random::system();
+    let anew = leadway_portal::reseal(log, settings, Clock::system(), &random).await?;
+    if new_key {
+        keys.drop_others()?;
+    }
+    let first = keys.ring.first().map(ToString::to_string).unwrap_or_default();
+    output::print(&format!("{anew} settings were sealed anew; all secrets are sealed with key {first} now\n"))
+}
