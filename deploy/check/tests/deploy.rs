@@ -76,7 +76,11 @@ fn docker_compose_accepts_its_file() {
         return;
     };
     let mut compose = Command::new(docker);
-    compose.current_dir(repository().join("deploy")).envs([("LEADWAY_ADMIN_KEY", "key"), ("GRAFANA_PASSWORD", "word")]);
+    compose.current_dir(repository().join("deploy")).envs([
+        ("LEADWAY_ADMIN_KEY", "key"),
+        ("LEADWAY_SEAL_KEY", "key"),
+        ("GRAFANA_PASSWORD", "word"),
+    ]);
     run(&mut compose, &["compose", "--file", "compose.yaml", "config", "--quiet"]);
 }
 

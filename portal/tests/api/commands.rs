@@ -208,3 +208,14 @@ async fn a_retry_that_ends_halfway_tells_how_far_it_came() {
     assert_eq!(commands(&world).await.len(), 1_000);
     world.post("/api/unrouted/retry", json!({})).await.expect(503);
 }
+
+#[tokio::test]
+async fn a_field_that_a_command_does_not_take_is_refused_by_name() {
+    let world = World::new().await;
+    let id = with_lead(&world).await;
+    for path in [format!("/api/leads/{id}/schedule"), format!("/api/appointments/{id}/assign")] {
+        let errors = world.post(&path, json!({"workspace_id_": "solar_west_coast"})).await.expect(422).errors();
+        assert!(errors.contains(&("workspace_id_".to_owned(), "unknown".to_owned())), "{path}: {errors:?}");
+    }
+    assert!(commands(&world).await.is_empty());
+}

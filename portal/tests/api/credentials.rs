@@ -122,8 +122,6 @@ async fn what_a_request_does_not_take_is_refused_by_name() {
         ("PATCH", "/api/products/solar".to_owned()),
         ("POST", "/api/keys".to_owned()),
         ("POST", "/api/unrouted/retry".to_owned()),
-        ("POST", "/api/leads/4096/schedule".to_owned()),
-        ("POST", "/api/appointments/4096/assign".to_owned()),
         ("POST", format!("/api/quarantine/a/{account}/release")),
         ("DELETE", "/api/providers/a".to_owned()),
         ("DELETE", "/api/workspaces/solar_west_coast".to_owned()),

@@ -69,7 +69,7 @@ async fn every_wrong_field_is_told_at_once() {
     assert_eq!(reply.headers["content-type"], "application/problem+json");
     assert!(reply.text.contains("cost_per_lead, is_active"), "the allowed fields are named: {}", reply.text);
 
-    let wrong = json!({"id": "w", "name": "W", "payment_rate": -1, "outbound_webhook_url": "https://u:p@x.example/",
+    let wrong = json!({"id": "w", "name": "W", "payment_rate": -1, "outbound_webhook_url": "https://u%3Ax:p@x.example/",
         "test_webhook_url": "http://127.0.0.1/", "phone_format": "roman", "max_concurrency": 0,
         "opening_hours": {"slot_minutes": 1}});
     let reply = world.post("/api/workspaces", wrong).await.expect(422);
