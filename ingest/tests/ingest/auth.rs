@@ -118,7 +118,7 @@ async fn a_signed_body_that_is_sent_again_makes_no_new_lead_whatever_stands_arou
     for body in [LEAD, &LEAD.replacen('{', r#"{"external_id": "x-1","#, 1)] {
         let signature = ("x-signature", sign(SECRET, body));
         let who = ("x-provider-id", "a".to_owned());
-        let first = post(&node, "/webhook/provider-a", &[signature.clone()], body).await;
+        let first = post(&node, "/webhook/provider-a", std::slice::from_ref(&signature), body).await;
         assert_eq!(first.status, 202, "{}", first.body);
         for (path, key) in [("/webhook/provider-a", "another"), ("/leads/receive", "third"), ("/leads/receive", "")] {
             let headers = [signature.clone(), who.clone(), ("idempotency-key", key.to_owned())];
@@ -171,11 +171,11 @@ async fn a_message_of_standard_webhooks_is_taken_within_five_minutes_and_named_b
 #[tokio::test]
 async fn a_key_or_secret_that_was_rotated_away_is_taken_until_its_end() {
     let node = Node::start().await;
-    let until = Some(Timestamp::from_second(start_of_time().as_second() + 60).unwrap());
-    let Entity::Provider(mut provider) = signing(Signing::LegacyBody, &[("new", None), (SECRET, until)]) else {
+    let until = Timestamp::from_second(start_of_time().as_second() + 60).unwrap();
+    let Entity::Provider(mut provider) = signing(Signing::LegacyBody, &[("new", None), (SECRET, Some(until))]) else {
         panic!()
     };
-    provider.credentials.previous_keys = vec![PreviousKey { key_hash: provider.key_hash, valid_until: until.unwrap() }];
+    provider.credentials.previous_keys = vec![PreviousKey { key_hash: provider.key_hash, valid_until: until }];
     provider.key_hash = KeyHash::of("lwp_new");
     node.put([Entity::Provider(provider)]).await;
     let statuses = async || {
