@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leadway_domain::record::{Appointment, DeliveryRecord, HeldReason, Outcome};
+use leadway_domain::text::readable;
 use leadway_domain::{LeadId, Offset, Partition, Timestamp};
 
 use crate::schedule::{Schedule, retry_after};
@@ -177,10 +178,12 @@ impl Job {
     }
 }
 
-/// An answer's body for people to read: at most 4 KiB, cut between characters; what is not UTF-8 is replaced.
+/// An answer's body for people to read: at most 4 KiB, cut between characters; what is not UTF-8 is replaced, control
+/// characters and invisible ones that change how the rest is read are taken out.
 fn text(body: &[u8]) -> String {
     // A replacement character is longer than the byte it stands for: cut before and after.
-    let mut text = String::from_utf8_lossy(body.get(..RESPONSE_LIMIT).unwrap_or(body)).into_owned();
+    let text = String::from_utf8_lossy(body.get(..RESPONSE_LIMIT).unwrap_or(body));
+    let mut text = readable(&text).into_owned();
     text.truncate(text.floor_char_boundary(RESPONSE_LIMIT));
     // The cut may have halved the last character.
     if body.len() > RESPONSE_LIMIT && text.ends_with('\u{fffd}') {
@@ -276,6 +279,8 @@ pub(crate) mod tests {
         let text = record.response.unwrap();
         assert_eq!(text.len(), 4_095);
         assert!(text.starts_with("xé") && text.ends_with('é'));
+        let deceptive = attempted(0, answer(200, "ok\u{202e}gpj\u{1b}[31m\u{7}".as_bytes())).response.unwrap();
+        assert_eq!(deceptive, "okgpj [31m ");
         let garbage = attempted(0, answer(200, &[0xff; 10_000])).response.unwrap();
         assert!(garbage.len() <= 4_096 && garbage.chars().all(|c| c == '\u{fffd}'));
     }

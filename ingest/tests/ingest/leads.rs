@@ -94,6 +94,58 @@ async fn a_refused_lead_is_kept_with_every_error() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_of_an_accepted_lead_is_told_and_kept() {
+    let node = Node::start().await;
+    let odd = LEAD.replace('{', r#"{"email":"N/A","budget":"Not sure","appointment_date":"2027-12-10","#);
+    for (path, status) in [("/webhook/provider-a", "accepted"), ("/leads/receive", "duplicate")] {
+        let answer = node.post(path, &[("x-api-key", KEY)], odd.clone()).await;
+        assert_eq!(answer.body["status"], status);
+        let warned: Vec<_> =
+            answer.body["warnings"].as_array().unwrap().iter().map(|w| w["field"].as_str().unwrap()).collect();
+        assert_eq!(warned, ["email", "estimated_value", "appointment_date"], "{}", answer.body);
+    }
+    let kept = &node.leads().await[0].1.extra;
+    assert_eq!(
+        (&kept["email"], &kept["budget"], &kept["appointment_date"]),
+        (&json!("N/A"), &json!("Not sure"), &json!("2027-12-10"))
+    );
+    let several = node.webhook(format!("[{},{}]", LEAD.replace("Ana", "Eva"), odd.replace("Ana", "Ida"))).await;
+    assert_eq!(several.body["results"][0].get("warnings"), None);
+    assert_eq!(several.body["results"][1]["warnings"].as_array().unwrap().len(), 3, "each lead has its own");
+    let strict = node.post("/appointments/receive", &[("x-api-key", KEY)], odd).await;
+    strict.assert_problem(422, "validation");
+    assert_eq!(strict.body["errors"][0]["field"], "appointment_date");
+}
+
+#[tokio::test]
+async fn of_two_members_of_one_name_the_last_counts_in_leads_of_every_size() {
+    let node = Node::start().await;
+    for (size, name) in [(0, "Ana"), (40, "Eva")] {
+        let others: String = (0..size).map(|n| format!(r#","q{n}":"a""#)).collect();
+        let twice =
+            LEAD.replace("Ana", name).replace(r#""zip":"90210""#, &format!(r#""zip":"90210","zip":"10001"{others}"#));
+        assert_eq!(node.webhook(twice).await.status, 202);
+    }
+    assert!(node.leads().await.iter().all(|(_, lead)| lead.zip_code.to_string() == "10001"));
+}
+
+#[tokio::test]
+async fn half_an_emoji_costs_no_lead() {
+    let node = Node::start().await;
+    for (memo, read) in [(r"hi \ud83d", "hi \u{fffd}"), (r"hi \ude00", "hi \u{fffd}"), (r"hi \ud83d\ude00", "hi 😀")]
+    {
+        let answer = node.webhook(LEAD.replace('{', &format!(r#"{{"memo":"{memo}","#))).await;
+        assert_eq!(answer.status, 202, "{memo}");
+        let leads = node.leads().await;
+        let lead = leads.iter().find(|(id, _)| answer.body["lead_id"] == json!(id)).unwrap();
+        assert_eq!(lead.1.extra["memo"], read);
+    }
+    let broken = node.webhook("{\"phone\":\"2135550123\",\n\"memo\":\"hi \\ud83d\", \"x\":\"\\x\"}").await;
+    broken.assert_problem(400, "invalid-json");
+    assert_eq!(broken.body["line"], 2, "{}", broken.body);
+}
+
+#[tokio::test]
 async fn a_refused_lead_that_is_too_large_or_too_deep_is_not_kept_and_that_is_told() {
     let node = Node::start().await;
     let large = json!({"phone": "911", "blob": "x".repeat(65 << 10)}).to_string();
