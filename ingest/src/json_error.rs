@@ -84,6 +84,18 @@ mod tests {
     }
 
     #[test]
+    fn what_only_the_fast_parser_refuses_has_its_place_too() {
+        for text in [
+            "{\"a\": 1,\n \"b\": 993143214321423154315154321}",
+            "{\"a\": 1,\n \"b\": 1e999}",
+            "{\"a\": 1,\n \"b\": -1e999, \"c\": \"x\"}",
+        ] {
+            let error = locate(text);
+            assert_eq!((error.line, error.column), (2, 7), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn every_refused_text_has_a_place_within_it() {
         let deep = "[".repeat(2_000) + &"]".repeat(2_000);
         for text in ["", "{", "{\"a\":1e999}", "{} {}", "[1,]", "nul", "\u{feff}", "{\"a\":\"\\ud800\"}", &deep] {

@@ -6,6 +6,9 @@ use super::{Checked, Reading};
 use crate::money::Money;
 use crate::text::plain;
 
+/// Longest text in which an amount is looked for.
+const MAX_TEXT: usize = 100;
+
 /// Reads an amount that is not negative: `25000`, `$25,000.50`, `25k`, `1.5 million`, `USD 300`; a float's noise is
 /// rounded to the cent. Of a range, or of "at least", the lower end.
 pub(super) fn amount(text: &str) -> Checked<Reading<Money>> {
@@ -14,13 +17,17 @@ pub(super) fn amount(text: &str) -> Checked<Reading<Money>> {
         Ok(_) => return Err(("invalid", "must not be negative".into())),
         Err(_) => {}
     }
+    let no_amount = Err(("invalid", "must be an amount in dollars, such as 150 or 149.50".into()));
+    if text.len() > MAX_TEXT {
+        return no_amount;
+    }
     let text = plain(text).to_lowercase();
     if let Some(money) = single(&text) {
         return Ok(Reading::Whole(money));
     }
     match lower_end(&text) {
         Some(money) => Ok(Reading::Part(money, Some(format!("was read as {money}, its lower end")))),
-        None => Err(("invalid", "must be an amount in dollars, such as 150 or 149.50".into())),
+        None => no_amount,
     }
 }
 
@@ -162,6 +169,7 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_is_none() {
+        assert!(amount(&">".repeat(60_000)).is_err(), "no text without end");
         for text in [
             "",
             "-",

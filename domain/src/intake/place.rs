@@ -80,6 +80,7 @@ fn state_in(extra: &Map<String, Value>) -> Option<&'static str> {
         matches!(
             &*fold_short(name, &mut Default::default()),
             "state"
+                | "st"
                 | "statecode"
                 | "stateprovince"
                 | "stateabbreviation"

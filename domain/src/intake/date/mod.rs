@@ -39,6 +39,9 @@ pub(super) enum Unread {
     Misleading(&'static str),
 }
 
+/// Longest text in which a date is looked for.
+const MAX_TEXT: usize = 200;
+
 const FORM: &str = "must be a time such as 2024-12-01T14:00:00Z, or 2024-12-01T14:00 in the customer's time zone";
 const NO_CLOCK: &str = "has no time of day; send it as 2024-12-01T14:00, or beside it as appointment_time";
 const OUT_OF_RANGE: &str = "must be between the years 2000 and 2100";
@@ -63,10 +66,12 @@ pub(super) fn read(sent: Sent<'_>, zone: Option<&TimeZone>) -> Result<Moment, Un
         return in_range(at).and_then(whole);
     }
     let text = plain(sent.date);
-    if let Some(at) = number::epoch(&text) {
+    // `/Date(1828476000000)/`, the JSON of older .NET.
+    let text = text.strip_prefix("/Date(").and_then(|inner| inner.strip_suffix(")/")).unwrap_or(&text);
+    if let Some(at) = number::epoch(text) {
         return in_range(at).and_then(whole);
     }
-    let mut parts = parts_of(&text)?;
+    let mut parts = parts_of(text)?;
     let mut took_time = false;
     if let Some(time) = sent.time
         && (parts.clock.is_none() || parts.clock == Some(Time::midnight()))
@@ -113,6 +118,9 @@ fn usual(text: &str, zone: Option<&TimeZone>) -> Option<Timestamp> {
 }
 
 fn parts_of(text: &str) -> Result<Parts, Unread> {
+    if text.len() > MAX_TEXT {
+        return Err(Unread::NoMoment(FORM));
+    }
     match number::parts(text) {
         Some(parts) => Ok(parts),
         None => scan::parts(text).map_err(Unread::NoMoment),
