@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use http::Uri;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::{BoxError, Service};
 
@@ -43,7 +42,7 @@ pub(crate) fn connector(tls: ClientConfig, lookups: PublicOnly, limit: Duration)
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Listened<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>>;
+    type Response = TokioIo<Listened>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
@@ -54,7 +53,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = timeout(self.limit, self.https.call(uri));
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it took longer than connect_timeout_ms").into();
-        let listened = |stream| TokioIo::new(Listened::new(TokioIo::new(stream)));
+        let listened = |stream| TokioIo::new(Listened::new(stream));
         connecting.map(move |connected| connected.unwrap_or_else(|elapsed| Err(late(elapsed))).map(listened)).boxed()
     }
 }

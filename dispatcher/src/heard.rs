@@ -1,19 +1,27 @@
 //! What a connection has said since the last request went out on it. HTTP parsers refuse a whole answer for one odd header
-//! line; the status line, which tells what became of the appointment, is read here on its own. It also tells a connection
-//! that died without a word from one that died in the middle of an answer.
+//! line; the status line, which tells what became of the appointment, is read here on its own. It also tells whether a
+//! request that got no answer was read: clients close idle connections after some seconds, and sometimes just when the next
+//! request is on its way.
 
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 /// How much of an answer's beginning is kept: a status line, and interim answers before it.
 const KEPT: usize = 1 << 10;
+/// How long a reset may take to follow the end of a connection: a round trip.
+const RESET_WITHIN: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Shared between a connection and the transport.
 #[derive(Clone, Default)]
@@ -27,6 +35,10 @@ struct State {
     answered: bool,
     /// The first bytes that came since the last request.
     beginning: Vec<u8>,
+    /// The other side has thrown away what was sent.
+    reset: bool,
+    /// What is left of a connection that ended without an answer.
+    ended: Option<std::net::TcpStream>,
 }
 
 impl Heard {
@@ -41,14 +53,48 @@ impl Heard {
         state.requests > 1 || state.answered
     }
 
-    /// Whether nothing came since the last request of HTTP/1. (Over HTTP/2 something always comes.)
-    pub(crate) fn nothing(&self) -> bool {
-        self.0.lock().beginning.is_empty()
+    /// Whether the last request of HTTP/1, on a reused connection, was certainly not read: no byte came back, and the other
+    /// side reset the connection. That is how a socket answers what comes after it was closed, or was not read before. One
+    /// that read the request and then hung up just ends.
+    pub(crate) async fn was_not_read(&self) -> bool {
+        if !self.is_reused() || !self.0.lock().beginning.is_empty() {
+            return false;
+        }
+        let until = tokio::time::Instant::now() + RESET_WITHIN;
+        loop {
+            {
+                let mut state = self.0.lock();
+                let ended = state.ended.as_ref();
+                if state.reset || ended.is_some_and(|tcp| tcp.take_error().is_ok_and(|error| error.is_some())) {
+                    return true;
+                }
+                if ended.is_none() || tokio::time::Instant::now() >= until {
+                    state.ended = None;
+                    return false;
+                }
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// The status of the answer to the last request, if its status line came.
     pub(crate) fn status(&self) -> Option<u16> {
         final_status(&self.0.lock().beginning)
+    }
+
+    /// The connection ended or failed.
+    fn ended(&self, tcp: &TcpStream, error: Option<&io::Error>) {
+        let mut state = self.0.lock();
+        match error.map(io::Error::kind) {
+            Some(ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe) => {
+                state.reset = true
+            }
+            // TLS that ends without saying so.
+            None | Some(ErrorKind::UnexpectedEof) if state.requests > 1 && state.beginning.is_empty() => {
+                state.ended = tcp.as_fd().try_clone_to_owned().ok().map(Into::into);
+            }
+            _ => {}
+        }
     }
 
     fn read(&self, bytes: &[u8]) {
@@ -96,39 +142,58 @@ fn end_of_head(text: &[u8]) -> Option<usize> {
     [after(b"\r\n\r\n"), after(b"\n\n")].into_iter().flatten().min()
 }
 
+type Stream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
+
 /// A connection that tells what comes and goes on it.
-pub(crate) struct Listened<S> {
-    stream: S,
+pub(crate) struct Listened {
+    stream: Stream,
     heard: Heard,
 }
 
-impl<S> Listened<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream, heard: Heard::default() }
+impl Listened {
+    pub(crate) fn new(stream: MaybeHttpsStream<TokioIo<TcpStream>>) -> Self {
+        Self { stream: TokioIo::new(stream), heard: Heard::default() }
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self.stream.inner() {
+            MaybeHttpsStream::Http(tcp) => tcp.inner(),
+            MaybeHttpsStream::Https(tls) => tls.inner().get_ref().0.inner().inner(),
+        }
+    }
+
+    /// Passes on what a write led to.
+    fn wrote<T>(&self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &done {
+            self.heard.ended(self.tcp(), Some(error));
+        }
+        done
     }
 }
 
-impl<S: Connection> Connection for Listened<TokioIo<S>> {
+impl Connection for Listened {
     fn connected(&self) -> Connected {
         self.stream.inner().connected().extra(self.heard.clone())
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Listened<S> {
+impl AsyncRead for Listened {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
-            self.heard.read(bytes);
+        let done = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        match buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
+            Some(bytes) => self.heard.read(bytes),
+            None => self.heard.ended(self.tcp(), done.as_ref().err()),
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(done)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Listened<S> {
+impl AsyncWrite for Listened {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.heard.written(bytes);
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let done = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(done)
     }
 
     fn poll_write_vectored(
@@ -139,7 +204,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Listened<S> {
         if let Some(first) = bytes.first() {
             self.heard.written(first);
         }
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        let done = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.wrote(done)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -147,7 +213,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Listened<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let done = Pin::new(&mut self.stream).poll_flush(cx);
+        self.wrote(done)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -189,9 +256,9 @@ mod tests {
         heard.written(b"POST / HTTP/1.1\r\n");
         heard.read(b"HTTP/1.1 413 Too Large\r\n");
         heard.written(b"the rest of the body");
-        assert_eq!((heard.status(), heard.is_reused(), heard.nothing()), (Some(413), false, false));
+        assert_eq!((heard.status(), heard.is_reused()), (Some(413), false));
         heard.written(b"POST / HTTP/1.1\r\n");
-        assert_eq!((heard.status(), heard.is_reused(), heard.nothing()), (None, true, true));
+        assert_eq!((heard.status(), heard.is_reused()), (None, true));
         heard.read(&[b'x'; 3 * KEPT]);
         assert_eq!(heard.0.lock().beginning.len(), KEPT);
     }

@@ -13,6 +13,7 @@ use http::{Extensions, Method, Request, Response, Uri, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::Connected;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use leadway_domain::target::TargetError;
 use rustls::{ClientConfig, RootCertStore};
@@ -78,13 +79,11 @@ impl HttpTransport {
         Ok(Self { client, afresh, allow_private, timeout })
     }
 
-    /// Posts once; a second time, at once and on a new connection, when a kept one turns out to be dead: clients close idle
-    /// connections after some seconds, and sometimes just when the next appointment is on its way. A request whose answer
-    /// began is never repeated.
+    /// Posts once; a second time, at once and on a new connection, when a kept one was being closed just then. A request
+    /// that may have been read is never repeated here, and one whose answer began neither.
     async fn post(&self, webhook: &Prepared) -> Result<Response<Incoming>, legacy::Error> {
-        let sent = self.client.request(webhook.request()).await;
-        match sent {
-            Err(error) if died_without_a_word(&error) => self.afresh.request(webhook.request()).await,
+        match self.client.request(webhook.request()).await {
+            Err(error) if was_not_read(&error).await => self.afresh.request(webhook.request()).await,
             sent => sent,
         }
     }
@@ -107,13 +106,15 @@ fn heard(error: &legacy::Error) -> Option<Heard> {
     extras.remove()
 }
 
-fn died_without_a_word(error: &legacy::Error) -> bool {
-    let Some(heard) = heard(error).filter(Heard::is_reused) else { return false };
-    match causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>()) {
-        Some(h2) => h2.is_io() || h2.is_go_away() || h2.reason() == Some(h2::Reason::REFUSED_STREAM),
-        None if error.connect_info().is_some_and(|c| c.is_negotiated_h2()) => true,
-        None => heard.nothing(),
+/// Whether a request on a kept connection failed because that connection was at its end.
+async fn was_not_read(error: &legacy::Error) -> bool {
+    let Some(heard) = heard(error) else { return false };
+    if !error.connect_info().is_some_and(Connected::is_negotiated_h2) {
+        return heard.was_not_read().await;
     }
+    let h2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
+    let refused = |h2: &h2::Error| h2.is_io() || h2.is_go_away() || h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+    heard.is_reused() && h2.is_none_or(refused)
 }
 
 /// A webhook as it is sent, however often: copies share everything.

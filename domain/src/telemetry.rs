@@ -44,7 +44,7 @@ metrics! {
     HTTP_CONNECTIONS = "leadway_http_connections", Gauge, [], "Open connections.";
     INGEST_LEADS = "leadway_ingest_leads_total", Counter, ["provider", "result"], "Leads posted, by provider and result: accepted, duplicate, invalid, refused.";
     INGEST_DEDUPE_ENTRIES = "leadway_ingest_dedupe_entries", Gauge, [], "Submissions that the deduplication window holds.";
-    ROUTER_DECISIONS = "leadway_router_decisions_total", Counter, ["result"], "Routing decisions: routed, unrouted, duplicate, refused.";
+    ROUTER_DECISIONS = "leadway_router_decisions_total", Counter, ["result"], "Routing decisions: routed, unrouted, waiting (a lead without a date), duplicate, refused.";
     ROUTER_SECONDS = "leadway_router_decision_seconds", Histogram, [], "Time from the lead's arrival to its durable routing decision.";
     ROUTER_RULES = "leadway_router_rules", Gauge, [], "Active rules in the match index.";
     DELIVERY_OUTCOMES = "leadway_delivery_outcomes_total", Counter, ["workspace", "result"], "Delivery outcomes per workspace: delivered, retry, given_up, held.";

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Html;
+use axum::routing::get;
 use http::{Method, Uri};
 use leadway_domain::problem::Problem;
 use utoipa::OpenApi;
@@ -19,6 +21,9 @@ use crate::{
     providers, quarantine, reconciliation, release, retry, rules, rules_import, unrouted, workspaces,
 };
 
+/// What somebody sees who opens the address in a browser.
+const FIRST_PAGE: &str = include_str!("docs/first_page.html");
+
 /// The whole API: everything under `/api` behind keys, its description at `/openapi.json` and as a page at `/docs`.
 /// `extra` are further endpoints under `/api`, served behind the same keys and described in the same document.
 /// The router has a fallback of its own that answers unknown paths with a problem document.
@@ -29,7 +34,8 @@ pub fn api(deps: Deps, extra: OpenApiRouter, options: Options) -> Router {
     let (router, mut document) = described.split_for_parts();
     completion::complete(&mut document);
     router
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", docs::with_outside(&document)))
+        .route("/", get(async || Html(FIRST_PAGE)))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .layer(DefaultBodyLimit::max(options.body_limit_bytes))

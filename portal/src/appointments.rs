@@ -194,7 +194,7 @@ struct AppointmentFilter {
     /// Only those for this product (name or synonym).
     product_type: Option<String>,
     /// Only those in this ZIP.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^ *([0-9]{3,5}|[0-9]{8,9}|[0-9]{3,5} *[- ][- ]*[0-9]{4})([.]0)? *$")]
     zip_code: Option<Zip>,
     /// Only tests, or none of them.
     test: Option<bool>,

@@ -76,7 +76,7 @@ impl BillingEventView {
 #[into_params(parameter_in = Query)]
 struct BillingFilter {
     /// Only those of this workspace.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     workspace_id: Option<WorkspaceId>,
     #[param(ignore)]
     span: SpanRequest,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::Method;
 use leadway_domain::problem::PROBLEM_JSON;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
-use utoipa::openapi::schema::{Object, Schema, SchemaType, Type};
+use utoipa::openapi::schema::{AllOf, Object, Schema, SchemaType, Type};
 use utoipa::openapi::{Components, Content, OpenApi as Document, Ref, RefOr, Response};
 
 /// Where schemas stand in the document.
@@ -16,6 +16,7 @@ const MERGE_PATCH_JSON: &str = "application/merge-patch+json";
 /// Completes the document.
 pub(crate) fn complete(document: &mut Document) {
     let components = document.components.get_or_insert_default();
+    join_parts(components);
     for (path, item) in &mut document.paths.paths {
         describe_changes(item, components);
         for (method, operation) in operations(item) {
@@ -24,6 +25,38 @@ pub(crate) fn complete(document: &mut Document) {
             complete_responses(operation);
         }
     }
+}
+
+/// An input that is put together of parts becomes one object: that is how it is sent, and what PUT and PATCH are made of.
+fn join_parts(components: &mut Components) {
+    let joined: Vec<(String, Object)> = components
+        .schemas
+        .iter()
+        .filter(|(name, _)| name.ends_with("Input"))
+        .filter_map(|(name, schema)| match own(schema)? {
+            Schema::AllOf(parts) => Some((name.clone(), joined(parts, components)?)),
+            _ => None,
+        })
+        .collect();
+    for (name, object) in joined {
+        components.schemas.insert(name, Schema::Object(object).into());
+    }
+}
+
+fn joined(parts: &AllOf, components: &Components) -> Option<Object> {
+    let mut whole = Object::with_type(Type::Object);
+    (whole.description, whole.example) = (parts.description.clone(), parts.example.clone());
+    for part in &parts.items {
+        let part = match part {
+            RefOr::T(schema) => schema,
+            RefOr::Ref(part) => own(components.schemas.get(part.ref_location.strip_prefix(SCHEMAS)?)?)?,
+        };
+        let Schema::Object(part) = part else { return None };
+        whole.properties.extend(part.properties.clone());
+        whole.required.extend(part.required.iter().cloned());
+        whole.example = whole.example.take().or_else(|| part.example.clone());
+    }
+    Some(whole)
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {

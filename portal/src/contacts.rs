@@ -76,7 +76,7 @@ struct ContactFilter {
     #[param(value_type = Option<String>)]
     phone: Option<Phone>,
     /// Only those of this provider.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     provider_id: Option<ProviderId>,
     /// Only those first seen on this day (`2024-01-15`); short for `from` and `to` both on it.
     #[param(value_type = Option<String>)]

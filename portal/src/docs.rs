@@ -1,9 +1,11 @@
 //! The API's own description.
 
+use serde_json::Value;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+use crate::fields::merge;
 use crate::problem::{ProblemDocument, ProblemField};
 
 /// What stands above the paths.
@@ -47,4 +49,19 @@ impl Modify for KeyScheme {
             .build();
         document.components.get_or_insert_default().add_security_scheme("key", SecurityScheme::Http(scheme));
     }
+}
+
+/// What is outside of the API: the addresses that providers post to, and what clients receive.
+const OUTSIDE: &str = include_str!("docs/outside.json");
+
+/// The whole description: of the API, and of what is outside of it.
+pub(crate) fn with_outside(document: &Document) -> Value {
+    // Neither fails: both are our own, and a test reads the result.
+    let mut whole = serde_json::to_value(document).unwrap_or_default();
+    let mut outside: Value = serde_json::from_str(OUTSIDE).unwrap_or_default();
+    if let (Some(Value::Array(tags)), Some(Value::Array(more))) = (whole.get_mut("tags"), outside.get_mut("tags")) {
+        more.append(tags);
+    }
+    merge(&mut whole, outside);
+    whole
 }

@@ -138,7 +138,7 @@ struct LeadFilter {
     /// Only those for this product (name or synonym).
     product_type: Option<String>,
     /// Only those in this ZIP.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^ *([0-9]{3,5}|[0-9]{8,9}|[0-9]{3,5} *[- ][- ]*[0-9]{4})([.]0)? *$")]
     zip_code: Option<Zip>,
     #[param(schema_with = statuses)]
     status: Option<String>,

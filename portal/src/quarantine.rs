@@ -64,7 +64,7 @@ impl QuarantineView {
 #[into_params(parameter_in = Query)]
 struct QuarantineFilter {
     /// Only those of this provider.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     provider_id: Option<ProviderId>,
     #[param(ignore)]
     page: PageRequest,

@@ -32,6 +32,7 @@ pub(crate) struct RuleInput {
     /// Made by the node when absent; in an import, the rule to be replaced.
     id: Option<Uuid>,
     /// Where its appointments go.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     workspace_id: String,
     /// Names or synonyms of known products.
     #[schema(min_items = 1, max_items = 200)]

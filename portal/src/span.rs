@@ -18,10 +18,10 @@ const MAX_DAYS: i64 = 366;
 #[into_params(parameter_in = Query)]
 pub(crate) struct SpanRequest {
     /// From this moment (RFC 3339) or day (`2024-01-15`) on.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}")]
     pub(crate) from: Option<Timestamp>,
     /// Before this moment, or up to the end of this day. A span is at most 366 days long.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}")]
     pub(crate) to: Option<Timestamp>,
     /// The time zone of days (IANA): `America/Los_Angeles`; UTC by default.
     #[param(value_type = Option<String>, rename = "time_zone")]

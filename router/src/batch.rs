@@ -61,11 +61,13 @@ pub(crate) struct Batch {
     subjects: Subjects,
     /// Arrivals of the leads that were routed or found to match nothing when they were received.
     arrivals: Vec<Timestamp>,
+    /// Leads without a date, about which nothing is decided yet.
+    pub(crate) waiting: u64,
 }
 
 impl Batch {
     pub(crate) fn new(subjects: Subjects) -> Self {
-        Self { decisions: Vec::new(), subjects, arrivals: Vec::new() }
+        Self { decisions: Vec::new(), subjects, arrivals: Vec::new(), waiting: 0 }
     }
 
     /// Decides an item by the scene and by what this batch decided before it. `first` is the earlier lead of the
@@ -108,6 +110,9 @@ impl Batch {
     /// Counts what is durable now.
     pub(crate) fn measure(&self, committed_at: Timestamp) {
         let mut counts = BTreeMap::new();
+        if self.waiting > 0 {
+            counts.insert("waiting", self.waiting);
+        }
         for decision in &self.decisions {
             let result = match decision {
                 AppointmentRecord::Routed(_) => "routed",

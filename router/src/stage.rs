@@ -258,7 +258,10 @@ impl Router {
                 now: self.deps.clock.now(),
             };
             match batch.decide(scene, item, first) {
-                Ok(None) => return Ok(Flow::Continue),
+                Ok(None) => {
+                    batch.waiting += 1;
+                    return Ok(Flow::Continue);
+                }
                 Ok(Some(decision)) => {
                     self.slots.note(&decision);
                     batch.note(item, decision);

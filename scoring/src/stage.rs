@@ -41,12 +41,18 @@ impl Scoring {
         let mut share = self.log.membership("scoring", Topic::Leads).await?;
         let mut follower = Follower::new(self.log, self.tables.clone(), self.addressing, self.options);
         let mut pause = FIRST_PAUSE;
-        let mut seek = false;
+        let (mut seek, mut failing) = (false, false);
         while !stop.is_cancelled() {
             let done = next(&mut follower, &mut *share, &mut seek, &mut pace, &stop).await;
             follower.sources.report_lag();
             match done {
-                Ok(()) => pause = FIRST_PAUSE,
+                Ok(()) => {
+                    if failing {
+                        tracing::info!("scoring goes on");
+                        failing = false;
+                    }
+                    pause = FIRST_PAUSE;
+                }
                 Err(error) => {
                     // Somebody else has applied these records: go on where the tables stand now.
                     let stale = matches!(error, ScoringError::Tables(TablesError::Stale(_)));
@@ -56,6 +62,7 @@ impl Scoring {
                     seek |= stale;
                     if !stale {
                         metrics::counter!(TABLES_FAILURES).increment(1);
+                        failing = true;
                     }
                     tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "scoring tries again");
                     stop.run_until_cancelled(tokio::time::sleep(pause)).await;

@@ -32,7 +32,7 @@ use crate::seal_key::SealKeys;
 use crate::storage::Opened;
 use crate::supervise::{apart, keep_running};
 use crate::watch::Watch;
-use crate::{storage, telemetry};
+use crate::{census, changes, storage, telemetry};
 
 /// What every stage is made of.
 #[derive(Clone)]
@@ -132,8 +132,9 @@ impl Node {
             stages: stop_work,
         };
         stages.spawn(watch.run(stop_stages.clone()));
+        stages.spawn(changes::run(parts.log.clone(), parts.settings.clone(), stop_stages.clone()));
 
-        let ops = ops::routes(readiness.clone(), prometheus);
+        let ops = ops::routes(readiness.clone(), prometheus, parts.settings.clone());
         let api = config.stages.contains(&StageName::Portal).then(|| api(&config, &parts, matcher, random));
         let mut http = JoinSet::new();
         let addresses = listen(&config, ingest.clone(), api, ops, &stop_http, &mut http).await?;
@@ -221,6 +222,7 @@ fn start_stages(
                 leadway_scoring::Scoring::new(log, tables, addressing, options.clone()).run(token.clone())
             }
         };
+        tasks.spawn(census::run(p().tables, p().settings, p().clock, stop.clone()));
         let scoring = keep_running("scoring", readiness.clone(), token.clone(), run);
         tasks.spawn(apart("scoring", token, scoring)?);
     }

@@ -2,6 +2,8 @@
 
 mod activity;
 mod aside;
+mod census;
+mod changes;
 pub mod demo;
 pub mod flow;
 pub mod http;

@@ -1,15 +1,20 @@
 //! The log of the process: structured, and without telephone numbers and e-mail addresses.
 
+use std::backtrace::Backtrace;
 use std::io::{self, Write};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use leadway_config::{LogFormat, LoggingOptions};
 use regex::bytes::{Captures, Regex};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+/// Whether everything that the process writes is to be JSON.
+static JSON: AtomicBool = AtomicBool::new(false);
+
 /// Starts logging to standard error. Types that hold personal data mask themselves; what a library might still let
-/// through is masked on its way out.
+/// through is masked on its way out. Panics are events like any other: what reads the log reads them too.
 pub fn start(options: &LoggingOptions) -> anyhow::Result<()> {
     let filter = filter(options)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Masked).with_ansi(false);
@@ -17,7 +22,21 @@ pub fn start(options: &LoggingOptions) -> anyhow::Result<()> {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
-    started.map_err(|e| anyhow::anyhow!("logging cannot start: {e}"))
+    started.map_err(|e| anyhow::anyhow!("logging cannot start: {e}"))?;
+    JSON.store(options.format == LogFormat::Json, Ordering::Relaxed);
+    std::panic::set_hook(Box::new(|panic| {
+        let (place, backtrace) = (panic.location().map(ToString::to_string), Backtrace::capture());
+        let thread = std::thread::current();
+        let (place, thread) = (place.unwrap_or_default(), thread.name().unwrap_or("unnamed"));
+        let reason = panic.payload_as_str().unwrap_or("no reason given");
+        tracing::error!(reason, place, thread, %backtrace, "a panic");
+    }));
+    Ok(())
+}
+
+/// Whether what is printed beside the log must be JSON too: whatever collects it reads each line as JSON.
+pub fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
 }
 
 /// The filter that the settings ask for.

@@ -41,6 +41,8 @@ enum Command {
     Rebuild(RebuildArgs),
     /// Seal the secrets of the settings anew, with the first of the seal keys. With an embedded log the node must not run.
     Reseal(ResealArgs),
+    /// Print whose work is in this binary, and under which terms.
+    Licences,
     /// Move the records of a data folder to Kafka and ScyllaDB. The node must not run.
     Migrate(MigrateArgs),
 }
@@ -169,7 +171,10 @@ fn main() -> ExitCode {
 
 #[allow(clippy::print_stderr)] // the last word of a command that failed
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("leadway: {error:#}");
+    match logging::is_json() {
+        true => tracing::error!(error = format!("{error:#}"), "leadway ends"),
+        false => eprintln!("leadway: {error:#}"),
+    }
     ExitCode::FAILURE
 }
 
@@ -184,6 +189,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             demo::run(config, DemoOptions { rate: args.rate, leads: args.leads }, interrupted()).await
         }
         Command::CheckConfig(args) => check_config(&args),
+        Command::Licences => output::print(include_str!("../THIRD-PARTY.txt")),
         Command::Explain(args) => {
             let config = config(&args.common)?;
             inspect::explain(&config, &args.product_type, &args.zip_code).await
@@ -230,6 +236,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     }
     config.accept_truncated = args.accept_truncated;
     logging::start(&config.logging)?;
+    begin(&config);
     let stop = interrupted();
     let admin_key = std::env::var("LEADWAY_ADMIN_KEY").ok().filter(|k| !k.is_empty());
     let Some(started) = stop.run_until_cancelled(Node::start(config, admin_key)).await else {
@@ -242,10 +249,33 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     node.stop().await
 }
 
+/// The first record: what runs here, on what.
+fn begin(config: &Config) {
+    let stages: Vec<&str> = config.stages.iter().map(|stage| stage.as_str()).collect();
+    let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
+    let (log, tables, listen) = (format!("{:?}", config.log), format!("{:?}", config.tables), config.listen);
+    let (version, stages, data) = (env!("CARGO_PKG_VERSION"), stages.join(","), data.display());
+    tracing::info!(version, %data, stages, log, tables, %listen, "leadway starts");
+}
+
 /// Tells where the node is, and its first key, on standard output: this is for people and scripts that start it.
 #[allow(clippy::print_stdout)]
 fn announce(node: &Node) {
-    println!("leadway {} is ready", env!("CARGO_PKG_VERSION"));
+    let ready = format!("leadway {} is ready", env!("CARGO_PKG_VERSION"));
+    if logging::is_json() {
+        let mut fields = serde_json::Map::from_iter([("message".to_owned(), ready.into())]);
+        fields.extend(
+            node.addresses.by_name().into_iter().map(|(what, at)| (what.into(), format!("http://{at}").into())),
+        );
+        fields.extend(node.admin_key.iter().map(|key| ("admin_key".to_owned(), key.clone().into())));
+        let timestamp = leadway_domain::Clock::system().now();
+        println!(
+            "{}",
+            serde_json::json!({"timestamp": timestamp, "level": "INFO", "fields": fields, "target": "leadway"})
+        );
+        return;
+    }
+    println!("{ready}");
     for (what, address) in node.addresses.by_name() {
         println!("  {what:<10} http://{address}");
     }

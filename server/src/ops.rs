@@ -10,8 +10,11 @@ use axum::routing::get;
 use axum::{Json, Router};
 use leadway_domain::problem::{PROBLEM_JSON, Problem};
 use leadway_domain::telemetry::READY;
+use leadway_eventlog::SettingsHandle;
 use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
+
+use crate::telemetry;
 
 /// Which components are ready; shared by those who know and those who ask.
 #[derive(Clone, Default)]
@@ -35,12 +38,12 @@ impl Readiness {
 }
 
 /// The three endpoints. `/healthz` answers as long as the process does; `/readyz` tells whether to send traffic.
-pub fn routes(readiness: Readiness, prometheus: PrometheusHandle) -> Router {
+pub fn routes(readiness: Readiness, prometheus: PrometheusHandle, settings: SettingsHandle) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .with_state(readiness)
-        .route("/metrics", get(metrics).with_state(prometheus))
+        .route("/metrics", get(metrics).with_state((prometheus, settings)))
 }
 
 /// Answers every path with 404, for a listener that serves only a part.
@@ -56,6 +59,7 @@ async fn readyz(State(readiness): State<Readiness>) -> impl IntoResponse {
     (status, Json(readiness.by_name()))
 }
 
-async fn metrics(State(prometheus): State<PrometheusHandle>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], prometheus.render())
+async fn metrics(State((prometheus, settings)): State<(PrometheusHandle, SettingsHandle)>) -> impl IntoResponse {
+    let shown = telemetry::without_deleted(&prometheus.render(), &settings.load());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shown)
 }

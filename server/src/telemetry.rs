@@ -8,9 +8,10 @@ use leadway_config::StageName;
 use leadway_domain::record::Topic;
 use leadway_domain::settings::Settings;
 use leadway_domain::telemetry::{
-    BILLED_CENTS, BUILD_INFO, DELIVERED_COST_CENTS, DELIVERY_OUTCOMES, DISK_AVAILABLE_BYTES, DISK_SIZE_BYTES,
-    INGEST_LEADS, LEAD_COST_CENTS, LEAD_COST_RETURNED_CENTS, LOG_FAILURES, METRICS, MetricKind, ROUTER_DECISIONS,
-    TABLES_FAILURES, UNREADABLE_RECORDS,
+    BILLED_CENTS, BUILD_INFO, CIRCUIT_OPEN, DELIVERED_COST_CENTS, DELIVERY_OLDEST_SECONDS, DELIVERY_OUTCOMES,
+    DELIVERY_WAITING, DISK_AVAILABLE_BYTES, DISK_SIZE_BYTES, INGEST_LEADS, LEAD_COST_CENTS, LEAD_COST_RETURNED_CENTS,
+    LOG_FAILURES, METRICS, MetricKind, QUARANTINE_LEADS, ROUTER_DECISIONS, TABLES_FAILURES, UNREADABLE_RECORDS,
+    UNROUTED_LEADS,
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -53,6 +54,27 @@ pub fn measure(folder: Option<&Path>) {
     }
 }
 
+/// What Prometheus is shown: everything but the series of workspaces and providers that are no more. The recorder keeps
+/// each series until the node ends, and cannot be told otherwise.
+pub fn without_deleted(exposition: &str, settings: &Settings) -> String {
+    let exists = |line: &&str| {
+        let Some((_, labels)) = line.split_once('{').filter(|_| !line.starts_with('#')) else { return true };
+        // Ids hold no quotes and no commas.
+        let label = |name: &str| {
+            let at =
+                labels.starts_with(name).then_some(0).or_else(|| labels.find(&format!(",{name}")).map(|at| at + 1))?;
+            labels.get(at + name.len()..)?.split_once('"').map(|(value, _)| value)
+        };
+        label("workspace=\"").is_none_or(|id| settings.workspaces.contains_key(id))
+            && label("provider=\"").is_none_or(|id| settings.providers.contains_key(id))
+    };
+    let mut shown = String::with_capacity(exposition.len());
+    for line in exposition.split_inclusive('\n').filter(exists) {
+        shown.push_str(line);
+    }
+    shown
+}
+
 /// Series begin at zero, before anything happens: Prometheus does not see the first step of a series that begins with it,
 /// and the first appointment given up would raise no alert.
 pub struct Births {
@@ -65,18 +87,21 @@ impl Births {
     /// Of a node that runs these stages.
     pub fn new(stages: Vec<StageName>) -> Self {
         if stages.contains(&StageName::Router) {
-            for result in ["routed", "unrouted", "duplicate", "refused"] {
+            for result in ["routed", "unrouted", "waiting", "duplicate", "refused"] {
                 metrics::counter!(ROUTER_DECISIONS, "result" => result).increment(0);
             }
         }
         if stages.contains(&StageName::Scoring) {
             metrics::counter!(TABLES_FAILURES).increment(0);
+            metrics::gauge!(UNROUTED_LEADS).increment(0.0);
         }
         Self { stages, providers: HashSet::new(), workspaces: HashSet::new() }
     }
 
     /// Begins the series of providers and workspaces that are new.
     pub fn follow(&mut self, settings: &Settings) {
+        self.providers.retain(|id| settings.providers.contains_key(id.as_str()));
+        self.workspaces.retain(|id| settings.workspaces.contains_key(id.as_str()));
         for id in settings.providers.keys().map(ToString::to_string) {
             if self.providers.insert(id.clone()) {
                 self.provider(&id);
@@ -99,6 +124,7 @@ impl Births {
             for cents in [LEAD_COST_CENTS, LEAD_COST_RETURNED_CENTS] {
                 metrics::counter!(cents, "provider" => id.to_owned()).increment(0);
             }
+            metrics::gauge!(QUARANTINE_LEADS, "provider" => id.to_owned()).increment(0.0);
         }
     }
 
@@ -107,11 +133,15 @@ impl Births {
             for result in ["delivered", "retry", "given_up", "held"] {
                 metrics::counter!(DELIVERY_OUTCOMES, "workspace" => id.to_owned(), "result" => result).increment(0);
             }
+            metrics::gauge!(CIRCUIT_OPEN, "workspace" => id.to_owned()).increment(0.0);
+            metrics::gauge!(DELIVERY_WAITING, "workspace" => id.to_owned(), "where" => "memory").increment(0.0);
         }
         if self.stages.contains(&StageName::Scoring) {
             for cents in [BILLED_CENTS, DELIVERED_COST_CENTS] {
                 metrics::counter!(cents, "workspace" => id.to_owned()).increment(0);
             }
+            metrics::gauge!(DELIVERY_WAITING, "workspace" => id.to_owned(), "where" => "disk").increment(0.0);
+            metrics::gauge!(DELIVERY_OLDEST_SECONDS, "workspace" => id.to_owned()).increment(0.0);
         }
     }
 }

@@ -177,7 +177,20 @@ fn only_metrics_that_exist_are_named() {
 
 /// `leadway_` also begins the names of crates, and of Kafka's topics.
 fn is_metric(word: &str) -> bool {
-    let units = ["_total", "_seconds", "_bytes", "_bucket", "_records", "_ready", "_info", "_in_flight", "_queued"];
+    let units = [
+        "_total",
+        "_seconds",
+        "_bytes",
+        "_bucket",
+        "_records",
+        "_ready",
+        "_info",
+        "_in_flight",
+        "_queued",
+        "_waiting",
+        "_open",
+        "_leads",
+    ];
     word.starts_with("leadway_") && units.iter().any(|unit| word.ends_with(unit))
 }
 

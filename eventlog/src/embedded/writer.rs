@@ -43,6 +43,8 @@ pub(crate) struct Writer {
     answers_ahead: Option<Topic>,
     /// Bytes that a tick takes, unless a single request is larger. A frame may hold one request more.
     tick_bytes: usize,
+    /// Since when nothing could be written.
+    failing: Option<Instant>,
 }
 
 /// A frame in the making.
@@ -78,6 +80,7 @@ impl Writer {
             signals,
             answers_ahead: None,
             tick_bytes,
+            failing: None,
         }
     }
 
@@ -96,7 +99,11 @@ impl Writer {
         let rolled = self.roll_if_full(tick.bytes);
         let mut draft = Draft::new(&tick);
         self.draft(&mut draft, tick);
-        let outcome = if draft.is_empty() { Ok(()) } else { rolled.and_then(|()| self.write(&mut draft, started)) };
+        let writes = !draft.is_empty();
+        let outcome = if writes { rolled.and_then(|()| self.write(&mut draft, started)) } else { Ok(()) };
+        if writes {
+            self.tell(outcome.as_ref().err());
+        }
         match outcome {
             Ok(()) => {
                 for (answer, addresses) in draft.answers {
@@ -253,6 +260,21 @@ impl Writer {
         if !draft.records.is_empty() {
             self.shared.view.write().show(draft.records.drain(..));
             self.signals.records(Reading::Ahead, &draft.topics);
+        }
+    }
+
+    /// Tells the process's log when writing begins to fail, and when it is over: not each time between.
+    fn tell(&mut self, failed: Option<&NotWritten>) {
+        match (failed, self.failing) {
+            (Some(NotWritten { error, .. }), None) => {
+                self.failing = Some(Instant::now());
+                tracing::error!(%error, "the log cannot be written; nothing is accepted until it can");
+            }
+            (None, Some(since)) => {
+                self.failing = None;
+                tracing::info!(seconds = since.elapsed().as_secs(), "the log is written again");
+            }
+            (Some(_), Some(_)) | (None, None) => {}
         }
     }
 

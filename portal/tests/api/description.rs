@@ -68,12 +68,17 @@ async fn document() -> Value {
     World::new().await.get("/openapi.json").await.expect(200).json()
 }
 
+/// Those that are not a provider's.
+fn api_paths(document: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/api/"))
+}
+
 #[tokio::test]
 async fn every_operation_is_described_and_no_other() {
     let document = document().await;
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
     let mut described = Vec::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
+    for (path, item) in api_paths(&document) {
         described.extend(item.as_object().unwrap().keys().map(|method| format!("{method} {path}")));
     }
     let mut expected: Vec<String> = OPERATIONS.iter().map(|o| (*o).to_owned()).collect();
@@ -86,7 +91,7 @@ async fn every_operation_is_described_and_no_other() {
 async fn every_operation_says_what_it_does_and_how_it_fails() {
     let document = document().await;
     let mut names = BTreeSet::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
+    for (path, item) in api_paths(&document) {
         for (method, operation) in item.as_object().unwrap() {
             let what = format!("{method} {path}");
             assert!(operation["summary"].is_string(), "{what} has no summary");
@@ -144,4 +149,34 @@ async fn every_reference_leads_somewhere() {
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
     }
+}
+
+#[tokio::test]
+async fn what_providers_post_and_what_clients_receive_is_described() {
+    let document = document().await;
+    for path in ["/webhook/provider-{id}", "/leads/receive", "/appointments/receive"] {
+        let post = &document["paths"][path]["post"];
+        assert!(post["summary"].is_string() && post["requestBody"].is_object(), "{path}");
+        for scheme in post["security"].as_array().unwrap().iter().flat_map(|s| s.as_object().unwrap().keys()) {
+            assert!(document["components"]["securitySchemes"][scheme].is_object(), "{path}: {scheme}");
+        }
+    }
+    let webhook = &document["webhooks"]["appointment"]["post"];
+    let sample: Value = serde_json::from_str(webhook["x-sample"]["body"].as_str().unwrap()).unwrap();
+    let schema = &document["components"]["schemas"]["AppointmentWebhook"];
+    let named = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(named(&sample), named(&schema["properties"]));
+    assert_eq!(sample, webhook["requestBody"]["content"]["application/json"]["example"]);
+    let tags: BTreeSet<&str> =
+        document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    assert!(["Posting leads", "Webhook", "Billing"].iter().all(|tag| tags.contains(tag)), "{tags:?}");
+}
+
+#[tokio::test]
+async fn the_first_page_leads_to_the_documentation() {
+    let page = {
+        let request = http::Request::builder().uri("/").body(axum::body::Body::empty()).unwrap();
+        World::new().await.send(request).await.expect(200).text
+    };
+    assert!(page.starts_with("<!doctype html>") && page.contains("href=\"/docs/\""), "{page}");
 }

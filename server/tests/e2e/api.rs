@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{TestNode, answer};
+use crate::support::{Client, TestNode, answer, sample_lead};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_bodies_work_word_for_word() {
@@ -82,4 +82,36 @@ async fn lists_come_in_pages_that_cover_everything_once() {
     expected.sort_unstable();
     expected.reverse();
     assert_eq!(found, expected, "the highest ids first, each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_webhook_is_as_the_documentation_describes_it() {
+    let node = TestNode::start().await;
+    let (_, openapi) = answer(node.http.get(format!("{}/openapi.json", node.base))).await;
+    let webhook = &openapi["webhooks"]["appointment"]["post"];
+    let sample = &webhook["x-sample"];
+    let header = |name: &str| sample["headers"][name].as_str().unwrap();
+    let signer = standardwebhooks::Webhook::new(sample["secret"].as_str().unwrap()).unwrap();
+    let (at, body) = (header("webhook-timestamp").parse().unwrap(), sample["body"].as_str().unwrap());
+    assert_eq!(signer.sign(header("webhook-id"), at, body.as_bytes()).unwrap(), header("webhook-signature"));
+
+    let client = Client::willing().await;
+    let key = node.provider("a").await;
+    node.workspace("w", &client).await;
+    node.rule("w", &["Solar"], &["CA"], 1).await;
+    let id = node.accepted("a", &key, &sample_lead(1)).await;
+    node.delivered(id).await;
+    let received = &client.received()[0];
+    let schema = &openapi["components"]["schemas"]["AppointmentWebhook"];
+    let fields: std::collections::BTreeSet<&String> = received.body.as_object().unwrap().keys().collect();
+    assert_eq!(fields, schema["properties"].as_object().unwrap().keys().collect());
+    for header in webhook["parameters"].as_array().unwrap() {
+        let name = header["name"].as_str().unwrap();
+        assert!(received.headers.contains_key(name), "{name}");
+    }
+    let page = node.http.get(format!("{}/", node.base)).send().await.unwrap();
+    assert_eq!(
+        (page.status(), &page.headers()["content-type"]),
+        (StatusCode::OK, &"text/html; charset=utf-8".parse().unwrap())
+    );
 }

@@ -13,6 +13,7 @@ mod delivery;
 mod folder;
 mod formats;
 mod identity;
+mod logs;
 mod main_path;
 mod operations;
 mod routing;

@@ -7,7 +7,7 @@ use leadway_server::identity::Accepted;
 use leadway_server::{rebuild, storage};
 use serde_json::json;
 
-use crate::support::{Client, Pairing, Reply, TestNode, sample_lead};
+use crate::support::{Client, Pairing, Reply, TestNode, eventually, sample_lead};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_tells_that_it_is_ready_and_exposes_only_specified_metrics() {
@@ -46,6 +46,27 @@ async fn a_node_tells_that_it_is_ready_and_exposes_only_specified_metrics() {
         assert!(!exposed.contains(personal), "no personal data in metrics: {personal}");
     }
     assert!(exposed.contains(r#"leadway_delivery_outcomes_total{workspace="w",result="delivered"}"#), "{exposed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_series_of_what_was_deleted_are_forgotten() {
+    let node = TestNode::start().await;
+    let client = Client::willing().await;
+    node.workspace("stays", &client).await;
+    node.workspace("goes", &client).await;
+    let ops = node.node.as_ref().unwrap().addresses.ops;
+    let shown = async |fits: &dyn Fn(&str) -> bool| {
+        eventually("the series", async || {
+            let text = node.http.get(format!("http://{ops}/metrics")).send().await.unwrap().text().await.unwrap();
+            if fits(&text) { Ok(text) } else { Err(text) }
+        })
+        .await
+    };
+    shown(&|text| text.contains("workspace=\"goes\"") && text.contains("workspace=\"stays\"")).await;
+    let (status, body) = node.call("DELETE", "/api/workspaces/goes", None).await;
+    assert!(status.is_success(), "{body}");
+    let text = shown(&|text| !text.contains("\"goes\"")).await;
+    assert!(text.contains("workspace=\"stays\"") && text.contains("# TYPE leadway_billed_cents_total counter"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
