@@ -45,7 +45,8 @@ impl Sample {
             settings: &self.settings,
             zips: &self.zips,
             posted_as: PostedAs::Lead,
-            idempotency_key: None,
+            idempotency: None,
+            max_bytes: 64 << 10,
             now: arrival(n),
         }
     }

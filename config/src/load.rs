@@ -161,7 +161,7 @@ impl Source {
 }
 
 /// Numbers for which 0 has a meaning; every other number is at least 1.
-const MAY_BE_ZERO: [&str; 11] = [
+const MAY_BE_ZERO: [&str; 13] = [
     "drain_seconds",
     "dispatcher.circuit_failures",
     "dispatcher.drain_seconds",
@@ -169,9 +169,11 @@ const MAY_BE_ZERO: [&str; 11] = [
     "dispatcher.idle_connection_seconds",
     "dispatcher.max_retry_after_seconds",
     "ingest.follow_pause_ms",
+    "ingest.large_bodies",
     "kafka.fetch_wait_ms",
     "kafka.gather_ms",
     "kafka.linger_ms",
+    "portal.default_rate_per_second",
     "scoring.linger_ms",
 ];
 

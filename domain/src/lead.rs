@@ -1,7 +1,5 @@
 //! Leads as they stand in the log.
 
-use std::fmt::Display;
-use std::io::Write as _;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::id::{ContactId, ProviderId};
 use crate::money::Money;
 use crate::phone::Phone;
+pub use crate::submission::SubmissionKey;
 use crate::zip::Zip;
 
 /// How interested the customer is.
@@ -28,7 +27,7 @@ pub enum InterestLevel {
 /// A lead, normalised and valid: the record `lead.received`. Its id is the record's address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lead {
-    /// Version of this record's form.
+    /// Version of this record's form, see [`Self::VERSION`].
     pub v: u32,
     /// Who sent it.
     pub provider_id: ProviderId,
@@ -77,194 +76,49 @@ pub struct Lead {
     pub cost: Money,
     /// Identity of the submission, see [`SubmissionKey`].
     pub submission: SubmissionKey,
+    /// The submission that the provider's own id makes, where an `Idempotency-Key` makes another: the id is unique
+    /// whatever the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also: Option<SubmissionKey>,
     /// When it arrived.
     pub received_at: Timestamp,
 }
 
 impl Lead {
+    /// The version of records as they are written now. Those of version 1 name their submission by a
+    /// [weaker hash](crate::submission::legacy).
+    pub const VERSION: u32 = 2;
+
     /// The key by which its records are partitioned: phone and provider.
     pub fn log_key(&self) -> String {
         [&*self.phone.text(), "/", self.provider_id.as_str()].concat()
     }
 
+    /// The lead as a provider could have posted it, by our own names of its fields.
+    pub fn as_posted(&self) -> Value {
+        let mut posted = self.extra.clone();
+        let mut set = |name: &str, value: Option<String>| {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                posted.insert(name.to_owned(), Value::String(value));
+            }
+        };
+        set("first_name", Some(self.first_name.clone()));
+        set("last_name", Some(self.last_name.clone()));
+        set("phone", Some(self.phone.text().to_string()));
+        set("email", self.email.clone());
+        set("product_type", Some(self.product_type.to_string()));
+        set("zip_code", Some(self.zip_code.text().to_string()));
+        set("estimated_value", self.estimated_value.map(|value| value.to_string()));
+        set("interest_level", self.interest_level.map(|level| format!("{level:?}").to_lowercase()));
+        set("notes", Some(self.notes.clone()));
+        set("appointment_date", self.appointment_date.map(|date| date.to_string()));
+        set("external_id", self.external_id.clone());
+        set("test", self.test.then(|| "true".to_owned()));
+        Value::Object(posted)
+    }
+
     /// First and last name, with one space between.
     pub fn customer_name(&self) -> String {
         format!("{} {}", self.first_name, self.last_name).trim().to_owned()
-    }
-}
-
-/// What makes two posts the same submission: a hash of (provider, `Idempotency-Key`), else of (provider, the provider's
-/// own lead id), else of (provider, content). In JSON: 32 hex digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SubmissionKey(pub u128);
-
-impl SubmissionKey {
-    /// Identity by the request's `Idempotency-Key`; `part` numbers the leads of one request.
-    pub fn of_idempotency_key(provider: &ProviderId, key: &str, part: usize) -> Self {
-        let mut identity = Identity::new("idempotency", provider);
-        identity.text(key);
-        identity.shown(&part);
-        identity.key()
-    }
-
-    /// Identity by the provider's own lead id.
-    pub fn of_external_id(provider: &ProviderId, external_id: &str) -> Self {
-        let mut identity = Identity::new("external", provider);
-        identity.text(external_id);
-        identity.key()
-    }
-
-    /// Identity by content: the fields as normalised, and the rest as it came.
-    pub fn of_content(lead: &Lead) -> Self {
-        let mut identity = Identity::new("content", &lead.provider_id);
-        identity.text(&lead.phone.text());
-        identity.text(&lead.first_name);
-        identity.text(&lead.last_name);
-        identity.text(lead.email.as_deref().unwrap_or_default());
-        identity.text(&lead.product_type);
-        identity.text(&lead.zip_code.text());
-        identity.shown_if_any(lead.estimated_value.as_ref());
-        identity.shown_if_any(lead.interest_level.map(|level| format!("{level:?}")).as_ref());
-        identity.text(&lead.notes);
-        identity.shown_if_any(lead.appointment_date.as_ref());
-        identity.json(&lead.extra);
-        identity.text(if lead.test { "test" } else { "" });
-        identity.key()
-    }
-}
-
-/// The bytes of which a [`SubmissionKey`] is the hash: texts, each behind its length, which keeps ("ab", "c") and
-/// ("a", "bc") apart.
-struct Identity(Vec<u8>);
-
-impl Identity {
-    fn new(kind: &str, provider: &ProviderId) -> Self {
-        let mut identity = Self(Vec::with_capacity(512));
-        identity.text(kind);
-        identity.text(provider.as_str());
-        identity
-    }
-
-    fn text(&mut self, text: &str) {
-        self.0.extend_from_slice(&(text.len() as u64).to_le_bytes());
-        self.0.extend_from_slice(text.as_bytes());
-    }
-
-    fn shown(&mut self, value: &impl Display) {
-        self.written(|bytes| write!(bytes, "{value}"));
-    }
-
-    fn shown_if_any(&mut self, value: Option<&impl Display>) {
-        match value {
-            Some(value) => self.shown(value),
-            None => self.text(""),
-        }
-    }
-
-    fn json(&mut self, value: &Map<String, Value>) {
-        self.written(|bytes| serde_json::to_writer(bytes, value));
-    }
-
-    /// A text whose length is known once it is written. Nothing that is written here can fail.
-    fn written<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) {
-        let start = self.0.len();
-        self.0.extend_from_slice(&[0; 8]);
-        let _ = write(&mut self.0);
-        let length = (self.0.len() - start - 8) as u64;
-        if let Some(place) = self.0.get_mut(start..start + 8) {
-            place.copy_from_slice(&length.to_le_bytes());
-        }
-    }
-
-    fn key(self) -> SubmissionKey {
-        SubmissionKey(xxhash_rust::xxh3::xxh3_128(&self.0))
-    }
-}
-
-impl Serialize for SubmissionKey {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut text = [0; 32];
-        hex::encode_to_slice(self.0.to_be_bytes(), &mut text).map_err(serde::ser::Error::custom)?;
-        s.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
-    }
-}
-
-impl<'de> Deserialize<'de> for SubmissionKey {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        u128::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Submissions stand in the log: a later version must find the same ones.
-    #[test]
-    fn a_submission_is_the_hash_of_its_texts_with_their_lengths() {
-        let hash = |parts: &[&str]| {
-            let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-            for part in parts {
-                hasher.update(&(part.len() as u64).to_le_bytes());
-                hasher.update(part.as_bytes());
-            }
-            SubmissionKey(hasher.digest128())
-        };
-        let provider = ProviderId::new("a").unwrap();
-        assert_eq!(SubmissionKey::of_idempotency_key(&provider, "k", 17), hash(&["idempotency", "a", "k", "17"]));
-        assert_eq!(SubmissionKey::of_external_id(&provider, "x"), hash(&["external", "a", "x"]));
-        let phone = Phone::parse("2135550123").unwrap();
-        let mut lead = Lead {
-            v: 1,
-            contact_id: ContactId::derive(phone, &provider),
-            provider_id: provider,
-            first_name: "Ana".into(),
-            last_name: String::new(),
-            phone,
-            email: None,
-            product_type: "Solar".into(),
-            zip_code: Zip::parse("601").unwrap(),
-            state: "PR".into(),
-            estimated_value: None,
-            interest_level: None,
-            notes: "call\nlate".into(),
-            appointment_date: None,
-            external_id: None,
-            extra: Map::new(),
-            test: false,
-            auto_schedule: false,
-            cost: Money::ZERO,
-            submission: SubmissionKey(0),
-            received_at: Timestamp::UNIX_EPOCH,
-        };
-        let least =
-            ["content", "a", "+12135550123", "Ana", "", "", "Solar", "00601", "", "", "call\nlate", "", "{}", ""];
-        assert_eq!(SubmissionKey::of_content(&lead), hash(&least));
-        lead.email = Some("a@example.com".into());
-        lead.estimated_value = Some(Money::from_cents(2_500_050));
-        lead.interest_level = Some(InterestLevel::Hot);
-        lead.appointment_date = Some("2024-12-01T14:00:00.5Z".parse().unwrap());
-        lead.extra.insert("roof".into(), serde_json::json!({"age": 12}));
-        lead.test = true;
-        let most = [
-            "content",
-            "a",
-            "+12135550123",
-            "Ana",
-            "",
-            "a@example.com",
-            "Solar",
-            "00601",
-            "25000.50",
-            "Hot",
-            "call\nlate",
-            "2024-12-01T14:00:00.5Z",
-            r#"{"roof":{"age":12}}"#,
-            "test",
-        ];
-        assert_eq!(SubmissionKey::of_content(&lead), hash(&most));
-        let json = serde_json::to_string(&SubmissionKey(0xa0)).unwrap();
-        assert_eq!(json, format!("\"{:032x}\"", 0xa0));
     }
 }

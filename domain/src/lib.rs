@@ -17,6 +17,7 @@ pub mod record;
 pub mod seal;
 pub mod secret;
 pub mod settings;
+pub mod submission;
 pub mod target;
 pub mod telemetry;
 pub mod text;

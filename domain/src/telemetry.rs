@@ -42,7 +42,8 @@ metrics! {
     HTTP_REQUESTS = "leadway_http_requests_total", Counter, ["service", "status"], "Requests answered, by service and status.";
     HTTP_SECONDS = "leadway_http_request_seconds", Histogram, ["service"], "Time from the request's head to the answer.";
     HTTP_CONNECTIONS = "leadway_http_connections", Gauge, [], "Open connections.";
-    INGEST_LEADS = "leadway_ingest_leads_total", Counter, ["provider", "result"], "Leads posted, by provider and result: accepted, duplicate, invalid, refused.";
+    INGEST_LEADS = "leadway_ingest_leads_total", Counter, ["provider", "result"], "Leads posted, by provider and result: accepted, duplicate, invalid, refused, conflict.";
+    INGEST_BYTES = "leadway_ingest_bytes_total", Counter, ["provider"], "Bytes of leads that providers sent, unpacked, by provider.";
     INGEST_DEDUPE_ENTRIES = "leadway_ingest_dedupe_entries", Gauge, [], "Submissions that the deduplication window holds.";
     ROUTER_DECISIONS = "leadway_router_decisions_total", Counter, ["result"], "Routing decisions: routed, unrouted, waiting (a lead without a date), duplicate, refused.";
     ROUTER_SECONDS = "leadway_router_decision_seconds", Histogram, [], "Time from the lead's arrival to its durable routing decision.";

@@ -9,7 +9,7 @@ use leadway_domain::{ContactId, LeadId};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::dedupe::First;
+use crate::dedupe;
 use crate::many::Many;
 
 /// What became of one lead.
@@ -20,6 +20,8 @@ pub(crate) enum LeadAnswer {
     Accepted(Ids),
     /// It was posted before; these are the first one's ids.
     Duplicate(Ids),
+    /// One of its keys is another customer's.
+    Conflict(Conflict),
     /// It breaks rules.
     Invalid(Invalid),
 }
@@ -49,8 +51,8 @@ impl Ids {
     }
 }
 
-impl From<First> for Ids {
-    fn from(first: First) -> Self {
+impl From<dedupe::First> for Ids {
+    fn from(first: dedupe::First) -> Self {
         Self::new(first.lead_id, first.contact_id)
     }
 }
@@ -58,6 +60,19 @@ impl From<First> for Ids {
 /// A refused lead.
 #[derive(Debug, Serialize)]
 pub(crate) struct Invalid {
+    pub(crate) errors: Vec<FieldError>,
+    #[serde(flatten)]
+    pub(crate) kept: Kept,
+}
+
+/// A lead with the key of another customer's.
+#[derive(Debug, Serialize)]
+pub(crate) struct Conflict {
+    /// The ids of that one.
+    #[serde(flatten)]
+    pub(crate) first: Ids,
+    #[serde(skip)]
+    pub(crate) detail: String,
     pub(crate) errors: Vec<FieldError>,
     #[serde(flatten)]
     pub(crate) kept: Kept,
@@ -79,6 +94,7 @@ pub(crate) struct Tally {
     pub(crate) accepted: usize,
     pub(crate) duplicate: usize,
     pub(crate) invalid: usize,
+    pub(crate) conflict: usize,
 }
 
 impl Tally {
@@ -88,17 +104,19 @@ impl Tally {
             match answer {
                 LeadAnswer::Accepted(_) => tally.accepted += 1,
                 LeadAnswer::Duplicate(_) => tally.duplicate += 1,
+                LeadAnswer::Conflict(_) => tally.conflict += 1,
                 LeadAnswer::Invalid(_) => tally.invalid += 1,
             }
         }
         tally
     }
 
-    /// 202 when any lead is new, else 200 when any was known, else 422.
-    fn status(self) -> StatusCode {
+    /// `success` when any lead is new, else 200 when any was known, else 422 when any breaks rules, else 409.
+    fn status(self, success: StatusCode) -> StatusCode {
         match self {
-            Self { accepted: 1.., .. } => StatusCode::ACCEPTED,
+            Self { accepted: 1.., .. } => success,
             Self { duplicate: 1.., .. } => StatusCode::OK,
+            Self { invalid: 0, conflict: 1.., .. } => StatusCode::CONFLICT,
             Self { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         }
     }
@@ -126,15 +144,29 @@ struct Extended<'a, T> {
     members: &'a T,
 }
 
+/// The lead that has the key, and what became of the one that was posted.
+#[derive(Serialize)]
+struct First {
+    #[serde(flatten)]
+    first: Ids,
+    #[serde(flatten)]
+    kept: Kept,
+}
+
 /// The answer to one lead posted on its own.
-pub(crate) fn of_one(answers: Many<LeadAnswer>) -> Response<Full<Bytes>> {
+pub(crate) fn of_one(answers: Many<LeadAnswer>, success: u16) -> Response<Full<Bytes>> {
     match answers.into_iter().next() {
-        Some(answer @ LeadAnswer::Accepted(_)) => json(StatusCode::ACCEPTED, &answer),
+        Some(answer @ LeadAnswer::Accepted(_)) => json(status(success), &answer),
         Some(answer @ LeadAnswer::Duplicate(_)) => json(StatusCode::OK, &answer),
-        Some(LeadAnswer::Invalid(Invalid { errors, kept })) => {
-            problem(&Extended { problem: validation(errors), members: &kept })
+        Some(LeadAnswer::Conflict(Conflict { first, detail, errors, kept })) => {
+            let problem = conflict_problem(detail).with_errors(errors);
+            refusal(StatusCode::CONFLICT, &Extended { problem, members: &First { first, kept } })
         }
-        None => of_many(&[], Tally::default()),
+        Some(LeadAnswer::Invalid(Invalid { errors, kept })) => {
+            let document = Extended { problem: validation(errors), members: &kept };
+            refusal(StatusCode::UNPROCESSABLE_ENTITY, &document)
+        }
+        None => of_many(&[], Tally::default(), success),
     }
 }
 
@@ -150,23 +182,36 @@ fn validation(errors: Vec<FieldError>) -> Problem {
 }
 
 /// The answer to several leads.
-pub(crate) fn of_many(answers: &[LeadAnswer], tally: Tally) -> Response<Full<Bytes>> {
+pub(crate) fn of_many(answers: &[LeadAnswer], tally: Tally, success: u16) -> Response<Full<Bytes>> {
     let results = answers.iter().enumerate().map(|(index, answer)| Numbered { index, answer }).collect();
     let results = Results { results };
-    if tally.status() != StatusCode::UNPROCESSABLE_ENTITY {
-        return json(tally.status(), &results);
-    }
+    let status = tally.status(status(success));
     let detail = format!("None of the {} leads can be taken: correct what results says.", answers.len());
-    let validation = Problem { detail, ..Problem::validation(Vec::new()) };
-    problem(&Extended { problem: validation, members: &results })
+    match status {
+        StatusCode::CONFLICT => refusal(status, &Extended { problem: conflict_problem(detail), members: &results }),
+        StatusCode::UNPROCESSABLE_ENTITY => {
+            let problem = Problem { detail, ..Problem::validation(Vec::new()) };
+            refusal(status, &Extended { problem, members: &results })
+        }
+        status => json(status, &results),
+    }
+}
+
+fn conflict_problem(detail: String) -> Problem {
+    Problem::new(409, "submission-conflict", "The key is another customer's", detail)
+}
+
+/// The provider's own status of what is accepted.
+fn status(success: u16) -> StatusCode {
+    StatusCode::from_u16(success).unwrap_or(StatusCode::ACCEPTED)
 }
 
 fn json<T: Serialize>(status: StatusCode, body: &T) -> Response<Full<Bytes>> {
     response(status, "application/json", body)
 }
 
-fn problem<T: Serialize>(body: &T) -> Response<Full<Bytes>> {
-    response(StatusCode::UNPROCESSABLE_ENTITY, PROBLEM_JSON, body)
+fn refusal<T: Serialize>(status: StatusCode, body: &T) -> Response<Full<Bytes>> {
+    response(status, PROBLEM_JSON, body)
 }
 
 fn response<T: Serialize>(status: StatusCode, media_type: &'static str, body: &T) -> Response<Full<Bytes>> {

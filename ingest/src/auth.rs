@@ -1,14 +1,17 @@
 //! Who is posting: the provider's key, or its signature.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use leadway_domain::Timestamp;
 use leadway_domain::settings::{Provider, Settings, Signing};
 
-use crate::head::Target;
+use crate::head::{self, Target};
 use crate::refusal::Refusal;
 use crate::signature::{self, Stamp};
 
@@ -41,16 +44,17 @@ pub(crate) enum Identity {
 }
 
 impl Sender {
-    /// By the first that is not empty of: `X-Api-Key`, `Authorization: Bearer`, the query's `key` or `api_key`, the
-    /// signature of Standard Webhooks, a signature of the body.
+    /// By the first that is not empty of: `X-Api-Key`, `Authorization: Bearer`, the password of `Authorization: Basic`, the
+    /// query's `key` or `api_key`, the signature of Standard Webhooks, a signature of the body.
     pub(crate) fn of(head: &Parts, target: Target<'_>, settings: &Settings, now: Timestamp) -> Result<Self, Refusal> {
         let known = |key: &str| by_key(settings, target, key, now).map(Self::Known);
         if let Some(key) = key_in_headers(&head.headers) {
             return known(key);
         }
-        let query = head.uri.query().unwrap_or_default().as_bytes();
-        let is_key = |name: &str, value: &str| matches!(name, "key" | "api_key") && !value.is_empty();
-        if let Some((_, key)) = form_urlencoded::parse(query).find(|(name, value)| is_key(name, value)) {
+        if let Some(password) = password(&head.headers) {
+            return known(&password);
+        }
+        if let Some(key) = key_in_query(head) {
             return known(&key);
         }
         if let Some(stamp) = Stamp::of(&head.headers) {
@@ -96,6 +100,27 @@ impl Sender {
     }
 }
 
+/// Whether a request brings a key, right or wrong.
+pub(crate) fn has_key(head: &Parts) -> bool {
+    key_in_headers(&head.headers).is_some() || password(&head.headers).is_some() || key_in_query(head).is_some()
+}
+
+fn key_in_query(head: &Parts) -> Option<Cow<'_, str>> {
+    let query = head.uri.query()?.as_bytes();
+    let is_key = |name: &str, value: &str| head::is_key(name) && !value.is_empty();
+    let (_, key) = form_urlencoded::parse(query).find(|(name, value)| is_key(name, value))?;
+    Some(key)
+}
+
+/// The password of `Authorization: Basic`; without one the user, where some software puts the key.
+fn password(headers: &HeaderMap) -> Option<String> {
+    let (scheme, credentials) = headers.get(&AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    let credentials = scheme.eq_ignore_ascii_case("basic").then(|| credentials.trim().trim_end_matches('='))?;
+    let text = String::from_utf8(STANDARD_NO_PAD.decode(credentials).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    [password, user].into_iter().map(str::trim).find(|key| !key.is_empty()).map(str::to_owned)
+}
+
 fn key_in_headers(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let bearer = || {
@@ -131,8 +156,7 @@ fn named<'r>(head: &'r Parts, target: Target<'r>) -> &'r str {
 
 /// The provider called `name`, with or without the prefix `provider-`, that `proves` takes.
 fn find<'s>(settings: &'s Settings, name: &str, proves: impl Fn(&Provider) -> bool) -> Option<&'s Arc<Provider>> {
-    let names = [name.strip_prefix("provider-"), Some(name)];
-    let mut known = names.into_iter().flatten().filter_map(|id| settings.providers.get(id)).peekable();
+    let mut known = candidates(settings, name).peekable();
     if known.peek().is_none()
         && let Some((_, other)) = settings.providers.get_min()
     {
@@ -140,6 +164,12 @@ fn find<'s>(settings: &'s Settings, name: &str, proves: impl Fn(&Provider) -> bo
         proves(other);
     }
     known.find(|provider| proves(provider))
+}
+
+/// The providers that `name` may mean.
+pub(crate) fn candidates<'s>(settings: &'s Settings, name: &str) -> impl Iterator<Item = &'s Arc<Provider>> {
+    let names = [name.strip_prefix("provider-"), Some(name)];
+    names.into_iter().flatten().filter_map(|id| settings.providers.get(id))
 }
 
 fn active(found: Option<&Arc<Provider>>) -> Result<Arc<Provider>, Refusal> {

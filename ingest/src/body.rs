@@ -10,15 +10,18 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body;
 
 use crate::Options;
-use crate::budget::{Budget, Share};
+use crate::budget::Share;
 use crate::head::Packing;
 use crate::refusal::Refusal;
+
+/// So much is unpacked before it is looked whether there is room for it.
+const PIECE: u64 = 32 << 10;
 
 /// The whole body as sent. `share` grows with what has arrived, so that a slow sender holds only what it sent.
 pub(crate) async fn read<B: Body<Data = Bytes>>(
     body: B,
     options: &Options,
-    share: &mut Share<&Budget>,
+    share: &mut Share,
 ) -> Result<Bytes, Refusal> {
     if body.size_hint().lower() > options.max_body_bytes as u64 {
         return Err(Refusal::BodyTooLarge { limit: options.max_body_bytes });
@@ -34,7 +37,7 @@ pub(crate) async fn read<B: Body<Data = Bytes>>(
     }
 }
 
-async fn collect<B: Body<Data = Bytes>>(body: B, limit: usize, share: &mut Share<&Budget>) -> Result<Bytes, Refusal> {
+async fn collect<B: Body<Data = Bytes>>(body: B, limit: usize, share: &mut Share) -> Result<Bytes, Refusal> {
     let mut body = std::pin::pin!(body);
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
@@ -59,18 +62,27 @@ async fn collect<B: Body<Data = Bytes>>(body: B, limit: usize, share: &mut Share
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
-/// The body unpacked.
-pub(crate) fn unpack(body: &[u8], packing: Packing, limit: usize) -> Result<Cow<'_, [u8]>, Refusal> {
-    match packing {
-        Packing::Plain => Ok(Cow::Borrowed(body)),
-        Packing::Gzip => {
-            let mut unpacked = Vec::new();
-            let mut decoder = flate2::read::MultiGzDecoder::new(body).take(limit as u64 + 1);
-            decoder.read_to_end(&mut unpacked).map_err(|_| Refusal::GzipBroken)?;
-            if unpacked.len() > limit {
-                return Err(Refusal::UnpackedTooLarge { limit });
-            }
-            Ok(Cow::Owned(unpacked))
+/// The body unpacked, within `limit`. `share` grows with it.
+pub(crate) fn unpack<'b>(
+    body: &'b [u8],
+    packing: Packing,
+    limit: usize,
+    share: &mut Share,
+) -> Result<Cow<'b, [u8]>, Refusal> {
+    if packing == Packing::Plain {
+        return Ok(Cow::Borrowed(body));
+    }
+    let mut decoder = flate2::read::MultiGzDecoder::new(body);
+    let mut unpacked = Vec::new();
+    loop {
+        let before = unpacked.len();
+        let piece = decoder.by_ref().take(PIECE).read_to_end(&mut unpacked).map_err(|_| Refusal::GzipBroken)?;
+        if piece == 0 {
+            return Ok(Cow::Owned(unpacked));
         }
+        if unpacked.len() > limit {
+            return Err(Refusal::UnpackedTooLarge { limit });
+        }
+        share.grow(unpacked.len() - before).map_err(|_| Refusal::Busy)?;
     }
 }

@@ -1,14 +1,14 @@
 //! Bounds on what all requests together hold at one moment.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// So many units (bytes, leads) and no more.
+/// So many units (bytes, leads) and no more, perhaps within those of a larger budget.
 #[derive(Debug)]
 pub(crate) struct Budget {
     used: AtomicUsize,
     max: usize,
+    whole: Option<Arc<Budget>>,
 }
 
 /// Nothing is left of a budget.
@@ -16,50 +16,64 @@ pub(crate) struct Budget {
 pub(crate) struct Exhausted;
 
 impl Budget {
-    pub(crate) fn new(max: usize) -> Self {
-        Self { used: AtomicUsize::new(0), max }
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), max, whole: None })
     }
 
-    /// A share of nothing yet.
-    pub(crate) fn share(&self) -> Share<&Self> {
-        Share { budget: self, held: 0 }
+    /// A part of this budget: what it holds, this one holds as well.
+    pub(crate) fn part(self: &Arc<Self>, max: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), max, whole: Some(Arc::clone(self)) })
     }
 
-    /// A share that may outlive the request.
-    pub(crate) fn owned_share(self: &Arc<Self>) -> Share<Arc<Self>> {
+    /// Its size.
+    pub(crate) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// A share of nothing yet. It may outlive the request.
+    pub(crate) fn share(self: &Arc<Self>) -> Share {
         Share { budget: Arc::clone(self), held: 0 }
+    }
+
+    /// Takes `by` more for who holds `held`. Who holds all that is taken may exceed the budget: a request larger than the
+    /// whole budget would otherwise never pass.
+    fn take(&self, held: usize, by: usize) -> Result<(), Exhausted> {
+        let fits = |used: usize| {
+            let after = used.saturating_add(by);
+            (after <= self.max || used == held).then_some(after)
+        };
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| Exhausted)?;
+        let Some(whole) = &self.whole else { return Ok(()) };
+        whole.take(held, by).inspect_err(|_| _ = self.used.fetch_sub(by, Ordering::Relaxed))
+    }
+
+    fn give_back(&self, held: usize) {
+        self.used.fetch_sub(held, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.give_back(held);
+        }
     }
 }
 
 /// What one request holds of a budget; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Share<B: Deref<Target = Budget>> {
-    budget: B,
+pub(crate) struct Share {
+    budget: Arc<Budget>,
     held: usize,
 }
 
-impl<B: Deref<Target = Budget>> Share<B> {
-    /// Takes `by` more. Who holds all that is taken may exceed the budget: a request larger than the whole budget would
-    /// otherwise never pass.
+impl Share {
+    /// Takes `by` more.
     pub(crate) fn grow(&mut self, by: usize) -> Result<(), Exhausted> {
-        let (held, max) = (self.held, self.budget.max);
-        let fits = |used: usize| {
-            let after = used.saturating_add(by);
-            (after <= max || used == held).then_some(after)
-        };
-        match self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
-            Ok(_) => {
-                self.held = held.saturating_add(by);
-                Ok(())
-            }
-            Err(_) => Err(Exhausted),
-        }
+        self.budget.take(self.held, by)?;
+        self.held = self.held.saturating_add(by);
+        Ok(())
     }
 }
 
-impl<B: Deref<Target = Budget>> Drop for Share<B> {
+impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.held, Ordering::Relaxed);
+        self.budget.give_back(self.held);
     }
 }
 
@@ -86,5 +100,20 @@ mod tests {
         assert_eq!(other.grow(1), Err(Exhausted));
         drop(one);
         assert_eq!(other.grow(1), Ok(()));
+    }
+
+    #[test]
+    fn a_part_leaves_the_rest_to_others() {
+        let whole = Budget::new(10);
+        let part = whole.part(6);
+        let (mut one, mut two, mut other) = (part.share(), part.share(), whole.share());
+        assert_eq!(one.grow(5), Ok(()));
+        assert_eq!(two.grow(2), Err(Exhausted), "the part is full");
+        assert_eq!(other.grow(5), Ok(()));
+        assert_eq!(two.grow(1), Err(Exhausted), "the whole is full");
+        drop((one, other));
+        assert_eq!(two.grow(6), Ok(()), "and nothing was lost");
+        drop(two);
+        assert_eq!((whole.used.load(Ordering::Relaxed), part.used.load(Ordering::Relaxed)), (0, 0));
     }
 }

@@ -1,7 +1,7 @@
 //! The window in which a lead posted again is known.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -47,6 +47,8 @@ pub(crate) struct Window {
     span_us: i64,
     max_entries: usize,
     owners: AtomicU64,
+    /// Until then, in microseconds since 1970, submissions may stand here under the key of an older record.
+    legacy_until: AtomicI64,
 }
 
 /// What is known of the submissions beside their slots.
@@ -56,7 +58,15 @@ struct Known {
     /// What this node itself appended: the follower of the log passes over it.
     own: Own,
     /// What is to be noted on disk, where notes are kept.
-    to_note: Option<Vec<(SubmissionKey, First)>>,
+    to_note: Option<ToNote>,
+}
+
+/// Leads to be noted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct ToNote {
+    pub(crate) leads: Vec<(SubmissionKey, First)>,
+    /// Those known by older keys.
+    pub(crate) legacy: Vec<(SubmissionKey, First)>,
 }
 
 /// How a lead is known to stand in the log.
@@ -66,6 +76,8 @@ enum Source {
     Append,
     /// It was read there.
     Log,
+    /// It was read there in an older record.
+    OldLog,
     /// It was noted.
     Notes,
 }
@@ -76,8 +88,41 @@ pub(crate) enum Reserved {
     New,
     /// It is in the log already.
     Duplicate(First),
+    /// Another customer's lead with the same key is.
+    Conflict(First, Cause),
     /// Somebody is appending it. Ask again after this.
     Pending(OwnedNotified),
+}
+
+/// Which of a lead's keys is another customer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    IdempotencyKey,
+    ExternalId,
+}
+
+/// The keys of a lead, in the order in which they count: its submission, the one by the provider's own id besides, and what
+/// an older record may say of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Keys<'l> {
+    pub(crate) lead: &'l Lead,
+    pub(crate) legacy: Option<SubmissionKey>,
+}
+
+impl Keys<'_> {
+    fn cause(&self, key: SubmissionKey) -> Cause {
+        let by_id = Some(key) == self.lead.also || (self.lead.also.is_none() && self.lead.external_id.is_some());
+        if by_id { Cause::ExternalId } else { Cause::IdempotencyKey }
+    }
+
+    /// What is said of a lead whose `key` is that of `first`.
+    fn compare(&self, key: SubmissionKey, first: First) -> Reserved {
+        if first.contact_id == self.lead.contact_id {
+            Reserved::Duplicate(first)
+        } else {
+            Reserved::Conflict(first, self.cause(key))
+        }
+    }
 }
 
 impl Window {
@@ -90,6 +135,7 @@ impl Window {
             span_us: i64::from(seconds) * 1_000_000,
             max_entries,
             owners: AtomicU64::new(0),
+            legacy_until: AtomicI64::new(i64::MIN),
         })
     }
 
@@ -102,6 +148,12 @@ impl Window {
     /// Takes in leads that stand in the log, and forgets what is too old or too much.
     pub(crate) fn learn(&self, leads: impl IntoIterator<Item = (SubmissionKey, First)>, now: Timestamp) {
         self.take_in(leads, Source::Log, now);
+    }
+
+    /// The same for leads of older records.
+    pub(crate) fn learn_legacy(&self, leads: impl IntoIterator<Item = (SubmissionKey, First)>, now: Timestamp) {
+        let leads = leads.into_iter().inspect(|(_, first)| self.expect_legacy(first.received_at));
+        self.take_in(leads, Source::OldLog, now);
     }
 
     /// The same for leads that are noted already.
@@ -118,12 +170,12 @@ impl Window {
     pub(crate) fn keep_notes(&self) {
         let mut known = self.known.lock();
         if known.to_note.is_none() {
-            (known.to_note, known.own) = (Some(Vec::new()), Own::default());
+            (known.to_note, known.own) = (Some(ToNote::default()), Own::default());
         }
     }
 
     /// What is to be noted since this was last asked; `None` when nothing is noted any more.
-    pub(crate) fn take_notes(&self) -> Option<Vec<(SubmissionKey, First)>> {
+    pub(crate) fn take_notes(&self) -> Option<ToNote> {
         self.known.lock().to_note.as_mut().map(std::mem::take)
     }
 
@@ -188,10 +240,14 @@ impl Window {
             if source != Source::Notes
                 && let Some(to_note) = to_note
             {
-                to_note.push((key, first));
+                let list = if source == Source::OldLog { &mut to_note.legacy } else { &mut to_note.leads };
+                list.push((key, first));
             }
         }
-        if to_note.as_ref().is_some_and(|notes| notes.len() > self.max_entries.max(MIN_TO_NOTE)) {
+        if to_note
+            .as_ref()
+            .is_some_and(|notes| notes.leads.len() + notes.legacy.len() > self.max_entries.max(MIN_TO_NOTE))
+        {
             // Nobody takes them any more. What is missing on disk is read from the log.
             *to_note = None;
         }
@@ -205,21 +261,49 @@ impl Window {
         }
     }
 
-    fn reserve(&self, key: SubmissionKey, now: Timestamp, owner: u64) -> Reserved {
+    /// Takes in that leads of older records are known, under keys of their own.
+    pub(crate) fn expect_legacy(&self, received_at: Timestamp) {
+        self.legacy_until.fetch_max(received_at.as_microsecond().saturating_add(self.span_us), Ordering::Relaxed);
+    }
+
+    /// Whether older records may matter yet.
+    pub(crate) fn has_legacy(&self, now: Timestamp) -> bool {
+        now.as_microsecond() < self.legacy_until.load(Ordering::Relaxed)
+    }
+
+    /// The lead of another customer that has one of the keys.
+    pub(crate) fn conflict(&self, keys: Keys<'_>, now: Timestamp) -> Option<(First, Cause)> {
+        let known = [Some(keys.lead.submission), keys.lead.also, keys.legacy].into_iter().flatten();
+        let mut known = known.filter_map(|key| Some((key, self.known(key, now)?)));
+        // A lead that is its customer's own by the first key that is known is a duplicate, whatever the others say.
+        match known.next().map(|(key, first)| keys.compare(key, first)) {
+            Some(Reserved::Conflict(first, cause)) => Some((first, cause)),
+            _ => None,
+        }
+    }
+
+    fn known(&self, key: SubmissionKey, now: Timestamp) -> Option<First> {
+        match *self.slots.get(&key)? {
+            Slot::Known(first) => Some(first).filter(|first| self.covers(first, now)),
+            Slot::Pending { .. } => None,
+        }
+    }
+
+    fn reserve(&self, key: SubmissionKey, now: Timestamp, owner: u64) -> Slotted {
         match self.slots.entry(key) {
             Entry::Vacant(slot) => {
                 slot.insert(Slot::Pending { owner, wake: None });
-                Reserved::New
+                Slotted::New
             }
             Entry::Occupied(mut slot) => match slot.get_mut() {
-                Slot::Known(first) if self.covers(first, now) => Reserved::Duplicate(*first),
+                Slot::Known(first) if self.covers(first, now) => Slotted::Known(*first),
                 Slot::Pending { wake, .. } => {
                     // Made under the slot's lock, so that no outcome can slip in between.
-                    Reserved::Pending(Arc::clone(wake.get_or_insert_default()).notified_owned())
+                    Slotted::Pending(Arc::clone(wake.get_or_insert_default()).notified_owned())
                 }
                 expired @ Slot::Known(_) => {
                     *expired = Slot::Pending { owner, wake: None };
-                    Reserved::New
+                    Slotted::New
                 }
             },
         }
@@ -233,6 +317,13 @@ impl Window {
     }
 }
 
+/// What the window says of one key.
+enum Slotted {
+    New,
+    Known(First),
+    Pending(OwnedNotified),
+}
+
 /// The submissions that one append carries. Those not settled when this is dropped are given back: whoever waits for
 /// them takes over.
 ///
@@ -240,33 +331,56 @@ impl Window {
 pub(crate) struct Reservations {
     window: Arc<Window>,
     owner: u64,
-    held: Many<(SubmissionKey, ContactId, Timestamp)>,
+    held: Many<Held>,
+}
+
+/// One lead's keys.
+struct Held {
+    keys: [Option<SubmissionKey>; 2],
+    contact_id: ContactId,
+    received_at: Timestamp,
 }
 
 impl Reservations {
-    /// Asks for the submission of `lead`.
-    pub(crate) fn reserve(&mut self, lead: &Lead, now: Timestamp) -> Reserved {
-        let reserved = self.window.reserve(lead.submission, now, self.owner);
-        if matches!(reserved, Reserved::New) {
-            self.held.push((lead.submission, lead.contact_id, lead.received_at));
+    /// Asks for the submissions of a lead. All are reserved or none.
+    pub(crate) fn reserve(&mut self, keys: Keys<'_>, now: Timestamp) -> Reserved {
+        let Keys { lead, legacy } = keys;
+        if let Some((key, first)) = legacy.and_then(|key| Some((key, self.window.known(key, now)?))) {
+            return keys.compare(key, first);
         }
-        reserved
+        let mut reserved = [None; 2];
+        for (key, place) in [Some(lead.submission), lead.also].into_iter().zip(&mut reserved) {
+            let Some(key) = key else { continue };
+            let told = match self.window.reserve(key, now, self.owner) {
+                Slotted::New => {
+                    *place = Some(key);
+                    continue;
+                }
+                Slotted::Known(first) => keys.compare(key, first),
+                Slotted::Pending(outcome) => Reserved::Pending(outcome),
+            };
+            reserved.into_iter().flatten().for_each(|key| self.window.release(key, self.owner));
+            return told;
+        }
+        self.held.push(Held { keys: reserved, contact_id: lead.contact_id, received_at: lead.received_at });
+        Reserved::New
     }
 
     /// The leads reserved, in order, stand in the log under these ids.
     pub(crate) fn settle(mut self, ids: &[LeadId], now: Timestamp) {
         let settled = ids.len().min(self.held.len());
-        let leads = self.held.drain(..settled).zip(ids);
-        let leads =
-            leads.map(|((key, contact_id, received_at), &lead_id)| (key, First { lead_id, contact_id, received_at }));
+        let leads = self.held.drain(..settled).zip(ids).flat_map(|(held, &lead_id)| {
+            let first = First { lead_id, contact_id: held.contact_id, received_at: held.received_at };
+            held.keys.into_iter().flatten().map(move |key| (key, first))
+        });
         self.window.take_in(leads, Source::Append, now);
     }
 }
 
 impl Drop for Reservations {
     fn drop(&mut self) {
-        for (key, ..) in self.held.drain(..) {
-            self.window.release(key, self.owner);
+        for held in self.held.drain(..) {
+            held.keys.into_iter().flatten().for_each(|key| self.window.release(key, self.owner));
         }
     }
 }
@@ -290,12 +404,12 @@ mod tests {
 
     fn ask(window: &Arc<Window>, key: u128, seconds: i64) -> Option<First> {
         match window.reserve(SubmissionKey(key), at(seconds), u64::MAX) {
-            Reserved::Duplicate(first) => Some(first),
-            Reserved::New => {
+            Slotted::Known(first) => Some(first),
+            Slotted::New => {
                 window.release(SubmissionKey(key), u64::MAX);
                 None
             }
-            Reserved::Pending(_) => panic!("nobody holds it"),
+            Slotted::Pending(_) => panic!("nobody holds it"),
         }
     }
 
@@ -344,15 +458,19 @@ mod tests {
         for outcome in 0..3 {
             let window = window(10);
             let key = SubmissionKey(1);
-            assert!(matches!(window.reserve(key, at(0), 1), Reserved::New));
-            let Reserved::Pending(waiter) = window.reserve(key, at(0), 2) else { panic!("it is pending") };
+            assert!(matches!(window.reserve(key, at(0), 1), Slotted::New));
+            let Slotted::Pending(waiter) = window.reserve(key, at(0), 2) else { panic!("it is pending") };
             match outcome {
                 0 => window.learn([(key, first(0, 0))], at(0)),
                 1 => window.release(key, 1),
                 _ => drop(Reservations {
                     window: Arc::clone(&window),
                     owner: 1,
-                    held: Many::from_iter([(key, ContactId(uuid::Uuid::nil()), at(0))]),
+                    held: Many::from_iter([Held {
+                        keys: [Some(key), None],
+                        contact_id: ContactId(uuid::Uuid::nil()),
+                        received_at: at(0),
+                    }]),
                 }),
             }
             waiter.await;
@@ -376,7 +494,7 @@ mod tests {
         window.learn([(SubmissionKey(0), first(0, 0))], at(0));
         window.learn_noted([(SubmissionKey(5), first(5, 0))], at(0));
         assert_eq!(window.own_from(partition, Offset(1)), Stretch { next: Offset(2), others: None });
-        let noted = window.take_notes().unwrap().into_iter().map(|(key, _)| key.0);
+        let noted = window.take_notes().unwrap().leads.into_iter().map(|(key, _)| key.0);
         assert_eq!(noted.collect::<Vec<_>>(), [1, 0], "also what the window knew already");
         window.end_notes();
         append(2);
@@ -386,8 +504,8 @@ mod tests {
     #[test]
     fn a_stranger_cannot_release_what_another_holds() {
         let window = window(10);
-        assert!(matches!(window.reserve(SubmissionKey(1), at(0), 1), Reserved::New));
+        assert!(matches!(window.reserve(SubmissionKey(1), at(0), 1), Slotted::New));
         window.release(SubmissionKey(1), 2);
-        assert!(matches!(window.reserve(SubmissionKey(1), at(0), 2), Reserved::Pending(_)));
+        assert!(matches!(window.reserve(SubmissionKey(1), at(0), 2), Slotted::Pending(_)));
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use leadway_domain::lead::SubmissionKey;
+use leadway_domain::lead::{Lead, SubmissionKey};
 use leadway_domain::record::Topic;
-use leadway_domain::{ContactId, Offset, Partition, Timestamp};
+use leadway_domain::{ContactId, LeadId, Offset, Partition, Timestamp};
 use leadway_eventlog::{LogError, Position, ReadLimit, Record};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -21,10 +21,16 @@ const CLOCK_DIFFERENCE: Duration = Duration::from_secs(300);
 /// How much fuller than the average a partition may be for the window to be loaded whole.
 const SKEW: u64 = 2;
 
+/// So many of the last records of each partition of the quarantine are read at the start.
+const REFUSED_AT_START: u64 = 500;
+
 /// What the window needs of a lead's record: reading the rest would cost several times as much.
 #[derive(Deserialize)]
 struct Received {
+    v: u32,
     submission: SubmissionKey,
+    #[serde(default)]
+    also: Option<SubmissionKey>,
     contact_id: ContactId,
     received_at: Timestamp,
 }
@@ -34,11 +40,15 @@ impl Inner {
     pub(crate) async fn follow(&self, stop: &CancellationToken) -> Result<(), Error> {
         let work = async {
             let (mut notebook, mut positions) = self.load_window().await?;
+            let mut refused = self.load_refused().await?;
             self.set_ready();
             loop {
-                self.log.wait(&positions).await?;
+                self.log.wait(&[positions.as_slice(), refused.as_slice()].concat()).await?;
                 for position in &mut positions {
                     while self.read_on(position).await? {}
+                }
+                for position in &mut refused {
+                    while self.read_refused(position).await? {}
                 }
                 notebook.note_now_and_then(&positions).await;
                 tokio::time::sleep(Duration::from_millis(self.options.follow_pause_ms)).await;
@@ -68,6 +78,28 @@ impl Inner {
         }
         notebook.note(&positions).await;
         Ok((notebook, positions))
+    }
+
+    /// Takes in the last leads that were refused.
+    async fn load_refused(&self) -> Result<Vec<Position>, LogError> {
+        let mut positions = Vec::new();
+        for partition in (0..self.log.partitions(Topic::Quarantine)).map(Partition) {
+            let end = self.log.end(Topic::Quarantine, partition).await?;
+            let next = Offset(end.0.saturating_sub(REFUSED_AT_START));
+            let mut position = Position { topic: Topic::Quarantine, partition, next };
+            while position.next < end && self.read_refused(&mut position).await? {}
+            positions.push(position);
+        }
+        Ok(positions)
+    }
+
+    async fn read_refused(&self, position: &mut Position) -> Result<bool, LogError> {
+        let records = self.log.read(position.topic, position.partition, position.next, ReadLimit::default()).await?;
+        let Some(last) = records.last() else { return Ok(false) };
+        position.next = last.next();
+        records.iter().filter_map(|record| record.decode().ok()).for_each(|record| self.refused.learn(&record));
+        tokio::task::yield_now().await;
+        Ok(true)
     }
 
     /// Where the window begins in a partition that ends at `end`.
@@ -110,19 +142,30 @@ impl Inner {
         let records = self.log.read(position.topic, position.partition, position.next, limit).await?;
         let Some(last) = records.last() else { return Ok(false) };
         position.next = last.next();
-        self.window.learn(records.iter().filter_map(|record| self.received(record)), self.clock.now());
+        let (now, leads) = (self.clock.now(), records.iter().filter_map(|record| self.received(record)));
+        let (old, new): (Vec<_>, Vec<_>) = leads.partition(|(lead, _)| lead.v < Lead::VERSION);
+        self.window.learn(new.into_iter().flat_map(Received::submissions), now);
+        if !old.is_empty() {
+            self.window.learn_legacy(old.into_iter().flat_map(Received::submissions), now);
+        }
         // A log in memory never makes anybody wait: loading a long window must not keep others from running.
         tokio::task::yield_now().await;
         Ok(true)
     }
 
-    fn received(&self, record: &Record) -> Option<(SubmissionKey, First)> {
+    fn received(&self, record: &Record) -> Option<(Received, LeadId)> {
         if record.kind != "lead.received" {
             return None;
         }
         // The router reads every record too: it counts and reports those that cannot be read.
-        let lead: Received = serde_json::from_slice(&record.data).ok()?;
-        let lead_id = self.addressing.id(record.address.partition, record.address.offset);
-        Some((lead.submission, First { lead_id, contact_id: lead.contact_id, received_at: lead.received_at }))
+        let lead = serde_json::from_slice(&record.data).ok()?;
+        Some((lead, self.addressing.id(record.address.partition, record.address.offset)))
+    }
+}
+
+impl Received {
+    fn submissions((lead, lead_id): (Self, LeadId)) -> impl Iterator<Item = (SubmissionKey, First)> {
+        let first = First { lead_id, contact_id: lead.contact_id, received_at: lead.received_at };
+        [Some(lead.submission), lead.also].into_iter().flatten().map(move |key| (key, first))
     }
 }

@@ -2,23 +2,23 @@
 
 use std::sync::OnceLock;
 
-use dashmap::DashMap;
 use http::StatusCode;
 use leadway_domain::ProviderId;
-use leadway_domain::telemetry::{HTTP_REQUESTS, HTTP_SECONDS, INGEST_LEADS};
+use leadway_domain::telemetry::{HTTP_REQUESTS, HTTP_SECONDS, INGEST_BYTES, INGEST_LEADS};
 use metrics::{Counter, Histogram};
-use rustc_hash::FxBuildHasher;
 
 /// What statuses are called; the last one stands for all others.
-const STATUSES: [(u16, &str); 14] = [
+const STATUSES: [(u16, &str); 16] = [
     (202, "202"),
     (200, "200"),
+    (204, "204"),
     (400, "400"),
     (401, "401"),
     (403, "403"),
     (404, "404"),
     (405, "405"),
     (408, "408"),
+    (409, "409"),
     (413, "413"),
     (415, "415"),
     (422, "422"),
@@ -53,38 +53,34 @@ pub(crate) enum Outcome {
     Duplicate,
     Invalid,
     Refused,
+    Conflict,
 }
 
-/// One provider's leads by what became of them.
-struct Counters([Counter; 4]);
+/// One provider's leads by what became of them, and the bytes in which they came.
+pub(crate) struct Leads {
+    results: [Counter; 5],
+    bytes: Counter,
+}
 
-impl Counters {
-    fn of(provider: &ProviderId) -> Self {
-        let results = ["accepted", "duplicate", "invalid", "refused"];
-        let counter =
-            |result| metrics::counter!(INGEST_LEADS, "provider" => provider.as_str().to_owned(), "result" => result);
-        Self(results.map(counter))
+impl Leads {
+    pub(crate) fn of(provider: &ProviderId) -> Self {
+        let name = || provider.as_str().to_owned();
+        let counter = |result| metrics::counter!(INGEST_LEADS, "provider" => name(), "result" => result);
+        Self {
+            results: ["accepted", "duplicate", "invalid", "refused", "conflict"].map(counter),
+            bytes: metrics::counter!(INGEST_BYTES, "provider" => name()),
+        }
     }
 
-    fn add(&self, outcome: Outcome, leads: usize) {
-        if let Some(counter) = self.0.get(outcome as usize) {
+    pub(crate) fn count(&self, outcome: Outcome, leads: usize) {
+        if leads > 0
+            && let Some(counter) = self.results.get(outcome as usize)
+        {
             counter.increment(leads as u64);
         }
     }
-}
 
-/// The leads posted, of providers that were ever known.
-#[derive(Default)]
-pub(crate) struct Leads(DashMap<ProviderId, Counters, FxBuildHasher>);
-
-impl Leads {
-    pub(crate) fn count(&self, provider: &ProviderId, outcome: Outcome, leads: usize) {
-        if leads == 0 {
-            return;
-        }
-        if let Some(known) = self.0.get(provider) {
-            return known.add(outcome, leads);
-        }
-        self.0.entry(provider.clone()).or_insert_with(|| Counters::of(provider)).add(outcome, leads);
+    pub(crate) fn count_bytes(&self, bytes: usize) {
+        self.bytes.increment(bytes as u64);
     }
 }

@@ -10,7 +10,7 @@ use leadway_eventlog::{EventLog, LogError, Position};
 use tokio::time::Instant;
 
 use crate::Options;
-use crate::dedupe::Window;
+use crate::dedupe::{ToNote, Window};
 use crate::notes::Notes;
 
 /// After a crash, so much of the log is read besides the notes.
@@ -53,7 +53,7 @@ impl Notebook {
     pub(crate) async fn note(&mut self, positions: &[Position]) {
         let Some(leads) = self.window.take_notes() else { return };
         let moved = !positions.is_empty() && positions != self.positions;
-        if leads.is_empty() && !moved {
+        if leads == ToNote::default() && !moved {
             return;
         }
         let Some(mut notes) = self.notes.take() else { return };
@@ -89,7 +89,14 @@ async fn is_of(positions: &[Position], log: &dyn EventLog) -> Result<bool, LogEr
 
 fn learn(mut notes: Notes, is_of_log: bool, window: &Window, now: Timestamp) -> io::Result<Notes> {
     match is_of_log {
-        true => notes.read(|leads| window.learn_noted(leads, now))?,
+        true => notes.read(|leads, is_legacy| {
+            let leads = leads.inspect(|(_, first)| {
+                if is_legacy {
+                    window.expect_legacy(first.received_at);
+                }
+            });
+            window.learn_noted(leads, now);
+        })?,
         false => notes.forget()?,
     }
     Ok(notes)

@@ -18,12 +18,14 @@ use leadway_domain::{ContactId, LeadId, Offset, Partition, Timestamp};
 use leadway_eventlog::Position;
 use uuid::Uuid;
 
-use crate::dedupe::First;
+use crate::dedupe::{First, ToNote};
 
 /// A submission and its first lead.
 pub(crate) type Noted = (SubmissionKey, First);
 
-const MAGIC: [u8; 4] = *b"LWN1";
+const MAGIC: [u8; 4] = *b"LWN2";
+/// Of blocks whose leads are known by the weaker hash of older records.
+const LEGACY_MAGIC: [u8; 4] = *b"LWN1";
 /// Magic, CRC of what follows it, sequence, positions, leads.
 const HEADER: usize = 4 + 4 + 8 + 4 + 4;
 const POSITION: usize = 4 + 8;
@@ -87,13 +89,13 @@ impl Notes {
         Ok((notes, positions))
     }
 
-    /// Tells all that is noted, oldest first.
-    pub(crate) fn read(&self, mut tell: impl FnMut(&mut dyn Iterator<Item = Noted>)) -> io::Result<()> {
+    /// Tells all that is noted, oldest first, and whether it is known by older keys.
+    pub(crate) fn read(&self, mut tell: impl FnMut(&mut dyn Iterator<Item = Noted>, bool)) -> io::Result<()> {
         for file in &self.files {
             let bytes = fs::read(self.path(file.number))?;
             let mut rest = bytes.as_slice();
             while let Some(block) = Block::first_of(rest) {
-                tell(&mut block.leads());
+                tell(&mut block.leads(), block.is_legacy);
                 rest = rest.get(block.size..).unwrap_or_default();
             }
         }
@@ -108,8 +110,15 @@ impl Notes {
     }
 
     /// Notes leads. With positions: all leads below them are noted now.
-    pub(crate) fn write(&mut self, leads: &[Noted], positions: &[Position]) -> io::Result<()> {
-        let block = encode(self.sequence, leads, positions);
+    pub(crate) fn write(&mut self, to_note: &ToNote, positions: &[Position]) -> io::Result<()> {
+        if !to_note.legacy.is_empty() {
+            self.write_block(LEGACY_MAGIC, &to_note.legacy, &[])?;
+        }
+        self.write_block(MAGIC, &to_note.leads, positions)
+    }
+
+    fn write_block(&mut self, magic: [u8; 4], leads: &[Noted], positions: &[Position]) -> io::Result<()> {
+        let block = encode(magic, self.sequence, leads, positions);
         let is_full = self.files.back().is_none_or(|newest| newest.leads >= self.max_entries.div_ceil(FILES));
         if is_full || self.open.is_none() {
             self.begin_file()?;
@@ -150,9 +159,9 @@ impl Notes {
     }
 }
 
-fn encode(sequence: u64, leads: &[Noted], positions: &[Position]) -> Vec<u8> {
+fn encode(magic: [u8; 4], sequence: u64, leads: &[Noted], positions: &[Position]) -> Vec<u8> {
     let mut block = Vec::with_capacity(HEADER + positions.len() * POSITION + leads.len() * LEAD);
-    block.extend_from_slice(&MAGIC);
+    block.extend_from_slice(&magic);
     block.extend_from_slice(&[0; 4]);
     block.extend_from_slice(&sequence.to_le_bytes());
     block.extend_from_slice(&(positions.len() as u32).to_le_bytes());
@@ -177,6 +186,7 @@ fn encode(sequence: u64, leads: &[Noted], positions: &[Position]) -> Vec<u8> {
 /// A block as it stands in a file.
 struct Block<'b> {
     sequence: u64,
+    is_legacy: bool,
     positions: &'b [u8],
     leads: &'b [u8],
     size: usize,
@@ -189,10 +199,12 @@ impl<'b> Block<'b> {
         let number = |from: usize| take::<4>(header, from).map(u32::from_le_bytes);
         let (positions, leads) = (number(16)? as usize * POSITION, number(20)? as usize * LEAD);
         let size = HEADER + positions + leads;
-        let is_whole = header.starts_with(&MAGIC) && number(4)? == crc32fast::hash(bytes.get(8..size)?);
+        let is_legacy = header.starts_with(&LEGACY_MAGIC);
+        let is_ours = is_legacy || header.starts_with(&MAGIC);
+        let is_whole = is_ours && number(4)? == crc32fast::hash(bytes.get(8..size)?);
         let (positions, leads) = bytes.get(HEADER..size)?.split_at_checked(positions)?;
         let sequence = take(header, 8).map(u64::from_le_bytes)?;
-        is_whole.then_some(Self { sequence, positions, leads, size })
+        is_whole.then_some(Self { sequence, is_legacy, positions, leads, size })
     }
 
     fn positions(&self) -> impl Iterator<Item = Position> {
@@ -232,8 +244,12 @@ mod tests {
 
     fn all(notes: &Notes) -> Vec<Noted> {
         let mut found = Vec::new();
-        notes.read(|leads| found.extend(leads)).unwrap();
+        notes.read(|leads, _| found.extend(leads)).unwrap();
         found
+    }
+
+    fn to_note(range: std::ops::Range<u64>) -> ToNote {
+        ToNote { leads: leads(range), legacy: Vec::new() }
     }
 
     fn leads(range: std::ops::Range<u64>) -> Vec<Noted> {
@@ -245,20 +261,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (mut notes, positions) = Notes::open(folder.path(), 100).unwrap();
         assert!(positions.is_empty() && all(&notes).is_empty());
-        notes.write(&leads(0..3), &at(3)).unwrap();
-        notes.write(&leads(3..5), &[]).unwrap();
+        notes.write(&to_note(0..3), &at(3)).unwrap();
+        notes.write(&to_note(3..5), &[]).unwrap();
         for start in 0..3 {
             let (mut notes, positions) = Notes::open(folder.path(), 100).unwrap();
             assert_eq!((positions, all(&notes)), (at(3 + start), leads(0..5 + start)));
-            notes.write(&leads(5 + start..6 + start), &at(4 + start)).unwrap();
+            notes.write(&to_note(5 + start..6 + start), &at(4 + start)).unwrap();
         }
+    }
+
+    #[test]
+    fn notes_of_older_keys_are_read_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut notes, _) = Notes::open(folder.path(), 100).unwrap();
+        notes.write(&ToNote { leads: leads(2..3), legacy: leads(0..2) }, &at(3)).unwrap();
+        let (mut notes, positions) = Notes::open(folder.path(), 100).unwrap();
+        assert_eq!(positions, at(3));
+        notes.write(&to_note(3..4), &at(4)).unwrap();
+        let mut found = Vec::new();
+        notes.read(|leads, is_legacy| found.push((leads.count(), is_legacy))).unwrap();
+        assert_eq!(found, [(2, true), (1, false), (1, false)]);
     }
 
     #[test]
     fn the_oldest_go_when_the_others_are_enough() {
         let folder = tempfile::tempdir().unwrap();
         let (mut notes, _) = Notes::open(folder.path(), 80).unwrap();
-        (0..400).for_each(|n| notes.write(&leads(n..n + 1), &at(n)).unwrap());
+        (0..400).for_each(|n| notes.write(&to_note(n..n + 1), &at(n)).unwrap());
         let (notes, positions) = Notes::open(folder.path(), 80).unwrap();
         let kept = all(&notes);
         assert!((80..=100).contains(&kept.len()), "{}", kept.len());
@@ -270,13 +299,13 @@ mod tests {
         for cut in [1, 30, 90] {
             let folder = tempfile::tempdir().unwrap();
             let (mut notes, _) = Notes::open(folder.path(), 100).unwrap();
-            notes.write(&leads(0..3), &at(3)).unwrap();
-            notes.write(&leads(3..5), &at(5)).unwrap();
+            notes.write(&to_note(0..3), &at(3)).unwrap();
+            notes.write(&to_note(3..5), &at(5)).unwrap();
             let file = File::options().write(true).open(notes.path(0)).unwrap();
             file.set_len(file.metadata().unwrap().len() - cut).unwrap();
             let (mut notes, positions) = Notes::open(folder.path(), 100).unwrap();
             assert_eq!((positions, all(&notes)), (at(3), leads(0..3)));
-            notes.write(&leads(3..4), &at(4)).unwrap();
+            notes.write(&to_note(3..4), &at(4)).unwrap();
             let (notes, positions) = Notes::open(folder.path(), 100).unwrap();
             assert_eq!((positions, all(&notes)), (at(4), leads(0..4)));
         }
@@ -300,11 +329,11 @@ mod tests {
         for damage in damages {
             let folder = tempfile::tempdir().unwrap();
             let (mut notes, _) = Notes::open(folder.path(), 16).unwrap();
-            (0..10).for_each(|n| notes.write(&leads(n..n + 1), &at(n)).unwrap());
+            (0..10).for_each(|n| notes.write(&to_note(n..n + 1), &at(n)).unwrap());
             damage(&notes.path(2));
             let (mut notes, positions) = Notes::open(folder.path(), 16).unwrap();
             assert!(positions.is_empty() && all(&notes).is_empty());
-            notes.write(&leads(7..8), &at(8)).unwrap();
+            notes.write(&to_note(7..8), &at(8)).unwrap();
             let (notes, positions) = Notes::open(folder.path(), 16).unwrap();
             assert_eq!((positions, all(&notes)), (at(8), leads(7..8)));
         }

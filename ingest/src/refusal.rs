@@ -28,7 +28,7 @@ pub(crate) enum Refusal {
     Unauthorized,
     /// The key is right, but the operator takes no leads from this provider.
     Inactive,
-    /// A `Content-Type` that is not read.
+    /// A body that is nothing that is read, whatever its `Content-Type` says.
     UnsupportedType,
     /// A `Content-Encoding` that is not unpacked.
     UnsupportedEncoding,
@@ -46,6 +46,10 @@ pub(crate) enum Refusal {
     GzipBroken,
     /// The body is not the JSON it is said to be.
     Json(JsonError),
+    /// The body is no XML that is read; says why, and at which byte.
+    Xml { message: String, position: u64 },
+    /// The body is not the multipart form it is said to be.
+    Multipart(String),
     /// The body holds nothing.
     NoLead,
     /// The body is JSON, but neither an object nor an array.
@@ -54,6 +58,12 @@ pub(crate) enum Refusal {
     TooManyLeads { limit: usize },
     /// A form with more fields than a lead may have.
     TooManyFields { limit: usize },
+    /// More values than one request may hold.
+    TooManyValues { limit: usize },
+    /// More requests of one provider at one moment than it may have under way.
+    TooManyAtOnce { limit: usize },
+    /// More bytes of one provider than it may send in a day.
+    TooMuchToday { limit: u64, seconds: u64 },
     /// The provider's rate limit.
     TooFast(TooFast),
     /// The log did not take it.
@@ -100,7 +110,8 @@ impl Refusal {
             Self::NotReady => Problem::unavailable("This node is starting. Send it again soon.", pause),
             Self::Busy => Problem::unavailable("This node has as much in hand as it can take. Send it again.", pause),
             Self::Unauthorized => Problem::unauthorized(
-                "Send the provider's key as X-Api-Key, as Authorization: Bearer or as query parameter key. A \
+                "Send the provider's key as X-Api-Key, as Authorization: Bearer, as the password of Authorization: Basic \
+                 or as query parameter key. A \
                  provider that is set to sign sends webhook-id, webhook-timestamp (within five minutes of now) and \
                  webhook-signature as Standard Webhooks says, or with signing \"legacy_body\" the body's HMAC-SHA256 as \
                  X-Signature; outside of /webhook/ together with X-Provider-Id.",
@@ -114,9 +125,10 @@ impl Refusal {
             Self::UnsupportedType => Problem::new(
                 415,
                 "unsupported-media-type",
-                "The Content-Type is not read here",
-                "Send application/json, application/x-ndjson, application/ndjson, application/jsonlines, any type that \
-                 ends in +json, or application/x-www-form-urlencoded.",
+                "The body is nothing that is read here",
+                "Send JSON (application/json), lines of JSON (application/x-ndjson, application/ndjson, \
+                 application/jsonlines), a form (application/x-www-form-urlencoded or multipart/form-data) or XML \
+                 (application/xml).",
             ),
             Self::UnsupportedEncoding => Problem::new(
                 415,
@@ -146,6 +158,18 @@ impl Refusal {
             Self::Json(error) => {
                 Problem::new(400, "invalid-json", "The body is not valid JSON", format!("{error}. Correct it there."))
             }
+            Self::Xml { message, position } => Problem::new(
+                400,
+                "invalid-xml",
+                "The body is no XML that is read here",
+                format!("{message} (byte {position}). Correct it there."),
+            ),
+            Self::Multipart(message) => Problem::new(
+                400,
+                "invalid-form",
+                "The body is not a form of several parts",
+                format!("The multipart form cannot be read: {message}. Correct it and send it again."),
+            ),
             Self::NoLead => Problem::bad_request("The body holds no lead. Send at least one."),
             Self::NotALead => {
                 Problem::bad_request("The body must be a JSON object with a lead's fields, or an array of them.")
@@ -154,6 +178,17 @@ impl Refusal {
                 too_large(format!("One request may bring at most {limit} leads. Send the rest in further requests."))
             }
             Self::TooManyFields { limit } => too_large(format!("A form must have at most {limit} fields.")),
+            Self::TooManyValues { limit } => too_large(format!(
+                "One request may hold at most {limit} values, lists and objects. Send the leads in smaller requests."
+            )),
+            Self::TooManyAtOnce { limit } => Problem::too_many_requests(
+                format!("At most {limit} such requests of this provider are handled at one moment. Send it again."),
+                pause,
+            ),
+            Self::TooMuchToday { limit, seconds } => Problem::too_many_requests(
+                format!("This provider may send {limit} bytes of leads a day. Send it again tomorrow (UTC)."),
+                *seconds,
+            ),
             Self::TooFast(TooFast::Wait { seconds, per_second }) => Problem::too_many_requests(
                 format!("This provider may post {per_second} leads a second. Send it again after the pause."),
                 *seconds,

@@ -8,23 +8,24 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
-use leadway_domain::intake::Intake;
-use leadway_domain::settings::Provider;
 use leadway_domain::{Addressing, Clock, ZipDirectory};
 use leadway_eventlog::{EventLog, LogError, SettingsHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{self, Tally};
 use crate::auth::{Identity, Proven, Sender};
-use crate::budget::{Budget, Share};
+use crate::budget::Budget;
 use crate::dedupe::Window;
-use crate::head::{self, Target, Written};
-use crate::judge::{Judged, judge};
+use crate::gate::Gates;
+use crate::head::{self, Carrier, Target, Written};
+use crate::judge::Posting;
+use crate::large::{self, Turns};
 use crate::limits::Limits;
-use crate::many::Many;
-use crate::measure::{Leads, Outcome, Requests};
+use crate::measure::{Outcome, Requests};
+use crate::read::{Read, Sent};
 use crate::refusal::Refusal;
-use crate::{Error, Options, body, parse};
+use crate::refused::Refused;
+use crate::{Error, Options, auth, body, cors};
 
 /// After so many microseconds without a refusal of the log the next one is told of again.
 const QUIET_US: i64 = 5_000_000;
@@ -39,16 +40,18 @@ pub struct Ingest {
 pub(crate) struct Inner {
     pub(crate) log: Arc<dyn EventLog>,
     settings: SettingsHandle,
-    zips: Arc<ZipDirectory>,
+    pub(crate) zips: Arc<ZipDirectory>,
     pub(crate) clock: Clock,
     pub(crate) addressing: Addressing,
     pub(crate) options: Options,
     pub(crate) window: Arc<Window>,
-    limits: Limits,
-    leads_in_flight: Arc<Budget>,
-    buffered_bytes: Budget,
+    pub(crate) refused: Refused,
+    pub(crate) limits: Limits,
+    gates: Gates,
+    pub(crate) turns: Turns,
+    /// For bodies whose signature is not checked yet.
+    unproven: Arc<Budget>,
     requests: Requests,
-    leads: Leads,
     is_ready: AtomicBool,
     is_stopping: AtomicBool,
     /// When the log last refused leads, in microseconds since 1970.
@@ -68,13 +71,16 @@ impl Ingest {
         addressing: Addressing,
         options: Options,
     ) -> Self {
+        let large = large::at_once(options.large_bodies);
+        let gates = Gates::new(&options, large);
         let inner = Inner {
             window: Window::new(addressing, options.dedupe_window_seconds, options.dedupe_max_entries),
             limits: Limits::new(clock.clone()),
-            leads_in_flight: Arc::new(Budget::new(options.max_in_flight)),
-            buffered_bytes: Budget::new(options.max_buffered_bytes),
+            refused: Refused::default(),
+            turns: Turns::new(large, options.large_bodies_per_provider),
+            unproven: gates.buffered.part(options.max_unproven_bytes),
+            gates,
             requests: Requests::default(),
-            leads: Leads::default(),
             is_ready: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             refused_at: AtomicI64::new(i64::MIN),
@@ -115,16 +121,20 @@ impl Ingest {
     /// Answers one request. Never fails: what goes wrong is a problem document. When the future is dropped, leads that
     /// are being written are written nevertheless.
     pub async fn handle<B: Body<Data = Bytes>>(&self, request: Request<B>) -> Response<Full<Bytes>> {
-        let inner = &*self.inner;
+        let inner = &self.inner;
         let started = inner.clock.now();
         let (head, body) = request.into_parts();
-        let response = match inner.respond(&head, body).await {
+        let origin = cors::allowed(&head, &inner.settings);
+        let mut response = match inner.respond(&head, body, origin.is_some()).await {
             Ok(response) => response,
             Err(refusal) => {
                 inner.note_refusal(&head, &refusal);
                 refusal.into_response(head.version, inner.options.retry_after_seconds)
             }
         };
+        if let Some(origin) = origin {
+            cors::show(response.headers_mut(), origin);
+        }
         let seconds = inner.clock.now().duration_since(started).as_secs_f64().max(0.0);
         inner.requests.count(response.status(), seconds);
         response
@@ -151,44 +161,80 @@ impl Inner {
         self.is_ready.store(true, Ordering::Release);
     }
 
-    async fn respond<B: Body<Data = Bytes>>(&self, head: &Parts, body: B) -> Result<Response<Full<Bytes>>, Refusal> {
-        let target = Target::of(head)?;
+    async fn respond<B: Body<Data = Bytes>>(
+        self: &Arc<Self>,
+        head: &Parts,
+        body: B,
+        is_allowed_page: bool,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        if is_allowed_page && cors::is_question(head) {
+            return Ok(cors::leave());
+        }
+        let (target, carrier) = Target::of(head)?;
         self.check_open()?;
         let settings = self.settings.load();
         // A key is checked before anything of the body is read; a signature cannot be.
+        if carrier == Carrier::Query && !auth::has_key(head) {
+            // What link checkers and test buttons send.
+            return Err(Refusal::MethodNotAllowed);
+        }
         let now = self.clock.now();
         let sender = Sender::of(head, target, &settings, now)?;
-        let written = Written::of(&head.headers)?;
+        let mut written = Written::of(&head.headers)?;
         let idempotency_key = head::idempotency_key(&head.headers)?;
 
-        let mut buffered = self.buffered_bytes.share();
-        let body = body::read(body, &self.options, &mut buffered).await?;
+        let mut known = match &sender {
+            Sender::Known(provider) => Some(self.gates.of(&provider.id).enter(provider)?),
+            Sender::SignedBody(_) | Sender::SignedMessage(_) => None,
+        };
+        let budget = known.as_ref().map_or(&self.unproven, |place| &place.buffered);
+        let mut buffered = budget.share();
+        let mut body = body::read(body, &self.options, &mut buffered).await?;
         let Proven { provider, identity } = sender.prove(head, target, &settings, &body, now)?;
-        let idempotency_key = match &identity {
-            Identity::Header => idempotency_key,
-            Identity::Id(id) => Some(id.as_str()),
+        let place = match known.take() {
+            Some(place) => place,
+            None => self.gates.of(&provider.id).enter(&provider)?,
+        };
+        let is_by_key = matches!(identity, Identity::Header);
+        let idempotency_key = match identity {
+            Identity::Header => idempotency_key.map(str::to_owned),
+            Identity::Id(id) => Some(id),
             Identity::ContentAlone => None,
         };
-
-        let intake = Intake {
-            provider: &provider,
-            settings: &settings,
-            zips: &self.zips,
+        if carrier == Carrier::Query && !provider.posting.allow_get {
+            return Err(Refusal::MethodNotAllowed);
+        }
+        // A signature says nothing of the query.
+        if provider.posting.allow_get && is_by_key && body.trim_ascii().is_empty() {
+            body = head::form_of(head.uri.query().unwrap_or_default());
+            buffered.grow(body.len()).map_err(|_| Refusal::Busy)?;
+            written = Written::FORM;
+        }
+        let now = self.clock.now();
+        let sent = Sent {
+            gate: Arc::clone(&place),
+            settings,
             posted_as: target.posted_as(),
-            idempotency_key: idempotency_key.map(|key| (key, 0)),
-            now: self.clock.now(),
+            idempotency_key,
+            now,
+            written,
+            body,
+            buffered,
+            provider: Arc::clone(&provider),
         };
-        let Read { judged, single, in_flight } = self.read_leads(&body, written, intake)?;
-        drop((body, buffered));
+        let posting = Posting { provider: &provider.id, posted_as: sent.posted_as, at: now };
+        let Read { judged, single, in_flight } = self.read(sent).await?;
 
         let count = judged.len();
-        let answers = self.submit(judged, in_flight, intake.now).await;
-        let answers = answers.inspect_err(|_| self.leads.count(&provider.id, Outcome::Refused, count))?;
+        let answers = self.submit(judged, in_flight, posting).await;
+        let answers = answers.inspect_err(|_| place.leads.count(Outcome::Refused, count))?;
         let tally = Tally::of(&answers);
-        self.leads.count(&provider.id, Outcome::Accepted, tally.accepted);
-        self.leads.count(&provider.id, Outcome::Duplicate, tally.duplicate);
-        self.leads.count(&provider.id, Outcome::Invalid, tally.invalid);
-        Ok(if single { answer::of_one(answers) } else { answer::of_many(&answers, tally) })
+        place.leads.count(Outcome::Accepted, tally.accepted);
+        place.leads.count(Outcome::Duplicate, tally.duplicate);
+        place.leads.count(Outcome::Invalid, tally.invalid);
+        place.leads.count(Outcome::Conflict, tally.conflict);
+        let success = provider.posting.success_status;
+        Ok(if single { answer::of_one(answers, success) } else { answer::of_many(&answers, tally, success) })
     }
 
     fn check_open(&self) -> Result<(), Refusal> {
@@ -200,39 +246,4 @@ impl Inner {
             Ok(())
         }
     }
-
-    /// Unpacks, parses, limits and judges: everything between the body and the log.
-    fn read_leads(&self, body: &[u8], written: Written, intake: Intake<'_>) -> Result<Read, Refusal> {
-        let (options, provider) = (&self.options, intake.provider);
-        let unreadable = |refusal| self.unreadable(provider, refusal);
-        let unpacked = body::unpack(body, written.packing, options.max_unpacked_bytes).map_err(unreadable)?;
-        let text = parse::without_mark(&unpacked);
-        parse::at_desk(|desk| {
-            let posted = parse::parse(written.format, text, desk, options.max_leads_per_request).map_err(unreadable)?;
-            let count = posted.leads.len();
-            let refused = |refusal: Refusal| {
-                self.leads.count(&provider.id, Outcome::Refused, count);
-                refusal
-            };
-            self.limits.take(provider, count).map_err(|too_fast| refused(too_fast.into()))?;
-            let mut in_flight = self.leads_in_flight.owned_share();
-            in_flight.grow(count).map_err(|_| refused(Refusal::Busy))?;
-            let single = posted.single;
-            Ok(Read { judged: judge(posted, intake, options.quarantine_max_lead_bytes), single, in_flight })
-        })
-    }
-
-    /// What cannot be read counts as one lead: it costs as much work, and the limit holds for it too.
-    fn unreadable(&self, provider: &Provider, refusal: Refusal) -> Refusal {
-        self.leads.count(&provider.id, Outcome::Refused, 1);
-        self.limits.take(provider, 1).err().map_or(refusal, Refusal::from)
-    }
-}
-
-/// What a body came to.
-struct Read {
-    judged: Many<Judged>,
-    /// Whether it was one lead on its own.
-    single: bool,
-    in_flight: Share<Arc<Budget>>,
 }

@@ -271,7 +271,7 @@ async fn list(
 
 async fn by_id(portal: &Portal, wanted: &Wanted) -> Answer<Page<AppointmentView>> {
     let mut descent = Descent::start(portal, &wanted.filter.page, wanted.span.as_ref()).await?;
-    let mut items = Vec::new();
+    let (mut items, mut room) = (Vec::new(), wanted.filter.page.room());
     'page: loop {
         let rows = descent.next(portal, |row: &AppointmentRow| row.appointment_id).await?;
         if rows.is_empty() {
@@ -279,10 +279,13 @@ async fn by_id(portal: &Portal, wanted: &Wanted) -> Answer<Page<AppointmentView>
         }
         for row in rows {
             let id = row.appointment_id;
-            if wanted.matches(&row) {
-                items.push(shown(portal, row).await?);
+            if !wanted.matches(&row) {
+                continue;
             }
-            if items.len() == wanted.filter.page.limit {
+            let view = shown(portal, row).await?;
+            let is_full = room.is_full_with(&view);
+            items.push(view);
+            if is_full {
                 descent.stop_at(id);
                 break 'page;
             }
@@ -310,7 +313,8 @@ async fn by_workspace(portal: &Portal, wanted: &Wanted, workspace: WorkspaceId) 
     let mut position = page.position()?.unwrap_or(start);
     // No page of this list ends above its first day.
     position.day = position.day.min(day(portal.clock.now()));
-    let (mut items, mut rows_left, mut days_left) = (Vec::new(), portal.options.page_scan_rows, MAX_DAYS);
+    let (mut items, mut room) = (Vec::new(), page.room());
+    let (mut rows_left, mut days_left) = (portal.options.page_scan_rows, MAX_DAYS);
     while position.day >= first && rows_left > 0 && days_left > 0 {
         let limit = page.limit.max(250).min(rows_left);
         let mut range = Range::last(limit);
@@ -320,8 +324,13 @@ async fn by_workspace(portal: &Portal, wanted: &Wanted, workspace: WorkspaceId) 
         for ids in ids.chunks(page.at_once()) {
             for row in appointment_rows(portal, ids).await? {
                 position.before = Some(row.appointment_id);
-                items.extend(wanted.matches(&row).then(|| AppointmentView::of(row, None)));
-                if items.len() == page.limit {
+                if !wanted.matches(&row) {
+                    continue;
+                }
+                let view = AppointmentView::of(row, None);
+                let is_full = room.is_full_with(&view);
+                items.push(view);
+                if is_full {
                     return Ok(Page::new(items, Some(position)));
                 }
             }

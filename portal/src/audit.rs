@@ -146,16 +146,19 @@ async fn list(State(portal): State<Shared>, Params(filter): Params<ChangeFilter>
     range.before = filter.page.position()?.map(|p: ChangePosition| key![p.offset, p.part]);
     let rows: Vec<SettingsChangeRow> = scan(&*portal.tables, &key![0_i64], range).await?;
     let found = rows.len();
-    let mut items = Vec::new();
+    let (mut items, mut room) = (Vec::new(), filter.page.room());
     let mut last = None;
     let mut passed = 0;
     for row in rows {
         passed += 1;
         last = Some(ChangePosition { offset: row.log_offset, part: row.part });
-        if filter.matches(&row) {
-            items.push(ChangeView::of(row));
+        if !filter.matches(&row) {
+            continue;
         }
-        if items.len() == filter.page.limit {
+        let view = ChangeView::of(row);
+        let is_full = room.is_full_with(&view);
+        items.push(view);
+        if is_full {
             break;
         }
     }

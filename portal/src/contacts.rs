@@ -204,24 +204,43 @@ pub(crate) async fn lead_of(portal: &Portal, contact: ContactId, id: LeadId) -> 
     Ok(lead)
 }
 
+/// What is shown of a contact's leads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Shown {
+    /// Whether to show what the provider sent that no field took; false by default.
+    #[param(value_type = Option<bool>)]
+    extra: bool,
+    #[param(ignore)]
+    page: PageRequest,
+}
+
+impl FromQuery for Shown {
+    fn read(query: &mut Query) -> Self {
+        Self { extra: query.parsed("extra", "must be true or false").unwrap_or(false), page: PageRequest::read(query) }
+    }
+}
+
 /// A contact's leads, newest first.
-#[utoipa::path(get, path = "/api/contacts/{id}/leads", operation_id = "list_contact_leads", tag = "Contacts", params(PageRequest),
+#[utoipa::path(get, path = "/api/contacts/{id}/leads", operation_id = "list_contact_leads", tag = "Contacts", params(Shown, PageRequest),
     responses((status = 200, body = Page<LeadView>)))]
 async fn leads(
     State(portal): State<Shared>,
     Path(id): Path<String>,
-    Params(page): Params<PageRequest>,
+    Params(shown): Params<Shown>,
 ) -> Answer<Json<Page<LeadView>>> {
     let contact = contact_row(&portal, &id).await?;
+    let page = &shown.page;
     let mut next = page.position()?.or(contact.last_lead_id);
-    let mut items = Vec::new();
-    while items.len() < page.limit
-        && let Some(id) = next
-    {
+    let (mut items, mut room, mut is_full) = (Vec::new(), page.room(), false);
+    while !is_full && let Some(id) = next {
         let lead = lead_of(&portal, contact.contact_id, id).await?;
         next = lead.previous_lead_id;
         let appointment = appointment_row(&portal, lead.lead_id).await?;
-        items.push(LeadView::of(lead, appointment.as_ref()));
+        let mut view = LeadView::of(lead, appointment.as_ref());
+        view.extra = view.extra.filter(|_| shown.extra);
+        is_full = room.is_full_with(&view);
+        items.push(view);
     }
     Ok(Json(Page::new(items, next)))
 }

@@ -40,7 +40,8 @@ impl Descent {
         let mut descent = Self {
             before: newest(portal).await?,
             lowest: portal.addressing.id(Partition(0), Offset(0)),
-            chunk: page.limit.max(250),
+            // A lead may have 64 KiB.
+            chunk: page.limit.clamp(100, 250),
             rows_left: portal.options.page_scan_rows,
             buckets_left: MAX_BUCKETS,
         };

@@ -67,14 +67,17 @@ async fn list(
     let position = page.position::<EventPosition>()?;
     let from = position.map(|p| AppointmentEventRow::new(bucket, id, p.at, p.micros, p.topic, p.partition, p.offset));
     let mut rows = history(&*portal.tables, portal.addressing, id, from.as_ref(), page.limit + 1).await?;
-    let next = rows.get(page.limit).map(|row| EventPosition {
+    let mut room = page.room();
+    let is_full = |row: &AppointmentEventRow| room.is_full_with(&row.event_data.as_ref().map(|JsonCell(data)| data));
+    let shown = rows.iter().position(is_full).map_or(page.limit, |last| last + 1);
+    let next = rows.get(shown).map(|row| EventPosition {
         at: row.at,
         micros: row.micros,
         topic: row.topic.clone(),
         partition: row.log_partition,
         offset: row.log_offset,
     });
-    rows.truncate(page.limit);
+    rows.truncate(shown);
     let show = |row: AppointmentEventRow| EventView {
         at: row.happened_at(),
         event_type: row.event_type,

@@ -172,6 +172,11 @@ impl Fields {
         self.errors.extend(errors);
     }
 
+    /// Whether the field is there, if only as `null`.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        self.raw.contains_key(name)
+    }
+
     /// The field's value; `None` when it is absent, `null` or wrong (which is noted).
     pub(crate) fn optional<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<T> {
         self.known.push(name);

@@ -73,9 +73,10 @@ pub(crate) struct LeadView {
     appointment_date: Option<Timestamp>,
     /// The provider's own id.
     external_id: Option<String>,
-    /// What the provider sent that no field took.
-    #[schema(value_type = Object)]
-    extra: Map<String, Value>,
+    /// What the provider sent that no field took. In lists only with `extra=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub(crate) extra: Option<Map<String, Value>>,
     /// Whether it is a test, which is never billed.
     pub(crate) test: bool,
     /// What the provider is paid, in dollars.
@@ -107,7 +108,7 @@ impl LeadView {
             notes: lead.notes,
             appointment_date: lead.appointment_date,
             external_id: lead.external_id,
-            extra: lead.extra.map(|JsonCell(extra)| extra).unwrap_or_default(),
+            extra: Some(lead.extra.map(|JsonCell(extra)| extra).unwrap_or_default()),
             test: lead.test.unwrap_or(false),
             cost: lead.cost,
             received_at: lead.received_at,
@@ -144,6 +145,9 @@ struct LeadFilter {
     status: Option<String>,
     /// Only tests, or none of them.
     test: Option<bool>,
+    /// Whether to show what the provider sent that no field took; false by default.
+    #[param(value_type = Option<bool>)]
+    extra: bool,
     #[param(ignore)]
     span: SpanRequest,
     #[param(ignore)]
@@ -171,6 +175,7 @@ impl FromQuery for LeadFilter {
             zip_code: zip_param(query, "zip_code"),
             status: one_of(query, "status", &STATUSES),
             test: query.parsed("test", "must be true or false"),
+            extra: query.parsed("extra", "must be true or false").unwrap_or(false),
             span: SpanRequest::read(query),
             page: PageRequest::read(query),
         }
@@ -198,7 +203,7 @@ async fn list(State(portal): State<Shared>, Params(filter): Params<LeadFilter>) 
         false => None,
     };
     let mut descent = Descent::start(&portal, &filter.page, span.as_ref()).await?;
-    let mut items = Vec::new();
+    let (mut items, mut room) = (Vec::new(), filter.page.room());
     'page: loop {
         let leads = descent.next(&portal, |lead: &LeadRow| lead.lead_id).await?;
         if leads.is_empty() {
@@ -207,11 +212,14 @@ async fn list(State(portal): State<Shared>, Params(filter): Params<LeadFilter>) 
         let appointments = appointments_of(&portal, &leads).await?;
         for lead in leads.into_iter().filter(is_whole) {
             let id = lead.lead_id;
-            let view = LeadView::of(lead, appointments.get(&id));
-            if filter.matches(&view, product.as_ref(), span.as_ref()) {
-                items.push(view);
+            let mut view = LeadView::of(lead, appointments.get(&id));
+            if !filter.matches(&view, product.as_ref(), span.as_ref()) {
+                continue;
             }
-            if items.len() == filter.page.limit {
+            view.extra = view.extra.filter(|_| filter.extra);
+            let is_full = room.is_full_with(&view);
+            items.push(view);
+            if is_full {
                 descent.stop_at(id);
                 break 'page;
             }

@@ -9,6 +9,9 @@ pub struct Options {
     /// the dispatcher, which checks the resolved address at every delivery.
     #[serde(skip)]
     pub allow_private_targets: bool,
+    /// Largest lead, in bytes of JSON. No setting of its own: the server takes it over from ingest.
+    #[serde(skip)]
+    pub max_lead_bytes: usize,
     /// Whether a rule that is created, changed or imported also routes the unrouted leads that it matches, all of them, in
     /// the background.
     pub retry_unrouted_on_rule_change: bool,
@@ -22,6 +25,8 @@ pub struct Options {
     pub body_limit_bytes: usize,
     /// Largest body of a rule import, in bytes.
     pub import_limit_bytes: usize,
+    /// The rate limit of providers that are made without one, in leads a second; 0 for none.
+    pub default_rate_per_second: u32,
     /// Most rules that may exist.
     pub max_rules: usize,
     /// Most rows that one page looks at before it answers with what it found and a cursor.
@@ -32,11 +37,13 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             allow_private_targets: false,
+            max_lead_bytes: 64 << 10,
             retry_unrouted_on_rule_change: false,
             command_timeout_ms: 10_000,
             catch_up_timeout_ms: 3_000,
             body_limit_bytes: 2 << 20,
             import_limit_bytes: 32 << 20,
+            default_rate_per_second: 0,
             max_rules: 200_000,
             page_scan_rows: 10_000,
         }

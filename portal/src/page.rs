@@ -13,6 +13,8 @@ use crate::query::{FromQuery, Query};
 const DEFAULT_LIMIT: usize = 100;
 /// Most rows on a page.
 const MAX_LIMIT: usize = 500;
+/// About how many bytes of JSON a page may have: it ends with the row that reaches them.
+const MAX_BYTES: usize = 2 << 20;
 
 /// Which page is asked for.
 #[derive(Debug, IntoParams)]
@@ -35,7 +37,44 @@ impl FromQuery for PageRequest {
     }
 }
 
+/// What a page has room for yet.
+pub(crate) struct Room {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Takes a row; whether the page is full with it.
+    pub(crate) fn is_full_with(&mut self, row: &impl Serialize) -> bool {
+        let mut size = Size(0);
+        // Counting cannot fail, and our own rows have no maps with keys that JSON cannot carry.
+        let _ = serde_json::to_writer(&mut size, row);
+        self.rows = self.rows.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(size.0);
+        self.rows == 0 || self.bytes == 0
+    }
+}
+
+/// Bytes that are counted and not kept.
+struct Size(usize);
+
+impl std::io::Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl PageRequest {
+    /// The room of an empty page.
+    pub(crate) fn room(&self) -> Room {
+        Room { rows: self.limit, bytes: MAX_BYTES }
+    }
+
     /// How many rows that may be wanted are read together.
     pub(crate) fn at_once(&self) -> usize {
         self.limit.max(50)
@@ -56,7 +95,8 @@ impl PageRequest {
 /// One page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Page<T> {
-    /// The rows. There may be fewer than asked for, even none, before the end: a page looks at a bounded number of rows.
+    /// The rows. There may be fewer than asked for, even none, before the end: a page looks at a bounded number of rows, and
+    /// ends at about 2 MB.
     pub(crate) items: Vec<T>,
     /// Send it as `cursor` to get the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,17 +119,37 @@ impl<T> Page<T> {
     ) -> Result<Self, Problem>
     where
         K: Serialize + DeserializeOwned + Ord,
+        T: Serialize,
     {
         let after = request.position::<K>()?;
         let mut rows = rows.skip_while(|(key, _)| after.as_ref().is_some_and(|after| key <= after)).peekable();
         let mut items = Vec::new();
-        let mut last = None;
-        while items.len() < request.limit
-            && let Some((key, value)) = rows.next()
-        {
-            items.push(show(value));
+        let (mut last, mut room, mut is_full) = (None, request.room(), false);
+        while !is_full && let Some((key, value)) = rows.next() {
+            let item = show(value);
+            is_full = room.is_full_with(&item);
+            items.push(item);
             last = Some(key);
         }
         Ok(Self::new(items, last.filter(|_| rows.peek().is_some())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_where_it_has_rows_or_bytes_enough() {
+        let page = |limit, row: usize| {
+            let rows: Vec<String> = (0..100).map(|_| "x".repeat(row)).collect();
+            let request = PageRequest { limit, cursor: None };
+            Page::of_sorted(rows.iter().enumerate(), &request, String::clone).unwrap()
+        };
+        assert_eq!((page(7, 10).items.len(), page(7, 10).next_cursor.is_some()), (7, true));
+        assert_eq!((page(500, 10).items.len(), page(500, 10).next_cursor.is_some()), (100, false));
+        let large = page(500, 64 << 10);
+        assert_eq!((large.items.len(), large.next_cursor.is_some()), (32, true), "two megabytes");
+        assert_eq!(page(500, 3 << 20).items.len(), 1, "never none");
     }
 }

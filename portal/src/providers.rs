@@ -28,7 +28,7 @@ use crate::posting;
 use crate::problem::{Answer, Refusal, not_found};
 use crate::provider_keys::{ChangedProvider, ProviderWithKey, sign_as};
 use crate::query::Params;
-use crate::shapes::{FieldMappingShape, PostingShape, RateLimitShape};
+use crate::shapes::{FieldMappingShape, RateLimitShape};
 use crate::state::Shared;
 
 /// The largest rate, per second or at once.
@@ -61,7 +61,8 @@ struct ProviderInput {
     /// Whether its leads without a date are given the next free slot at once; false by default.
     #[schema(value_type = Option<bool>)]
     auto_schedule: bool,
-    /// How fast it may post: leads per second, and how many at once (`burst`); no limit when absent.
+    /// How fast it may post: leads per second, and how many at once (`burst`). When absent no limit, or for a new provider
+    /// that of the setting `portal.default_rate_per_second`.
     #[schema(value_type = Option<RateLimitShape>)]
     rate_limit: Option<RateLimit>,
     /// How it signs what it posts instead of sending its key: `none` (default), `standard_webhooks`, or `legacy_body` for
@@ -69,9 +70,22 @@ struct ProviderInput {
     /// says nothing. Choosing one makes an `hmac_secret`, shown once.
     #[schema(value_type = Option<String>, pattern = "^(none|legacy_body|standard_webhooks)$", example = "none")]
     signing: Signing,
-    #[serde(flatten)]
-    #[schema(value_type = PostingShape)]
-    posting: Posting,
+    /// The status of an accepted lead: 202, or 200 for software that takes every other one for a failure.
+    #[schema(value_type = Option<u16>, default = 202, example = 202)]
+    success_status: u16,
+    /// Whether leads may come as the query of a GET; false by default.
+    #[schema(value_type = Option<bool>)]
+    allow_get: bool,
+    /// Web sites whose pages may post from a browser (CORS), `*` for all; none by default.
+    #[schema(value_type = Option<Vec<String>>, max_items = 20, example = json!(["https://shop.example"]))]
+    allowed_origins: Vec<String>,
+    /// How many of its requests each node handles at one moment; the setting `ingest.max_concurrent_per_provider` when
+    /// absent.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    max_concurrent: Option<u32>,
+    /// How many bytes of leads each node takes from it in a day (UTC), counted anew at its start; no limit when absent.
+    #[schema(minimum = 1)]
+    max_bytes_per_day: Option<u64>,
 }
 
 /// A provider.
@@ -98,9 +112,22 @@ pub(crate) struct ProviderView {
     /// How it signs what it posts.
     #[schema(value_type = String, example = "none")]
     signing: Signing,
-    #[serde(flatten)]
-    #[schema(value_type = PostingShape)]
-    posting: Posting,
+    /// The status of an accepted lead: 202, or 200 for software that takes every other one for a failure.
+    #[schema(value_type = u16, default = 202, example = 202)]
+    success_status: u16,
+    /// Whether leads may come as the query of a GET; false by default.
+    #[schema(value_type = bool)]
+    allow_get: bool,
+    /// Web sites whose pages may post from a browser (CORS), `*` for all; none by default.
+    #[schema(value_type = Vec<String>, max_items = 20, example = json!(["https://shop.example"]))]
+    allowed_origins: Vec<String>,
+    /// How many of its requests each node handles at one moment; the setting `ingest.max_concurrent_per_provider` when
+    /// absent.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    max_concurrent: Option<u32>,
+    /// How many bytes of leads each node takes from it in a day (UTC), counted anew at its start; no limit when absent.
+    #[schema(minimum = 1)]
+    max_bytes_per_day: Option<u64>,
     /// Where it posts its leads.
     #[schema(example = "/webhook/provider-a")]
     webhook_path: String,
@@ -121,7 +148,11 @@ impl ProviderView {
             auto_schedule: provider.auto_schedule,
             rate_limit: provider.rate_limit,
             signing: provider.credentials.signing,
-            posting: provider.posting.clone(),
+            success_status: provider.posting.success_status,
+            allow_get: provider.posting.allow_get,
+            allowed_origins: provider.posting.allowed_origins.clone(),
+            max_concurrent: provider.posting.max_concurrent,
+            max_bytes_per_day: provider.posting.max_bytes_per_day,
             webhook_path: format!("/webhook/provider-{}", provider.id),
             created_at: provider.created_at,
             updated_at: provider.updated_at,
@@ -155,7 +186,11 @@ fn read_input(
         auto_schedule,
         rate_limit,
         signing,
-        posting,
+        success_status: posting.success_status,
+        allow_get: posting.allow_get,
+        allowed_origins: posting.allowed_origins,
+        max_concurrent: posting.max_concurrent,
+        max_bytes_per_day: posting.max_bytes_per_day,
     });
     fields.finish(input)
 }
@@ -188,8 +223,14 @@ impl ProviderInput {
             mapping: self.mapping,
             auto_schedule: self.auto_schedule,
             rate_limit: self.rate_limit,
-            posting: self.posting,
             credentials,
+            posting: Posting {
+                success_status: self.success_status,
+                allow_get: self.allow_get,
+                allowed_origins: self.allowed_origins,
+                max_concurrent: self.max_concurrent,
+                max_bytes_per_day: self.max_bytes_per_day,
+            },
             created_at,
             updated_at: now,
         }
@@ -222,8 +263,13 @@ async fn create(
     Input(fields): Input,
 ) -> Answer<(StatusCode, Json<ProviderWithKey>)> {
     let key = new_key("lwp", portal.random.bytes()?);
+    let default_rate = match portal.options.default_rate_per_second {
+        0 => None,
+        per_second => Some(RateLimit { per_second, burst: None }).filter(|_| !fields.names("rate_limit")),
+    };
     let decide = |settings: &Settings, now| {
-        let input = read_input(fields, None, settings, &portal.zips)?;
+        let mut input = read_input(fields, None, settings, &portal.zips)?;
+        input.rate_limit = input.rate_limit.or(default_rate);
         if settings.providers.contains_key(&input.id) {
             let detail = format!("There is a provider {} already; change it with PUT or PATCH.", input.id);
             return Err(Refusal(Problem::conflict(detail)));

@@ -79,6 +79,9 @@ impl FromQuery for QuarantineFilter {
     }
 }
 
+/// So many refused leads are read together.
+const READ_AT_ONCE: usize = 50;
+
 /// Where the next page starts.
 #[derive(Serialize, Deserialize)]
 struct QuarantinePosition {
@@ -98,21 +101,29 @@ async fn list(
         Some(provider) => vec![provider],
         None => portal.settings.load().providers.keys().cloned().collect(),
     };
-    let mut items = Vec::new();
+    let (mut items, mut room) = (Vec::new(), filter.page.room());
     let rest = providers.into_iter().filter(|p| start.as_ref().is_none_or(|s| *p >= s.provider));
     for provider in rest {
         let before = start.as_ref().filter(|s| s.provider == provider).and_then(|s| s.before);
-        let room = filter.page.limit - items.len();
-        let mut range = Range::last(room + 1);
-        range.before = before.map(|id| key![id]);
-        let rows: Vec<QuarantineRow> = scan(&*portal.tables, &key![provider], range).await?;
-        let more = rows.len() > room;
-        items.extend(rows.into_iter().take(room).map(QuarantineView::of));
-        if more {
-            // Without room for any of this provider's rows, the next page starts where this one would have.
-            let shown = items.last().filter(|last: &&QuarantineView| last.provider_id == provider).map(|last| last.id);
-            let next = QuarantinePosition { provider, before: shown.or(before) };
-            return Ok(Json(Page::new(items, Some(next))));
+        // Each may be large: few are read together.
+        let (chunk, mut before) = (filter.page.limit.min(READ_AT_ONCE), before);
+        loop {
+            let mut range = Range::last(chunk);
+            range.before = before.map(|id| key![id]);
+            let rows: Vec<QuarantineRow> = scan(&*portal.tables, &key![provider], range).await?;
+            let is_last = rows.len() < chunk;
+            for row in rows {
+                before = Some(row.id);
+                let view = QuarantineView::of(row);
+                let is_full = room.is_full_with(&view);
+                items.push(view);
+                if is_full {
+                    return Ok(Json(Page::new(items, Some(QuarantinePosition { provider, before }))));
+                }
+            }
+            if is_last {
+                break;
+            }
         }
     }
     Ok(Json(Page::new(items, None::<()>)))

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use leadway_domain::intake::Intake;
-use leadway_domain::lead::{Lead, SubmissionKey};
+use leadway_domain::lead::Lead;
 use leadway_domain::problem::Problem;
 use leadway_domain::record::{LeadRecord, PostedAs, Topic};
+use leadway_domain::submission::legacy;
 use leadway_domain::{ContactId, LeadId};
 use leadway_eventlog::{NewRecord, ReadLimit};
 use leadway_tables::schema::{ContactRow, QuarantineRow};
@@ -76,7 +77,7 @@ async fn release(
     let lead = normalise(&portal, &row, corrections)?;
     let contact_id = lead.contact_id;
     let now = portal.clock.now();
-    if let Some(lead_id) = submitted_before(&portal, contact_id, lead.submission).await? {
+    if let Some(lead_id) = submitted_before(&portal, &lead).await? {
         let addresses = portal.log.append(vec![end_record(&row, &actor, Some(lead_id), now)]).await?;
         portal.wait_applied(&addresses).await;
         return Ok(Json(ReleaseView { status: "duplicate".into(), lead_id, contact_id }));
@@ -117,14 +118,16 @@ fn normalise(portal: &Portal, row: &QuarantineRow, corrections: Option<Value>) -
         settings: &settings,
         zips: &portal.zips,
         posted_as: row.posted_as.as_ref().map_or(PostedAs::Lead, |JsonCell(posted_as)| *posted_as),
-        idempotency_key: None,
+        idempotency: None,
+        max_bytes: portal.options.max_lead_bytes,
         now: portal.clock.now(),
     };
     intake.normalise(&raw).map(|taken| taken.lead).map_err(Problem::validation)
 }
 
 /// The contact's lead that is the same submission, if there is one among its last.
-async fn submitted_before(portal: &Portal, contact: ContactId, submission: SubmissionKey) -> Answer<Option<LeadId>> {
+async fn submitted_before(portal: &Portal, released: &Lead) -> Answer<Option<LeadId>> {
+    let contact = released.contact_id;
     let row: Option<ContactRow> = get(&*portal.tables, &key![contact]).await?;
     let mut next = row.and_then(|row| row.last_lead_id);
     for _ in 0..COMPARED {
@@ -135,10 +138,18 @@ async fn submitted_before(portal: &Portal, contact: ContactId, submission: Submi
         let records = portal.log.read(Topic::Leads, partition, offset, limit).await?;
         let record = records.first().filter(|record| record.address.offset == offset);
         if let Some(Ok(LeadRecord::Received(lead))) = record.map(|r| r.decode::<LeadRecord>())
-            && lead.submission == submission
+            && is_same(&lead, released)
         {
             return Ok(Some(lead_id));
         }
     }
     Ok(None)
+}
+
+fn is_same(lead: &Lead, released: &Lead) -> bool {
+    let submission = match lead.v {
+        Lead::VERSION.. => released.submission,
+        _ => legacy::submission(released, None),
+    };
+    lead.submission == submission || lead.also == Some(submission)
 }

@@ -28,28 +28,6 @@ pub(crate) struct RateLimitShape {
     burst: Option<u32>,
 }
 
-/// How a provider posts.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Posting)]
-pub(crate) struct PostingShape {
-    /// The status of an accepted lead: 202, or 200 for software that takes every other one for a failure.
-    #[schema(required = false, default = 202)]
-    success_status: u16,
-    /// Whether leads may come as the query of a GET; false by default.
-    #[schema(required = false)]
-    allow_get: bool,
-    /// Web sites whose pages may post from a browser (CORS), `*` for all; none by default.
-    #[schema(required = false, max_items = 20, example = json!(["https://shop.example"]))]
-    allowed_origins: Vec<String>,
-    /// How many of its requests each node handles at one moment; the setting `ingest.max_concurrent_per_provider` when
-    /// absent.
-    #[schema(minimum = 1, maximum = 1_000_000)]
-    max_concurrent: Option<u32>,
-    /// How many bytes of leads each node takes from it in a day (UTC); no limit when absent.
-    #[schema(minimum = 1)]
-    max_bytes_per_day: Option<u64>,
-}
-
 /// How a provider's fields become ours, beyond the built-in aliases.
 #[derive(Serialize, ToSchema)]
 #[schema(as = FieldMapping, example = json!({"fields": {"/contact/tel": "phone"}, "values": {"product_type": {"PV": "Solar"}}}))]

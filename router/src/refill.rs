@@ -6,7 +6,7 @@ use leadway_domain::{Addressing, LeadId, Offset, Partition, Timestamp};
 use leadway_eventlog::{EventLog, ReadLimit};
 
 use crate::error::Error;
-use crate::submissions::Submissions;
+use crate::submissions::{Submissions, keys};
 
 /// Records that a step backwards takes. Of leads nothing but [`Told`] is kept: the memory may span very many of them.
 const BLOCK: u64 = 1_000;
@@ -21,7 +21,7 @@ pub(crate) struct Source<'a> {
 
 /// What the memory is told of a lead.
 struct Told {
-    submission: SubmissionKey,
+    keys: [Option<SubmissionKey>; 2],
     id: LeadId,
     received_at: Timestamp,
 }
@@ -55,7 +55,9 @@ impl Source<'_> {
         }
         let mut submissions = Submissions::new(window, entries);
         for lead in blocks.iter().rev().flat_map(|block| &block.leads) {
-            submissions.first_of(lead.submission, lead.id, lead.received_at);
+            for key in lead.keys.into_iter().flatten() {
+                submissions.first_of(key, lead.id, lead.received_at);
+            }
         }
         Ok(submissions)
     }
@@ -73,7 +75,7 @@ impl Source<'_> {
                 block.times = Some((first, record.time));
                 if let Ok(LeadRecord::Received(lead)) = record.decode() {
                     let id = self.addressing.id(self.partition, record.address.offset);
-                    block.leads.push(Told { submission: lead.submission, id, received_at: lead.received_at });
+                    block.leads.push(Told { keys: keys(&lead), id, received_at: lead.received_at });
                 }
             }
         }
@@ -174,7 +176,11 @@ mod tests {
         assert!((1..=BLOCK as usize).contains(&most), "{most} records were held at once");
         let (next, id) = (LeadId(1 << 40), |n| addressing.id(Partition(0), Offset(n)));
         for n in [0, 1, BLOCK, count - 1] {
-            assert_eq!(submissions.first_of(SubmissionKey(n.into()), next, at(NOW)), Some(id(n)), "lead {n}");
+            assert_eq!(
+                submissions.first_of(SubmissionKey(n.into()).by(lead().contact_id), next, at(NOW)),
+                Some(id(n)),
+                "lead {n}"
+            );
         }
     }
 }

@@ -280,8 +280,7 @@ impl Router {
         match item {
             Item::Lead(id, lead) if self.options.dedupe_window_seconds > 0 => {
                 let (partition, _) = self.deps.addressing.address(*id)?;
-                let submissions = self.partitions.get_mut(&partition)?;
-                submissions.first_of(lead.submission, *id, lead.received_at)
+                self.partitions.get_mut(&partition)?.first_of_lead(lead, *id)
             }
             _ => None,
         }

@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use leadway_domain::lead::SubmissionKey;
+use leadway_domain::lead::{Lead, SubmissionKey};
 use leadway_domain::{LeadId, Timestamp};
 use rustc_hash::FxBuildHasher;
 
@@ -34,6 +34,13 @@ impl Submissions {
     pub(crate) fn new(window_seconds: u64, limit: usize) -> Self {
         let limit = limit.clamp(1, u32::MAX as usize / 2);
         Self { window_seconds, limit, firsts: VecDeque::new(), forgotten: 0, numbers: HashTable::new() }
+    }
+
+    /// The first lead of the same customer's submission within the window, by either of its keys. Another customer's with the
+    /// same key was let in on purpose: it is none.
+    pub(crate) fn first_of_lead(&mut self, lead: &Lead, id: LeadId) -> Option<LeadId> {
+        let firsts = keys(lead).map(|key| self.first_of(key?, id, lead.received_at));
+        firsts.into_iter().flatten().min()
     }
 
     /// The first lead of this submission within the window. When there is none, this lead is the first.
@@ -86,6 +93,11 @@ impl Submissions {
     }
 }
 
+/// A lead's submissions, as its customer's.
+pub(crate) fn keys(lead: &Lead) -> [Option<SubmissionKey>; 2] {
+    [Some(lead.submission), lead.also].map(|key| key.map(|key| key.by(lead.contact_id)))
+}
+
 fn numbered(firsts: &VecDeque<First>, forgotten: u64, number: u32) -> Option<&First> {
     firsts.get(number.wrapping_sub(forgotten as u32) as usize)
 }
@@ -101,6 +113,7 @@ fn hash(key: SubmissionKey) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use leadway_domain::ContactId;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
@@ -123,6 +136,23 @@ mod tests {
         let mut seen = Submissions::new(60, 10);
         assert_eq!(seen.first_of(A, LeadId(1), at(0)), None);
         assert_eq!(seen.first_of(A, LeadId(1), at(0)), None);
+    }
+
+    #[test]
+    fn either_key_makes_a_duplicate_but_only_of_the_same_customer() {
+        let lead = |submission, also, contact: u128| Lead {
+            submission,
+            also,
+            contact_id: ContactId(uuid::Uuid::from_u128(contact)),
+            received_at: at(0),
+            ..crate::decide::tests::lead()
+        };
+        let mut seen = Submissions::new(60, 10);
+        assert_eq!(seen.first_of_lead(&lead(A, Some(B), 7), LeadId(1)), None);
+        assert_eq!(seen.first_of_lead(&lead(A, Some(B), 8), LeadId(2)), None, "another customer's");
+        assert_eq!(seen.first_of_lead(&lead(SubmissionKey(3), Some(B), 7), LeadId(3)), Some(LeadId(1)));
+        assert_eq!(seen.first_of_lead(&lead(A, None, 7), LeadId(4)), Some(LeadId(1)));
+        assert_eq!(seen.first_of_lead(&lead(A, Some(B), 7), LeadId(1)), None, "told again");
     }
 
     #[test]

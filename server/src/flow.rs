@@ -267,7 +267,8 @@ fn api(config: &Config, parts: &Parts, matcher: Matcher, random: leadway_portal:
     let deps = leadway_portal::Deps { log, tables, settings, zips, clock, addressing, random };
     // One setting rules both what may be stored as a webhook URL and what is connected to.
     let allow_private_targets = config.dispatcher.allow_private_targets;
-    let options = leadway_portal::Options { allow_private_targets, ..config.portal.clone() };
+    let max_lead_bytes = config.ingest.max_lead_bytes;
+    let options = leadway_portal::Options { allow_private_targets, max_lead_bytes, ..config.portal.clone() };
     leadway_portal::api(deps, leadway_router::api(routing), options)
 }
 

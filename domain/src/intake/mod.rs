@@ -11,6 +11,7 @@ mod names;
 mod place;
 mod pointer;
 mod reader;
+mod size;
 mod words;
 
 use jiff::Timestamp;
@@ -23,6 +24,7 @@ use crate::phone::Phone;
 use crate::problem::FieldError;
 use crate::record::PostedAs;
 use crate::settings::{Named, Provider, Settings};
+use crate::submission::legacy;
 use crate::text::{plain, readable};
 use crate::zip::ZipDirectory;
 
@@ -51,10 +53,23 @@ pub struct Intake<'a> {
     pub zips: &'a ZipDirectory,
     /// What was posted.
     pub posted_as: PostedAs,
-    /// The request's `Idempotency-Key`, with the number of this lead within the request.
-    pub idempotency_key: Option<(&'a str, usize)>,
+    /// The request's `Idempotency-Key`.
+    pub idempotency: Option<Idempotency<'a>>,
+    /// Most bytes of a lead as a whole.
+    pub max_bytes: usize,
     /// When it arrived.
     pub now: Timestamp,
+}
+
+/// An `Idempotency-Key` and what it is the key of.
+#[derive(Clone, Copy, Debug)]
+pub struct Idempotency<'a> {
+    /// The key, not empty.
+    pub key: &'a str,
+    /// The number of this lead within the request.
+    pub part: usize,
+    /// Whether the request is one lead on its own.
+    pub single: bool,
 }
 
 /// A lead, and what of the post it does not hold.
@@ -75,6 +90,9 @@ impl Intake<'_> {
         };
         if object.len() > MAX_FIELDS {
             return Err(vec![FieldError::new("", "too_many", format!("must have at most {MAX_FIELDS} fields"))]);
+        }
+        if let Err(error) = size::check(object, self.max_bytes) {
+            return Err(vec![*error]);
         }
         let mut read = Reader::new(Fields::map(&self.provider.mapping, object, raw));
 
@@ -100,7 +118,7 @@ impl Intake<'_> {
         let (extra, warnings) = read.finish();
         let provider_id = self.provider.id.clone();
         let mut lead = Lead {
-            v: 1,
+            v: Lead::VERSION,
             contact_id: ContactId::derive(phone, &provider_id),
             provider_id,
             first_name,
@@ -121,20 +139,30 @@ impl Intake<'_> {
             auto_schedule: !has_wish && (self.provider.auto_schedule || product.product.auto_schedule),
             cost: self.provider.cost_per_lead,
             submission: SubmissionKey(0),
+            also: None,
             received_at: self.now,
         };
-        lead.submission = self.submission(&lead);
+        (lead.submission, lead.also) = self.submission(&lead);
         Ok(Taken { lead, warnings })
     }
 
-    fn submission(&self, lead: &Lead) -> SubmissionKey {
-        if let Some((key, part)) = self.idempotency_key.filter(|(key, _)| !key.is_empty()) {
-            return SubmissionKey::of_idempotency_key(&lead.provider_id, key, part);
+    /// The lead's identity, and the one that the provider's own id makes besides.
+    fn submission(&self, lead: &Lead) -> (SubmissionKey, Option<SubmissionKey>) {
+        let provider = &lead.provider_id;
+        let own = lead.external_id.as_deref().map(|id| SubmissionKey::of_external_id(provider, id));
+        match self.idempotency {
+            None => (own.unwrap_or_else(|| SubmissionKey::of_content(lead)), None),
+            Some(Idempotency { key, single: true, .. }) => (SubmissionKey::of_idempotency_key(provider, key), own),
+            Some(Idempotency { key, .. }) => {
+                let within = own.unwrap_or_else(|| SubmissionKey::of_content(lead));
+                (SubmissionKey::of_part(provider, key, within), own)
+            }
         }
-        if let Some(id) = &lead.external_id {
-            return SubmissionKey::of_external_id(&lead.provider_id, id);
-        }
-        SubmissionKey::of_content(lead)
+    }
+
+    /// What an older record says of the same submission.
+    pub fn legacy_submission(&self, lead: &Lead) -> SubmissionKey {
+        legacy::submission(lead, self.idempotency.map(|Idempotency { key, part, .. }| (key, part)))
     }
 }
 

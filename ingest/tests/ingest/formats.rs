@@ -41,12 +41,12 @@ async fn json_is_known_without_a_content_type_and_by_its_suffix() {
 #[tokio::test]
 async fn other_content_types_and_encodings_are_refused_with_what_is_allowed() {
     let node = Node::start().await;
-    for header in [("content-type", "text/xml"), ("content-encoding", "br")] {
-        let answer = node.post("/leads/receive", &[("x-api-key", KEY), header], LEAD).await;
+    for (header, body) in [(("content-type", "image/png"), "\u{1}PNG"), (("content-encoding", "br"), LEAD)] {
+        let answer = node.post("/leads/receive", &[("x-api-key", KEY), header], body).await;
         assert_eq!(answer.status, 415);
         assert!(answer.body["detail"].as_str().unwrap().contains("Send"));
     }
-    node.post("/leads/receive", &[("x-api-key", KEY)], "a=1").await.assert_problem(415, "unsupported-media-type");
+    node.post("/leads/receive", &[("x-api-key", KEY)], "hello").await.assert_problem(415, "unsupported-media-type");
 }
 
 #[tokio::test]
@@ -86,10 +86,12 @@ async fn gzip_is_unpacked_within_bounds() {
 #[tokio::test]
 async fn only_post_and_only_known_addresses_are_served() {
     let node = Node::start().await;
-    let get = Request::get("/leads/receive").body(Full::new(Bytes::new())).unwrap();
-    let answer = node.send(get).await;
-    answer.assert_problem(405, "method-not-allowed");
-    assert_eq!(answer.header("allow"), Some("POST"));
+    for method in ["GET", "HEAD", "OPTIONS", "PUT"] {
+        let request = Request::builder().method(method).uri("/leads/receive").body(Full::new(Bytes::new())).unwrap();
+        let answer = node.send(request).await;
+        answer.assert_problem(405, "method-not-allowed");
+        assert_eq!(answer.header("allow"), Some("POST"));
+    }
     node.post("/webhook/other", &[("x-api-key", KEY)], LEAD).await.assert_problem(404, "not-found");
     assert!(Ingest::serves("/webhook/provider-a") && !Ingest::serves("/api/leads"));
 }

@@ -74,7 +74,10 @@ fn requests_and_leads_are_counted_and_strangers_give_no_labels() {
         let expected: Vec<_> = expected.iter().map(|(labels, n)| ((*labels).to_owned(), *n)).collect();
         assert_eq!(counts.of(name), expected);
     };
-    told("leadway_ingest_leads_total", &[("a accepted", 2), ("a duplicate", 1), ("a invalid", 1), ("a refused", 1)]);
+    told(
+        "leadway_ingest_leads_total",
+        &[("a accepted", 2), ("a conflict", 0), ("a duplicate", 1), ("a invalid", 1), ("a refused", 1)],
+    );
     told("leadway_http_requests_total", &[("ingest 202", 1), ("ingest 400", 1), ("ingest 401", 1)]);
     told("leadway_http_request_seconds", &[("ingest", 3)]);
     told("leadway_ingest_dedupe_entries", &[("", 2f64.to_bits())]);

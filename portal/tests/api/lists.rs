@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use leadway_domain::{ContactId, LeadId, Offset, Partition, Phone, ProviderId, Timestamp};
 use leadway_tables::schema::{
-    AppointmentByWorkspaceRow, AppointmentEventRow, ContactByDayRow, ContactRow, SettingsChangeRow, UNROUTED_SHARDS,
-    UnroutedRow, day, event_bucket,
+    AppointmentByWorkspaceRow, AppointmentEventRow, ContactByDayRow, ContactRow, QuarantineRow, SettingsChangeRow,
+    UNROUTED_SHARDS, UnroutedRow, day, event_bucket,
 };
 use leadway_tables::{Applied, Json, TableRow, Tables};
 use serde_json::{Value, json};
@@ -358,4 +358,53 @@ async fn the_audit_shows_before_and_after_without_secrets() {
     assert_eq!((&found[0]["before"], &found[0]["after"]), (&Value::Null, &json!({"name": "N"})));
     assert_eq!(world.all_pages("/api/settings/changes?entity=workspace", 4).await.len(), 9);
     assert_eq!(world.all_pages("/api/settings/changes?entity_id=e3&actor=admin", 4).await.len(), 2);
+}
+
+/// The pages of a list of large rows, and how many bytes the largest of them has.
+async fn largest_page(world: &World, path: &str) -> (usize, usize) {
+    let (mut rows, mut largest, mut cursor) = (0, 0, String::new());
+    let sign = if path.contains('?') { '&' } else { '?' };
+    loop {
+        let reply = world.get(&format!("{path}{sign}limit=500{cursor}")).await.expect(200);
+        let page = reply.json();
+        rows += page["items"].as_array().unwrap().len();
+        largest = largest.max(page.to_string().len());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return (rows, largest),
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_are_bounded_in_bytes_and_extra_is_shown_on_request() {
+    let world = World::new().await;
+    world.furnish().await;
+    world.grow_log(100).await;
+    let received_at = at("2024-01-10T12:00:00Z");
+    let mut rows = Vec::new();
+    let mut last = None;
+    for offset in 0..90u64 {
+        let id = world.lead_id(offset as u32 % PARTITIONS, offset);
+        let (mut lead, _) = world.lead(id, received_at);
+        let extra = json!({"blob": "x".repeat(60_000)});
+        lead.extra = Some(Json(extra.as_object().unwrap().clone()));
+        rows.push(lead.upsert());
+        let mut refused = QuarantineRow::new(ProviderId::new("a").unwrap(), uuid::Uuid::from_u128(offset.into()));
+        refused.body = Some(Json(extra));
+        rows.push(refused.upsert());
+        last = Some(id);
+    }
+    world.write(rows).await;
+    let plain = world.get("/api/leads?limit=500").await.expect(200).json();
+    assert_eq!(plain["items"].as_array().unwrap().len(), 90);
+    assert!(plain["items"].as_array().unwrap().iter().all(|lead| lead.get("extra").is_none()));
+    let one = world.get(&format!("/api/leads/{}", last.unwrap())).await.expect(200).json();
+    assert_eq!(one["extra"]["blob"].as_str().unwrap().len(), 60_000);
+    for path in ["/api/leads?extra=true", "/api/quarantine", "/api/quarantine?provider_id=a"] {
+        let (rows, largest) = largest_page(&world, path).await;
+        assert_eq!(rows, 90, "{path}");
+        assert!((1 << 20..2_300_000).contains(&largest), "{path}: {largest} bytes");
+    }
+    world.get("/api/leads?extra=perhaps").await.expect(422);
 }

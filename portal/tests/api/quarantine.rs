@@ -130,3 +130,14 @@ async fn pages_over_all_providers_hold_each_one_once() {
     }
     assert_eq!(world.all_pages("/api/quarantine?provider_id=c", 3).await.len(), 8);
 }
+
+#[tokio::test]
+async fn a_released_lead_keeps_within_the_size_of_a_lead() {
+    let world = World::with(Options { catch_up_timeout_ms: 1, max_lead_bytes: 1_000, ..Options::default() }).await;
+    world.furnish().await;
+    let path = refused(&world, 1, wrong()).await;
+    let corrected = json!({"lead": {"phone": "213-555-0123", "blob": "x".repeat(2_000)}});
+    let answer = world.post(&format!("{path}/release"), corrected).await.expect(422);
+    assert_eq!(answer.errors(), [("blob".to_owned(), "too_large".to_owned())]);
+    assert!(leads(&world).await.is_empty());
+}

@@ -372,3 +372,39 @@ async fn of_changes_made_by_two_portals_at_once_one_counts_and_the_other_is_to_t
         assert_eq!(provider.json()["name"], first.json()["name"], "both nodes pass over the second change");
     }
 }
+
+#[tokio::test]
+async fn new_providers_get_the_default_rate_unless_they_are_given_another() {
+    let options = leadway_portal::Options { default_rate_per_second: 5, ..Default::default() };
+    let world = World::with(options).await;
+    for (id, rate, expected) in [
+        ("p1", None, json!({"per_second": 5})),
+        ("p2", Some(json!({"per_second": 7})), json!({"per_second": 7})),
+        ("p3", Some(Value::Null), Value::Null),
+    ] {
+        let mut body = json!({"id": id, "name": "P", "cost_per_lead": 1});
+        if let Some(rate) = rate {
+            body["rate_limit"] = rate;
+        }
+        let made = world.post("/api/providers", body).await.expect(201).json();
+        assert_eq!(made["rate_limit"], expected, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn how_a_provider_posts_is_set_shown_and_checked() {
+    let world = World::new().await;
+    let posting = json!({"success_status": 200, "allow_get": true, "allowed_origins": ["https://shop.example"],
+        "max_concurrent": 5, "max_bytes_per_day": 1_000_000});
+    let mut body = json!({"id": "p", "name": "P", "cost_per_lead": 1});
+    body.as_object_mut().unwrap().extend(posting.as_object().unwrap().clone());
+    let made = world.post("/api/providers", body).await.expect(201).json();
+    let changed = world.call("PATCH", "/api/providers/p", Some(json!({"name": "Q"}))).await.expect(200).json();
+    for shown in [made, changed] {
+        for (field, value) in posting.as_object().unwrap() {
+            assert_eq!(&shown[field], value, "{field}");
+        }
+    }
+    let wrong = world.call("PATCH", "/api/providers/p", Some(json!({"success_status": 500}))).await.expect(422);
+    assert_eq!(wrong.errors()[0].0, "success_status");
+}

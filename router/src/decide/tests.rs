@@ -105,6 +105,7 @@ pub(crate) fn lead() -> Lead {
         auto_schedule: false,
         cost: Money::from_cents(7_500),
         submission: SubmissionKey(1),
+        also: None,
         received_at: at("2024-11-27T11:59:59Z"),
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn lead(minutes: i64) -> Lead {
         auto_schedule: false,
         cost: Money::from_cents(7_550),
         submission: SubmissionKey(7),
+        also: None,
         received_at: minute(minutes),
     }
 }

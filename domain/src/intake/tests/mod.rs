@@ -49,7 +49,8 @@ fn normalise(provider: &Provider, posted_as: PostedAs, json: serde_json::Value) 
         settings: &settings,
         zips: &ZipDirectory::builtin(),
         posted_as,
-        idempotency_key: None,
+        idempotency: None,
+        max_bytes: 64 << 10,
         now: provider.created_at,
     }
     .normalise(&raw)
@@ -320,6 +321,72 @@ fn what_a_mapping_makes_of_leads_is_what_their_fields_take() {
     }
     let many: serde_json::Map<_, _> = (0..500).map(|n| (format!("v{n}"), "Spaceships".into())).collect();
     assert_eq!(wrong_in(serde_json::json!({"values": {"product_type": many}})).len(), 100, "not all of them");
+}
+
+#[test]
+fn a_lead_as_a_whole_is_bounded_and_its_largest_field_named() {
+    let of = |size: usize| {
+        serde_json::json!({"phone": "2135550123", "zip": "90210", "product": "Solar", "roof": "flat",
+            "answers": {"why": ["x".repeat(size)]}})
+    };
+    assert!(lead(of(65_000)).extra.contains_key("answers"));
+    let found = normalise(&provider(serde_json::json!({})), PostedAs::Lead, of(66_000)).unwrap_err();
+    assert_eq!((found.len(), found[0].field.as_str(), found[0].code.as_str()), (1, "answers", "too_large"));
+    assert!(found[0].message.contains("66") && found[0].message.contains("65536"), "{}", found[0].message);
+    let many: serde_json::Map<_, _> = (0..290).map(|n| (format!("f{n}"), "x".repeat(300).into())).collect();
+    assert_eq!(errors(many.into())[0].1, "too_large", "many small fields as well");
+}
+
+#[test]
+fn a_lead_as_it_could_have_been_posted_is_the_same_lead() {
+    let first = lead(serde_json::json!({
+        "first_name": "Ana", "last_name": "Maria", "phone": "(213) 555-0123", "email": "a@example.com", "zip": "2134",
+        "product": "solar panels", "estimated_value": 25000.5, "interest_level": "HOT", "notes": "call\nlate",
+        "appointment_date": "2024-12-01T14:00:00Z", "external_id": "x-1", "roof": {"age": 12}, "test": true,
+    }));
+    assert_eq!(lead(first.as_posted()), first);
+}
+
+#[test]
+fn the_key_of_a_request_and_the_providers_own_id_both_make_submissions() {
+    let provider = provider(serde_json::json!({}));
+    let keyed = |key, part, single, json: serde_json::Value| {
+        let mut bytes = serde_json::to_vec(&json).unwrap();
+        let raw = simd_json::to_borrowed_value(&mut bytes).unwrap();
+        let (settings, zips) = (settings(), ZipDirectory::builtin());
+        let idempotency = Some(Idempotency { key, part, single });
+        let (posted_as, now) = (PostedAs::Lead, provider.created_at);
+        let intake = Intake {
+            provider: &provider,
+            settings: &settings,
+            zips: &zips,
+            posted_as,
+            idempotency,
+            max_bytes: 64 << 10,
+            now,
+        };
+        intake.normalise(&raw).unwrap().lead
+    };
+    let base = serde_json::json!({"phone": "2135550123", "zip": "90210", "product": "Solar"});
+    let mut other = base.clone();
+    other["phone"] = "3105550101".into();
+    let one = keyed("k", 0, true, base.clone());
+    assert_eq!((one.submission, one.also), (keyed("k", 0, true, other.clone()).submission, None));
+    assert_ne!(one.submission, keyed("l", 0, true, base.clone()).submission);
+    let part = keyed("k", 0, false, base.clone()).submission;
+    assert_eq!(part, keyed("k", 5, false, base.clone()).submission, "whatever its number");
+    assert_ne!(part, keyed("k", 0, false, other).submission);
+    assert_ne!(part, keyed("l", 0, false, base.clone()).submission);
+    assert_ne!(part, one.submission);
+    let mut named = base;
+    named["external_id"] = "x".into();
+    let by_id = lead(named.clone());
+    assert_eq!(by_id.also, None);
+    for single in [true, false] {
+        let both = keyed("k", 0, single, named.clone());
+        assert_eq!(both.also, Some(by_id.submission), "the id is unique whatever the key");
+        assert_ne!(both.submission, by_id.submission);
+    }
 }
 
 proptest! {
