@@ -153,8 +153,8 @@ impl Field {
             | b"mail" => (Self::Email, fit),
             b"email2" | b"secondaryemail" | b"alternateemail" | b"workemail" => (Self::Email, Fit::Second),
             b"producttype" => (Self::ProductType, Fit::Folded),
-            b"product" | b"productname" | b"servicetype" | b"service" | b"servicename" | b"projecttype" | b"category"
-            | b"trade" | b"vertical" => (Self::ProductType, fit),
+            b"product" | b"productname" | b"servicetype" | b"service" | b"servicename" | b"projecttype"
+            | b"category" | b"trade" | b"vertical" => (Self::ProductType, fit),
             b"zipcode" => (Self::ZipCode, Fit::Folded),
             b"zip" | b"postal" | b"postalcode" | b"postcode" | b"customerzip" | b"customerzipcode" | b"zip5"
             | b"zippostalcode" => (Self::ZipCode, fit),
