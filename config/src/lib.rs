@@ -34,6 +34,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The stages that this node runs.
     pub stages: Vec<StageName>,
+    /// Whether appointments are delivered. `false` (or `serve --no-deliver`) is for a drill on a copy of a data folder: all
+    /// other stages run, and no client is sent anything.
+    pub deliver: bool,
     /// How long a stop may take, in seconds: requests and deliveries under way finish, what remains waits on disk.
     pub drain_seconds: u64,
     /// What the settings' secrets are sealed with: 64 hexadecimal digits (`openssl rand -hex 32`), the same on every node.
@@ -76,6 +79,7 @@ impl Default for Config {
             accept_truncated: false,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             stages: StageName::ALL.to_vec(),
+            deliver: true,
             drain_seconds: 20,
             seal_key: Default::default(),
             seal_key_file: None,

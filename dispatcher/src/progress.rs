@@ -67,6 +67,11 @@ impl Progress {
         !done
     }
 
+    /// Whether an earlier member may have ended the appointment at `offset`, though its outcome was not found.
+    pub(crate) fn may_be_done(&self, offset: Offset, appointment: LeadId) -> bool {
+        offset < self.before.appointments_end && !self.before.done.contains(&appointment)
+    }
+
     /// Leaves out a record that needs no outcome.
     pub(crate) fn pass(&mut self, offset: Offset) {
         self.taken = self.taken.max(offset.next());

@@ -6,11 +6,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leadway_domain::record::{AppointmentRecord, Topic};
+use futures::future::try_join_all;
+use leadway_domain::record::{Appointment, AppointmentRecord, Topic};
 use leadway_domain::settings::Settings;
 use leadway_domain::telemetry::{STAGE_LAG, UNREADABLE_RECORDS};
-use leadway_domain::{Clock, Offset, Partition, Timestamp, WorkspaceId};
-use leadway_eventlog::{Assignment, EventLog, LogError, ReadLimit, Record, SettingsHandle, Stage, StageEvent};
+use leadway_domain::{Clock, LeadId, Offset, Partition, Timestamp, WorkspaceId};
+use leadway_eventlog::{Address, Assignment, EventLog, LogError, ReadLimit, Record, SettingsHandle, Stage, StageEvent};
 use leadway_tables::{Tables, TablesError};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::watch;
@@ -27,7 +28,7 @@ use crate::meters::Meters;
 use crate::open::{Ended, Found, Query, deleted_workspaces};
 use crate::outcome::{Job, Place, Settled, Source};
 use crate::progress::{Positions, Progress};
-use crate::resume::standing;
+use crate::resume::{standing, with_outcome};
 use crate::schedule::{Schedule, later};
 use crate::{Error, Options, Transport};
 
@@ -291,20 +292,21 @@ impl Running {
 
     /// Takes over partitions.
     async fn assign(&mut self, assignments: Vec<Assignment>) -> Result<(), Error> {
-        for assignment in assignments {
-            let partition = assignment.partition;
-            self.forget(partition);
-            let standing = loop {
-                let log = self.log.clone();
-                match self.while_sending(standing(&*log, &assignment)).await {
-                    Ok(standing) => break standing,
-                    Err(error) if error.is_transient() => {
-                        tracing::warn!(%error, "outcomes cannot be read; trying again");
-                        self.while_sending(tokio::time::sleep(PAUSE)).await;
-                    }
-                    Err(error) => return Err(error.into()),
+        assignments.iter().for_each(|assignment| self.forget(assignment.partition));
+        // Side by side: while it reads, nobody delivers what stands in these partitions.
+        let standings = loop {
+            let log = self.log.clone();
+            let read = try_join_all(assignments.iter().map(|assignment| standing(&*log, assignment)));
+            match self.while_sending(read).await {
+                Ok(standings) => break standings,
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, "outcomes cannot be read; trying again");
+                    self.while_sending(tokio::time::sleep(PAUSE)).await;
                 }
-            };
+                Err(error) => return Err(error.into()),
+            }
+        };
+        for (assignment, standing) in assignments.iter().zip(standings) {
             let (watermark, outcomes_from) = (standing.watermark, standing.outcomes_from);
             self.assignments += 1;
             let owned = Owned {
@@ -313,7 +315,7 @@ impl Running {
                 committed: Some(Positions { watermark, outcomes_from }),
                 ended: Ended::default(),
             };
-            self.partitions.insert(partition, owned);
+            self.partitions.insert(assignment.partition, owned);
         }
         let now = self.clock.now();
         let known: Vec<WorkspaceId> = self.settings.workspaces.keys().chain(&self.deleted).cloned().collect();
@@ -341,37 +343,56 @@ impl Running {
 
     async fn take(&mut self, records: Vec<Record>) -> Result<(), Error> {
         let now = self.clock.now();
-        for record in &records {
-            let Source { partition, assignment, place } = match self.partitions.get(&record.address.partition) {
-                Some(owned) => Source {
-                    partition: record.address.partition,
-                    assignment: owned.assignment,
-                    place: Place::Log(record.address.offset),
-                },
-                None => continue,
+        let appointments: Vec<_> = records.iter().map(|record| (record.address, routed(record))).collect();
+        let done = self.done_before(&appointments).await;
+        for (address, appointment) in appointments {
+            let Some(owned) = self.partitions.get_mut(&address.partition) else { continue };
+            let source = Source {
+                partition: address.partition,
+                assignment: owned.assignment,
+                place: Place::Log(address.offset),
             };
-            let appointment = match record.decode::<AppointmentRecord>() {
-                Ok(AppointmentRecord::Routed(appointment)) => Some(appointment),
-                Ok(_) => None,
-                Err(error) => {
-                    metrics::counter!(UNREADABLE_RECORDS, "topic" => Topic::Appointments.name()).increment(1);
-                    tracing::error!(%error, offset = record.address.offset.0, "an appointment was set aside");
-                    None
-                }
-            };
-            let Some(owned) = self.partitions.get_mut(&partition) else { continue };
-            let Some(appointment) = appointment else {
-                owned.progress.pass(record.address.offset);
+            let Some(appointment) = appointment.filter(|a| !done.contains(&a.appointment_id)) else {
+                owned.progress.pass(address.offset);
                 continue;
             };
-            if !owned.progress.take(record.address.offset, appointment.appointment_id) {
+            if !owned.progress.take(address.offset, appointment.appointment_id) {
                 continue;
             }
             self.know(&appointment.workspace_id).await?;
-            let source = Source { partition, assignment, place };
             self.admit(Job { appointment, attempts: 0, source, since: now }, now);
         }
         Ok(())
+    }
+
+    /// Appointments that the tables show with an outcome which the log's positions do not lead to. While the tables cannot be
+    /// read they are delivered again rather than held up.
+    async fn done_before(&mut self, appointments: &[(Address, Option<Arc<Appointment>>)]) -> FxHashSet<LeadId> {
+        let unsure = |(address, appointment): &(Address, Option<Arc<Appointment>>)| {
+            let id = appointment.as_ref()?.appointment_id;
+            let owned = self.partitions.get(&address.partition)?;
+            owned.progress.may_be_done(address.offset, id).then_some(id)
+        };
+        let unsure: Vec<LeadId> = appointments.iter().filter_map(unsure).collect();
+        if unsure.is_empty() {
+            return FxHashSet::default();
+        }
+        let tables = self.tables.clone();
+        match self.while_sending(with_outcome(&*tables, &unsure)).await {
+            Ok(done) => {
+                if !done.is_empty() {
+                    tracing::warn!(
+                        appointments = done.len(),
+                        "the dispatcher's position in `appointments` was moved back: what has an outcome is not sent again"
+                    );
+                }
+                done
+            }
+            Err(error) => {
+                tracing::warn!(%error, appointments = unsure.len(), "it cannot be seen whether these have an outcome");
+                FxHashSet::default()
+            }
+        }
     }
 
     /// Makes sure that there is a lane, and that a workspace is not taken for deleted because the settings here lag
@@ -435,5 +456,18 @@ impl Running {
     /// The partition in which this workspace's appointments and outcomes stand.
     pub(crate) fn partition_of(&self, id: &WorkspaceId) -> Partition {
         self.log.partition_of(Topic::Deliveries, id.as_str())
+    }
+}
+
+/// The appointment that a record is about, if it is about one to be delivered.
+fn routed(record: &Record) -> Option<Arc<Appointment>> {
+    match record.decode::<AppointmentRecord>() {
+        Ok(AppointmentRecord::Routed(appointment)) => Some(appointment),
+        Ok(_) => None,
+        Err(error) => {
+            metrics::counter!(UNREADABLE_RECORDS, "topic" => Topic::Appointments.name()).increment(1);
+            tracing::error!(%error, offset = record.address.offset.0, "an appointment was set aside");
+            None
+        }
     }
 }

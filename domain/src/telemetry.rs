@@ -46,6 +46,7 @@ metrics! {
     INGEST_BYTES = "leadway_ingest_bytes_total", Counter, ["provider"], "Bytes of leads that providers sent, unpacked, by provider.";
     INGEST_DEDUPE_ENTRIES = "leadway_ingest_dedupe_entries", Gauge, [], "Submissions that the deduplication window holds.";
     ROUTER_DECISIONS = "leadway_router_decisions_total", Counter, ["result"], "Routing decisions: routed, unrouted, waiting (a lead without a date), duplicate, refused.";
+    ROUTER_ALREADY_DECIDED = "leadway_router_already_decided_total", Counter, [], "Leads and commands passed over because they were decided before: the router's position was moved back.";
     ROUTER_SECONDS = "leadway_router_decision_seconds", Histogram, [], "Time from the lead's arrival to its durable routing decision.";
     ROUTER_RULES = "leadway_router_rules", Gauge, [], "Active rules in the match index.";
     DELIVERY_OUTCOMES = "leadway_delivery_outcomes_total", Counter, ["workspace", "result"], "Delivery outcomes per workspace: delivered, retry, given_up, held.";
@@ -67,6 +68,10 @@ metrics! {
     DISK_SIZE_BYTES = "leadway_disk_size_bytes", Gauge, [], "Size of the disk of the data folder.";
     LOG_IDENTITY = "leadway_log_identity", Gauge, [], "Whether the node's log and tables belong together: 1 or 0, and at 0 the node has stopped working.";
     LOG_FAILURES = "leadway_log_failures_total", Counter, [], "Commits of the log that failed and were taken back.";
+    KAFKA_APPEND_SECONDS = "leadway_kafka_append_seconds", Histogram, [], "Time of one append of ingest or the portal to Kafka.";
+    KAFKA_BROKERS = "leadway_kafka_brokers", Gauge, [], "Brokers that are up.";
+    KAFKA_UNDER_REPLICATED = "leadway_kafka_under_replicated_partitions", Gauge, [], "Partitions of the log that have fewer replicas in sync than replicas.";
+    KAFKA_AT_MIN_ISR = "leadway_kafka_at_min_isr_partitions", Gauge, [], "Of these, those that have no more replicas in sync than an append needs.";
     STAGE_LAG = "leadway_stage_lag_records", Gauge, ["stage", "topic"], "Records that a stage has yet to process.";
     STAGE_FAILURES = "leadway_stage_failures_total", Counter, ["stage"], "Times that a stage failed and was started again.";
     TABLES_BATCH_SECONDS = "leadway_tables_batch_seconds", Histogram, [], "Time of one batch written to the tables.";
@@ -77,6 +82,9 @@ metrics! {
     BILLED_CENTS = "leadway_billed_cents_total", Counter, ["workspace"], "Cents billed for delivered appointments, by workspace.";
     DELIVERED_COST_CENTS = "leadway_delivered_cost_cents_total", Counter, ["workspace"], "Cents that the leads of delivered appointments cost, by workspace.";
     UNREADABLE_RECORDS = "leadway_unreadable_records_total", Counter, ["topic"], "Records set aside because they could not be read.";
+    DELIVERIES_OFF = "leadway_deliveries_off", Gauge, [], "1 where the node was told to deliver nothing (deliver = false), 0 elsewhere.";
     READY = "leadway_ready", Gauge, ["component"], "Whether a component of the node is ready: 1 or 0.";
+    CLOCK_OFFSET_SECONDS = "leadway_clock_offset_seconds", Gauge, [], "Seconds by which the node's clock is ahead of the database's.";
+    SETTINGS_INFO = "leadway_settings_info", Gauge, ["hash"], "Always 1; the hash of the settings that all nodes should share.";
     BUILD_INFO = "leadway_build_info", Gauge, ["version"], "Always 1; says which version runs.";
 }

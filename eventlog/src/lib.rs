@@ -6,6 +6,7 @@
 mod embedded;
 mod error;
 mod identity;
+mod inspection;
 mod kafka;
 mod member;
 mod memory;
@@ -21,8 +22,10 @@ use leadway_domain::record::Topic;
 use leadway_domain::{Offset, Partition};
 
 pub use embedded::Options as EmbeddedOptions;
+pub use embedded::check_record;
 pub use error::LogError;
 pub use identity::{identify, identity};
+pub use inspection::{Damage, Hole, Inspection};
 pub use kafka::{Compression, Options as KafkaOptions, SaslMechanism, Security};
 pub use memory::{Fault, MemoryLog};
 pub use record::{Address, Decoded, NewRecord, Record, source_of};
@@ -46,6 +49,17 @@ pub async fn open_kafka(options: KafkaOptions, may_make: &[Topic]) -> Result<Arc
 /// [refused](LogError::Unusable).
 pub async fn open_read_only(folder: &Path) -> Result<Arc<dyn EventLog>, LogError> {
     embedded::open_read_only(folder).await
+}
+
+/// Reads the whole embedded log in a folder, whatever is wrong with it, and says what that is. Nothing is written.
+pub async fn inspect(folder: &Path) -> Result<Inspection, LogError> {
+    embedded::inspect_folder(folder).await
+}
+
+/// Copies what can be read of the embedded log in `from` to the folder `to`, where no log is: every record to its offset.
+/// Where records are lost, others of the kind `record.lost` stand, which readers count and pass over. Returns what was found.
+pub async fn salvage(from: &Path, to: &Path) -> Result<Inspection, LogError> {
+    embedded::salvage_folder(from, to).await
 }
 
 /// How much one read returns at most. At least one record is returned if there is one.

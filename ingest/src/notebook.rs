@@ -1,6 +1,8 @@
 //! Keeping the window's notes, off the runtime's threads.
 
+use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Notebook {
     window: Arc<Window>,
     notes: Option<Notes>,
+    /// Nobody else keeps notes there while this is open.
+    _lock: Option<File>,
     /// What was noted last.
     positions: Vec<Position>,
     due: Instant,
@@ -33,12 +37,16 @@ impl Notebook {
         log: &dyn EventLog,
         now: Timestamp,
     ) -> Result<(Self, Vec<Position>), LogError> {
-        let mut book = Self { window: Arc::clone(window), notes: None, positions: Vec::new(), due: Instant::now() };
+        let (window_of_book, due) = (Arc::clone(window), Instant::now());
+        let mut book = Self { window: window_of_book, notes: None, _lock: None, positions: Vec::new(), due };
         let Some(folder) = options.notes.clone() else { return Ok((book, Vec::new())) };
         let max_entries = options.dedupe_max_entries;
-        let Some((notes, positions)) = blocking(move || Notes::open(&folder, max_entries)).await else {
-            return Ok((book, Vec::new()));
-        };
+        let opened = blocking(move || {
+            let lock = lock(&folder)?;
+            Ok((lock, Notes::open(&folder, max_entries)?))
+        });
+        let Some((lock, (notes, positions))) = opened.await else { return Ok((book, Vec::new())) };
+        book._lock = Some(lock);
         let is_of_log = is_of(&positions, log).await?;
         let window = Arc::clone(window);
         book.notes = blocking(move || learn(notes, is_of_log, &window, now)).await;
@@ -75,6 +83,20 @@ impl Notebook {
             self.note(positions).await;
         }
     }
+}
+
+/// Nodes on one machine may be given one folder: the first has it.
+fn lock(folder: &Path) -> io::Result<File> {
+    std::fs::create_dir_all(folder)?;
+    let file = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+    for _ in 0..10 {
+        if file.try_lock().is_ok() {
+            return Ok(file);
+        }
+        // Whoever is just ending lets go within moments.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(io::Error::other(format!("another process keeps its notes in {}", folder.display())))
 }
 
 /// Whether notes up to these positions can be of this log: one that was put back from a backup ends before them.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Where the node notes its submission window, to know it at the next start without reading the log of a day. `None`
-    /// where it has no data folder.
+    /// Where the node notes its submission window, to know it at the next start without reading the log of a day. Where it
+    /// cannot be made, or another process has it, nothing is noted.
     #[serde(skip)]
     pub notes: Option<PathBuf>,
     /// Largest request body as sent, in bytes. Larger ones are answered 413.

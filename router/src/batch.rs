@@ -17,6 +17,15 @@ pub(crate) enum Item {
     Command(LeadId, LeadCommand),
 }
 
+impl Item {
+    /// The lead's id, or the command's own.
+    pub(crate) fn id(&self) -> LeadId {
+        match self {
+            Self::Lead(id, _) | Self::Command(id, _) => *id,
+        }
+    }
+}
+
 /// Reads the records. What cannot be read is counted, logged and left out: a newer version may read it, this one
 /// must not stop for it.
 pub(crate) fn read_items(records: &[Record], addressing: Addressing) -> Vec<Item> {
@@ -38,10 +47,9 @@ pub(crate) fn read_items(records: &[Record], addressing: Addressing) -> Vec<Item
 
 /// The leads that the batch's commands are about, each once. A command is younger than its lead and stands in the same
 /// partition: only that partition's owner decides about the lead.
-pub(crate) fn commanded(items: &[Item], addressing: Addressing) -> Vec<LeadId> {
+pub(crate) fn commanded<'i>(items: impl Iterator<Item = &'i Item>, addressing: Addressing) -> Vec<LeadId> {
     let home = |id: LeadId| addressing.address(id).map(|(partition, _)| partition);
     let mut ids: Vec<LeadId> = items
-        .iter()
         .filter_map(|item| match item {
             Item::Command(id, command) if command.lead_id < *id && home(command.lead_id) == home(*id) => {
                 Some(command.lead_id)

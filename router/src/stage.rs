@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use leadway_domain::record::{AppointmentRecord, Topic};
 use leadway_domain::{Addressing, Clock, LeadId, Offset, Partition, WorkspaceId, ZipDirectory, telemetry};
 use leadway_eventlog::{Assignment, EventLog, LogError, Position, ReadLimit, Record, Stage, StageEvent};
 use leadway_tables::Tables;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::{Backoff, patiently};
 use crate::batch::{Batch, Item, commanded, read_items};
 use crate::decide::{NeedsSlots, Scene};
+use crate::earlier::{self, Earlier};
 use crate::error::Error;
-use crate::forgotten::check_progress;
 use crate::matcher::{Matcher, Routing};
 use crate::refill::Source;
 use crate::slots::{Occupancy, read_taken};
@@ -76,6 +77,7 @@ pub struct Router {
     options: Options,
     /// The submissions remembered of each partition that is this router's.
     partitions: FxHashMap<Partition, Submissions>,
+    earlier: Earlier,
     slots: Occupancy,
 }
 
@@ -96,7 +98,7 @@ impl Router {
     /// A router that has not started.
     pub fn new(deps: Deps, options: Options) -> Self {
         let slots = Occupancy::new(options.slot_workspaces);
-        Self { deps, options, partitions: FxHashMap::default(), slots }
+        Self { deps, options, partitions: FxHashMap::default(), earlier: Earlier::default(), slots }
     }
 
     /// Decides leads until it is told to stop. Every decision lands together with the progress past its lead, or not
@@ -104,6 +106,7 @@ impl Router {
     /// goes on where the last commit ended.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let mut stage = self.deps.log.stage(STAGE, Topic::Leads, &[]).await?;
+        metrics::counter!(telemetry::ROUTER_ALREADY_DECIDED).increment(0);
         // A decision has no effect before it is committed.
         stage.read_ahead();
         let limit = self.limit();
@@ -130,23 +133,27 @@ impl Router {
     async fn assigned(&mut self, assignments: Vec<Assignment>, stop: &CancellationToken) -> Result<Flow, Error> {
         // Others may have booked slots meanwhile.
         self.slots.clear();
-        for assignment in assignments {
-            let partition = assignment.partition;
-            let position = assignment.progress.iter().find(|p| p.topic == Topic::Leads).map_or(Offset(0), |p| p.next);
-            if position == Offset(0) {
-                let check = || check_progress(self.sources(), partition);
-                if patiently(stop, "looking for earlier decisions", check).await?.is_none() {
-                    return Ok(Flow::Stop);
-                }
-            }
-            let source = Source { log: &*self.deps.log, addressing: self.deps.addressing, partition };
-            let (window, entries) = (self.options.dedupe_window_seconds, self.options.dedupe_entries);
-            let refill = || source.refill(position, window, entries);
-            let Some(submissions) = patiently(stop, "reading the last leads", refill).await? else {
-                return Ok(Flow::Stop);
-            };
-            self.partitions.insert(partition, submissions);
-        }
+        let position =
+            |a: &Assignment| a.progress.iter().find(|p| p.topic == Topic::Leads).map_or(Offset(0), |p| p.next);
+        let assigned: Vec<_> = assignments.iter().map(|a| (a.partition, position(a))).collect();
+        let look = || Earlier::assigned(self.sources(), &assigned);
+        let Some(earlier) = patiently(stop, "looking for earlier decisions", look).await? else {
+            return Ok(Flow::Stop);
+        };
+        assigned.iter().for_each(|(partition, _)| self.earlier.forget(*partition));
+        self.earlier.add(earlier);
+        let (window, entries) = (self.options.dedupe_window_seconds, self.options.dedupe_entries);
+        // Side by side: while it reads, nobody decides the leads of these partitions.
+        let refill = || {
+            try_join_all(assigned.iter().map(|&(partition, position)| {
+                let source = Source { log: &*self.deps.log, addressing: self.deps.addressing, partition };
+                async move { Ok((partition, source.refill(position, window, entries).await?)) }
+            }))
+        };
+        let Some(refilled) = patiently(stop, "reading the last leads", refill).await? else {
+            return Ok(Flow::Stop);
+        };
+        self.partitions.extend(refilled);
         Ok(Flow::Continue)
     }
 
@@ -154,6 +161,7 @@ impl Router {
         self.slots.clear();
         for partition in partitions {
             self.partitions.remove(partition);
+            self.earlier.forget(*partition);
         }
         Flow::Continue
     }
@@ -198,13 +206,14 @@ impl Router {
         stop: &CancellationToken,
     ) -> Result<Flow, Error> {
         let mut items = read_items(records, self.deps.addressing);
+        let Some(decided) = self.decided_before(&items, stop).await? else { return Ok(Flow::Stop) };
         let repeated = || self.sources().repeated(&items);
         let Some(repeated) = patiently(stop, "looking for commands asked before", repeated).await? else {
             return Ok(Flow::Stop);
         };
         items.retain(|item| !matches!(item, Item::Command(id, _) if repeated.contains(id)));
         let Some(routing) = stop.run_until_cancelled(self.deps.matcher.latest()).await else { return Ok(Flow::Stop) };
-        let Some(subjects) = self.subjects(&items, stop).await? else { return Ok(Flow::Stop) };
+        let Some(subjects) = self.subjects(&items, &decided, stop).await? else { return Ok(Flow::Stop) };
         if self.partitions.len() < self.deps.log.partitions(Topic::Leads) as usize {
             // Other routers book slots too: what was loaded for an earlier batch may be full by now.
             self.slots.clear();
@@ -212,6 +221,11 @@ impl Router {
         self.slots.forget_before(self.deps.clock.now());
         let mut batch = Batch::new(subjects);
         for item in &items {
+            if decided.contains(&item.id()) {
+                // Later leads of the same submission are still duplicates of it.
+                self.first_of(item);
+                continue;
+            }
             if self.decide_one(&mut batch, &routing, item, stop).await? == Flow::Stop {
                 return Ok(Flow::Stop);
             }
@@ -227,14 +241,36 @@ impl Router {
         ReadLimit { records: self.options.batch_records, bytes: self.options.batch_bytes }
     }
 
-    /// What the batch's commands are about; empty without commands. Everything decided before this batch is
+    /// What the batch's open commands are about; empty without such. Everything decided before this batch is
     /// committed, so the wait for the tables ends.
-    async fn subjects(&self, items: &[Item], stop: &CancellationToken) -> Result<Option<Subjects>, Error> {
-        let ids = commanded(items, self.deps.addressing);
+    async fn subjects(
+        &self,
+        items: &[Item],
+        decided: &FxHashSet<LeadId>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Subjects>, Error> {
+        let open = items.iter().filter(|item| !decided.contains(&item.id()));
+        let ids = commanded(open, self.deps.addressing);
         if ids.is_empty() {
             return Ok(Some(Subjects::default()));
         }
         patiently(stop, "reading the leads of commands", || self.sources().read(&ids)).await
+    }
+
+    /// Those of the batch that an earlier router decided, though the log gave them to this one.
+    async fn decided_before(
+        &mut self,
+        items: &[Item],
+        stop: &CancellationToken,
+    ) -> Result<Option<FxHashSet<LeadId>>, Error> {
+        let Deps { log, tables, addressing, .. } = &self.deps;
+        let sources = Sources { log: &**log, tables: &**tables, addressing: *addressing };
+        let earlier = &mut self.earlier;
+        let open = earlier.open(*addressing, items);
+        let look = || earlier.decided(sources, &open);
+        let decided = patiently(stop, "looking for earlier decisions", look).await?;
+        decided.iter().for_each(|decided| earlier::tell(decided, *addressing));
+        Ok(decided)
     }
 
     fn sources(&self) -> Sources<'_> {

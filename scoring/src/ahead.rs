@@ -38,9 +38,14 @@ fn received(rows: &mut Rows, record: &Record, lead: &Lead) {
 
 fn decided(rows: &mut Rows, record: &Record, decided: &AppointmentRecord, context: &Context) {
     match decided {
-        AppointmentRecord::Routed(a) if !a.test => {
-            rows.daily.want(appointments::sums_of_routed(record, a).id());
-            rows.slots.want((a.workspace_id.clone(), kept_time(a.appointment_date)));
+        AppointmentRecord::Routed(a) => {
+            if appointments::is_to_be_looked_up(record, a, &rows.causes, context) {
+                standing(rows, a.appointment_id, context);
+            }
+            if !a.test {
+                rows.daily.want(appointments::sums_of_routed(record, a).id());
+                rows.slots.want((a.workspace_id.clone(), kept_time(a.appointment_date)));
+            }
         }
         AppointmentRecord::Unrouted(lead) => {
             standing(rows, lead.lead_id, context);
@@ -48,10 +53,15 @@ fn decided(rows: &mut Rows, record: &Record, decided: &AppointmentRecord, contex
                 rows.daily.want(appointments::sums_of_unrouted(record, lead).id());
             }
         }
-        AppointmentRecord::Duplicate(lead) if !lead.test => {
-            rows.daily.want(appointments::sums_of_duplicate(record, lead).id());
+        AppointmentRecord::Duplicate(lead) => {
+            if let Some(bucket) = bucket(context.addressing, lead.lead_id) {
+                rows.twins.want((bucket, lead.lead_id));
+            }
+            if !lead.test {
+                rows.daily.want(appointments::sums_of_duplicate(record, lead).id());
+            }
         }
-        AppointmentRecord::Routed(_) | AppointmentRecord::Duplicate(_) | AppointmentRecord::Refused(_) => {}
+        AppointmentRecord::Refused(_) => {}
     }
 }
 

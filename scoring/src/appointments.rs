@@ -4,9 +4,10 @@
 //! so an older one may arrive after a newer one: it then adds to the history and to the sums, and changes nothing else.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use leadway_domain::record::{Appointment, AppointmentRecord, CommandRefused, DuplicateLead, RoutingMethod, Unrouted};
-use leadway_domain::{LeadId, Money, Timestamp};
+use leadway_domain::{LeadId, Money, Offset, Partition, Timestamp};
 use leadway_eventlog::Record;
 use leadway_tables::schema::{
     AppointmentByWorkspaceChange, AppointmentChange, CommandRow, LeadChange, UnroutedRow, day, unrouted_shard,
@@ -14,14 +15,15 @@ use leadway_tables::schema::{
 use leadway_tables::{JsonText, TableRow, TablesError, Write, key};
 use serde::Serialize;
 
-use crate::batch::{Batch, Till};
+use crate::batch::{Batch, Decided, Till};
+use crate::causes::Causes;
 use crate::daily::{Sums, count, pay, time};
 use crate::events::event;
 use crate::fold::{Context, FoldError};
 use crate::rows::kept_time;
 
 /// `routing_status` of a lead that has a workspace.
-const ROUTED: &str = "routed";
+pub(crate) const ROUTED: &str = "routed";
 /// `routing_status` of a lead that matched nothing.
 const UNROUTED: &str = "unrouted";
 /// Status of a command that was not carried out.
@@ -49,6 +51,9 @@ async fn routed(
 ) -> Result<(), FoldError> {
     let id = appointment.appointment_id;
     let bucket = context.bucket(record, id)?;
+    if !is_new(record, appointment, bucket, batch, context).await? {
+        return Ok(());
+    }
     if !appointment.test {
         count_routed(record, appointment, batch).await?;
         let slot = (appointment.workspace_id.clone(), kept_time(appointment.appointment_date));
@@ -59,13 +64,44 @@ async fn routed(
         batch.add(answer(command, id, ROUTED, "", appointment.matched_at));
     }
     let version = i64::from(appointment.decision);
-    batch.decided(id, version);
+    batch.decided(id, version, true);
     batch.add(routed_row(record, bucket, appointment));
     if version > 1 {
         // Whether or not the earlier decision has been applied: it may be in another node's hands.
         batch.add(UnroutedRow::delete_version(key![unrouted_shard(id), id], version));
     }
     Ok(())
+}
+
+/// What the decision goes back to.
+fn cause(a: &Appointment, context: &Context) -> Option<(Partition, Offset)> {
+    context.addressing.address(a.command_id.unwrap_or(a.appointment_id))
+}
+
+/// Whether it takes the tables to tell that the decision is new.
+pub(crate) fn is_to_be_looked_up(record: &Record, a: &Appointment, causes: &Causes, context: &Context) -> bool {
+    let Some(cause) = cause(a, context) else { return false };
+    causes.order(record.address.partition, cause) != Some(Ordering::Greater)
+}
+
+/// Whether no earlier decision has made the lead an appointment: it is counted once, and stays what it became first.
+async fn is_new(
+    record: &Record,
+    a: &Appointment,
+    bucket: i64,
+    batch: &mut Batch<'_>,
+    context: &Context,
+) -> Result<bool, TablesError> {
+    let mut known = Decided::default();
+    if is_to_be_looked_up(record, a, batch.causes(), context) {
+        known = batch.decision(bucket, a.appointment_id).await?;
+    }
+    if let Some(cause) = cause(a, context)
+        && known.decision == 0
+    {
+        batch.causes().note(record.address.partition, cause);
+    }
+    Ok(!known.routed)
 }
 
 fn by_workspace(a: &Appointment) -> Write {
@@ -143,8 +179,10 @@ async fn count_routed(record: &Record, a: &Appointment, batch: &mut Batch<'_>) -
 async fn unrouted(record: &Record, lead: &Unrouted, batch: &mut Batch<'_>, context: &Context) -> Result<(), FoldError> {
     let id = lead.lead_id;
     let bucket = context.bucket(record, id)?;
+    let version = i64::from(lead.decision);
+    let last = batch.decision(bucket, id).await?.decision;
     // A lead that is decided again and again is one lead.
-    if !lead.test && lead.decision == 1 {
+    if is_first(record, lead, last, batch, context).await? && !lead.test {
         count_unrouted(record, lead, batch).await?;
     }
     if let Some(command) = lead.command_id {
@@ -154,11 +192,10 @@ async fn unrouted(record: &Record, lead: &Unrouted, batch: &mut Batch<'_>, conte
     let said = NoWorkspace { decision: *decision, code: &reason.code, reason: &reason.message };
     event(record, id, &said, batch, context)?;
 
-    let version = i64::from(lead.decision);
-    if batch.last_decision(bucket, id).await? >= version {
+    if last >= version {
         return Ok(());
     }
-    batch.decided(id, version);
+    batch.decided(id, version, false);
     batch.add(unrouted_row(bucket, lead));
     let waiting = UnroutedRow {
         decision: Some(version),
@@ -171,6 +208,25 @@ async fn unrouted(record: &Record, lead: &Unrouted, batch: &mut Batch<'_>, conte
     };
     batch.add(waiting.upsert());
     Ok(())
+}
+
+/// Whether a first decision that found no workspace was not there before. Of a lead whose `last` decision is a later one it is
+/// seen from what is told of it: that decision may have been made in another partition, and be applied earlier.
+async fn is_first(
+    record: &Record,
+    lead: &Unrouted,
+    last: i64,
+    batch: &mut Batch<'_>,
+    context: &Context,
+) -> Result<bool, FoldError> {
+    if lead.decision != 1 || last == 1 {
+        return Ok(false);
+    }
+    if last == 0 {
+        return Ok(true);
+    }
+    let bucket = context.event_bucket(record, lead.lead_id)?;
+    Ok(!batch.was_unrouted(bucket, lead.lead_id, record.address).await?)
 }
 
 /// What an event says of a lead that was not routed.
@@ -228,6 +284,9 @@ async fn duplicate(
     context: &Context,
 ) -> Result<(), FoldError> {
     let bucket = context.bucket(record, lead.lead_id)?;
+    if std::mem::replace(&mut batch.twin(bucket, lead.lead_id).await?.known, true) {
+        return Ok(());
+    }
     if !lead.test {
         let daily = batch.daily(sums_of_duplicate(record, lead).id()).await?;
         count(&mut daily.leads, -1);

@@ -4,13 +4,27 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use leadway_domain::{LeadId, Money, ProviderId, telemetry};
-use leadway_tables::schema::{ContactRow, DailyRow, LeadDayRow, QuarantineCountRow, SlotRow};
-use leadway_tables::{JsonText, Key, TableRow, Tables, TablesError, Write};
-use rustc_hash::FxHashMap;
+use leadway_eventlog::Address;
+use leadway_tables::schema::{AppointmentEventRow, ContactRow, DailyRow, LeadDayRow, QuarantineCountRow, SlotRow};
+use leadway_tables::{JsonText, Key, Range, TableRow, Tables, TablesError, Write, key, scan};
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
-use crate::rows::{DailyId, Kept, Rows, Standing};
+use crate::causes::Causes;
+use crate::rows::{DailyId, Kept, Rows, Standing, Twin};
 use crate::shelf::Shelf;
+
+/// Events of one lead that are looked through.
+const EVENTS: usize = 1_000;
+
+/// What was decided about a lead so far.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Decided {
+    /// The number of the last decision; 0 if there is none.
+    pub(crate) decision: i64,
+    /// Whether it is an appointment.
+    pub(crate) routed: bool,
+}
 
 /// The changes of one batch. Nothing is written before all of it is.
 pub(crate) struct Batch<'t> {
@@ -19,8 +33,10 @@ pub(crate) struct Batch<'t> {
     shelves: FxHashMap<ProviderId, Shelf>,
     /// Columns that are set whatever stands there, in the order of their records.
     added: Vec<Write>,
-    /// The last decision that this batch has seen, per lead.
-    decisions: FxHashMap<LeadId, i64>,
+    /// What this batch has seen decided, per lead.
+    decisions: FxHashMap<LeadId, Decided>,
+    /// Leads with a later decision of which this batch has seen that the first one found nothing.
+    unrouted: FxHashSet<LeadId>,
     /// Money that the batch's records move, for the dashboards: the tables have the books.
     cents: FxHashMap<(Till, Arc<str>), u64>,
     /// Rows that come and go: the last change of each.
@@ -39,6 +55,7 @@ impl<'t> Batch<'t> {
             added: Vec::with_capacity(records * 4),
             cents: FxHashMap::default(),
             decisions: FxHashMap::default(),
+            unrouted: FxHashSet::default(),
             latest: FxHashMap::default(),
             json: Vec::new(),
         }
@@ -75,16 +92,41 @@ impl<'t> Batch<'t> {
     }
 
     /// Notes a decision about a lead.
-    pub(crate) fn decided(&mut self, id: LeadId, decision: i64) {
-        let last = self.decisions.entry(id).or_insert(decision);
-        *last = decision.max(*last);
+    pub(crate) fn decided(&mut self, id: LeadId, decision: i64, routed: bool) {
+        let last = self.decisions.entry(id).or_default();
+        *last = Decided { decision: decision.max(last.decision), routed: routed || last.routed };
     }
 
-    /// The last decision about a lead that is stored or noted; 0 if there is none.
-    pub(crate) async fn last_decision(&mut self, bucket: i64, id: LeadId) -> Result<i64, TablesError> {
-        let noted = self.decisions.get(&id).copied().unwrap_or(0);
-        let stored = self.standing(bucket, id).await?.decision;
-        Ok(noted.max(stored))
+    /// What is stored or noted of the decisions about a lead.
+    pub(crate) async fn decision(&mut self, bucket: i64, id: LeadId) -> Result<Decided, TablesError> {
+        let noted = self.decisions.get(&id).copied().unwrap_or_default();
+        let Standing { decision, routed, .. } = *self.standing(bucket, id).await?;
+        Ok(Decided { decision: decision.max(noted.decision), routed: routed || noted.routed })
+    }
+
+    /// What is known of whether the lead is a duplicate.
+    pub(crate) async fn twin(&mut self, bucket: i64, id: LeadId) -> Result<&mut Twin, TablesError> {
+        self.rows.twins.change(self.tables, (bucket, id)).await
+    }
+
+    /// Whether a record of the same partition before this one has said that the lead was unrouted at its first decision.
+    pub(crate) async fn was_unrouted(&mut self, bucket: i64, id: LeadId, by: Address) -> Result<bool, TablesError> {
+        if !self.unrouted.insert(id) {
+            return Ok(true);
+        }
+        let range = Range::first(EVENTS).from(key![id]).before(key![LeadId(id.0.saturating_add(1))]);
+        let events: Vec<AppointmentEventRow> = scan(self.tables, &key![bucket], range).await?;
+        let says_so = |event: &AppointmentEventRow| {
+            let decision = event.event_data.as_ref().and_then(|data| data.0.get("decision")?.as_u64());
+            let unrouted = event.event_type.as_deref() == Some("appointment.unrouted") && decision == Some(1);
+            unrouted && event.log_partition == by.partition && event.log_offset < by.offset
+        };
+        Ok(events.iter().any(says_so))
+    }
+
+    /// Which decisions are new.
+    pub(crate) fn causes(&mut self) -> &mut Causes {
+        &mut self.rows.causes
     }
 
     pub(crate) async fn contact(&mut self, id: <ContactRow as Kept>::Id) -> Result<&mut ContactRow, TablesError> {

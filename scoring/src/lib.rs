@@ -13,6 +13,7 @@
 mod ahead;
 mod appointments;
 mod batch;
+mod causes;
 mod daily;
 mod deliveries;
 mod error;

@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use leadway_domain::record::Topic;
 use leadway_domain::{ContactId, LeadId, Partition, ProviderId, Timestamp, WorkspaceId};
-use leadway_tables::schema::{AppointmentRow, ContactRow, DailyRow, LeadDayRow, QuarantineCountRow, SlotRow};
+use leadway_tables::schema::{AppointmentRow, ContactRow, DailyRow, LeadDayRow, LeadRow, QuarantineCountRow, SlotRow};
 use leadway_tables::{Cell, Day, Key, Row, Table, TableRow, Tables, TablesError, Write, key};
 use rustc_hash::FxHashMap;
 
+use crate::appointments::ROUTED;
+use crate::causes::Causes;
 use crate::deliveries::Stage;
 
 /// How many rows of a table are kept before all of them are let go.
@@ -24,9 +26,11 @@ pub(crate) struct Rows {
     pub(crate) contacts: Cache<ContactRow>,
     pub(crate) lead_days: Cache<LeadDayRow>,
     pub(crate) standings: Cache<Standing>,
+    pub(crate) twins: Cache<Twin>,
     pub(crate) slots: Cache<SlotRow>,
     pub(crate) daily: Cache<DailyRow>,
     pub(crate) quarantine_counts: Cache<QuarantineCountRow>,
+    pub(crate) causes: Causes,
 }
 
 impl Rows {
@@ -36,6 +40,7 @@ impl Rows {
         self.contacts.keys(&mut keys);
         self.lead_days.keys(&mut keys);
         self.standings.keys(&mut keys);
+        self.twins.keys(&mut keys);
         self.slots.keys(&mut keys);
         self.daily.keys(&mut keys);
         self.quarantine_counts.keys(&mut keys);
@@ -46,6 +51,7 @@ impl Rows {
         self.contacts.fill(&mut rows)?;
         self.lead_days.fill(&mut rows)?;
         self.standings.fill(&mut rows)?;
+        self.twins.fill(&mut rows)?;
         self.slots.fill(&mut rows)?;
         self.daily.fill(&mut rows)?;
         self.quarantine_counts.fill(&mut rows)
@@ -64,6 +70,7 @@ impl Rows {
     pub(crate) fn settle(&mut self) {
         // Decisions, of which a standing tells, may be made known by another node.
         self.standings.forget();
+        self.twins.forget();
         self.contacts.bound();
         self.lead_days.bound();
         self.slots.bound();
@@ -272,6 +279,8 @@ pub(crate) struct Standing {
     pub(crate) attempts: i64,
     /// The last decision about the lead; 0 if none is known.
     pub(crate) decision: i64,
+    /// Whether that made it an appointment.
+    pub(crate) routed: bool,
 }
 
 impl Kept for Standing {
@@ -288,9 +297,33 @@ impl Kept for Standing {
             stage: Stage::of(row.forward_status.as_deref()),
             attempts: row.forward_attempts.unwrap_or(0),
             decision: row.decision.unwrap_or(0),
+            routed: row.routing_status.as_deref() == Some(ROUTED),
         })
     }
     /// What outcomes change is written where they are folded.
+    fn write(&self) -> Option<Write> {
+        None
+    }
+}
+
+/// Whether a lead was told to be a duplicate: the little of its row that folds ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Twin {
+    pub(crate) known: bool,
+}
+
+impl Kept for Twin {
+    /// Bucket and lead.
+    type Id = (i64, LeadId);
+    const TABLE: &'static Table = LeadRow::TABLE;
+    fn key((bucket, id): &Self::Id) -> Key {
+        key![*bucket, *id]
+    }
+    fn read(_: &Self::Id, stored: Option<Row>) -> Result<Self, TablesError> {
+        let Some(row) = stored else { return Ok(Self::default()) };
+        Ok(Self { known: LeadRow::from_row(&row)?.duplicate_of.is_some() })
+    }
+    /// The column is written where a duplicate is folded.
     fn write(&self) -> Option<Write> {
         None
     }

@@ -13,10 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::http::HeaderValue;
 use leadway_config::{Config, LogKind, StageName};
 use leadway_dispatcher::{Dispatcher, HttpTransport, Transport};
 use leadway_domain::settings::Settings;
-use leadway_domain::{Addressing, Clock, ZipDirectory, telemetry::LOG_BYTES};
+use leadway_domain::{
+    Addressing, Clock, ZipDirectory,
+    telemetry::{DELIVERIES_OFF, LOG_BYTES},
+};
 use leadway_eventlog::{EventLog, SettingsHandle};
 use leadway_ingest::Ingest;
 use leadway_router::Matcher;
@@ -32,7 +36,7 @@ use crate::seal_key::SealKeys;
 use crate::storage::Opened;
 use crate::supervise::{apart, keep_running};
 use crate::watch::Watch;
-use crate::{census, changes, storage, telemetry};
+use crate::{census, changes, clocks, storage, telemetry};
 
 /// What every stage is made of.
 #[derive(Clone)]
@@ -74,9 +78,13 @@ pub struct Node {
     pub admin_key: Option<String>,
     parts: Parts,
     ingest: Option<Ingest>,
+    readiness: Readiness,
     stop_http: CancellationToken,
     stop_stages: CancellationToken,
+    /// Of the listener that only operators ask, where there is one: it goes last.
+    stop_ops: CancellationToken,
     http: JoinSet<()>,
+    ops: JoinSet<()>,
     stages: JoinSet<()>,
     drain: Duration,
 }
@@ -105,7 +113,7 @@ impl Node {
         }
 
         let readiness = Readiness::default();
-        let (stop_http, stop_stages) = (CancellationToken::new(), CancellationToken::new());
+        let [stop_http, stop_stages, stop_ops] = std::array::from_fn(|_| CancellationToken::new());
         let mut stages = JoinSet::new();
         // The stages alone stop where log and tables do not belong together any more.
         let stop_work = stop_stages.child_token();
@@ -133,20 +141,26 @@ impl Node {
         };
         stages.spawn(watch.run(stop_stages.clone()));
         stages.spawn(changes::run(parts.log.clone(), parts.settings.clone(), stop_stages.clone()));
+        stages.spawn(clocks::watch(parts.tables.clone(), parts.clock.clone(), stop_stages.clone()));
+        telemetry::tell_settings(&config)?;
 
         let ops = ops::routes(readiness.clone(), prometheus, parts.settings.clone());
         let api = config.stages.contains(&StageName::Portal).then(|| api(&config, &parts, matcher, random));
-        let mut http = JoinSet::new();
-        let addresses = listen(&config, ingest.clone(), api, ops, &stop_http, &mut http).await?;
+        let mut served = Served { stop: &stop_http, http: JoinSet::new(), stop_ops: &stop_ops, ops: JoinSet::new() };
+        let addresses = listen(&config, ingest.clone(), api, ops, &mut served).await?;
+        let (http, ops) = (served.http, served.ops);
         let drain = Duration::from_secs(config.drain_seconds);
         let node = Self {
             addresses,
             admin_key: first.new_admin_key,
             parts,
             ingest,
+            readiness: readiness.clone(),
             stop_http,
             stop_stages,
+            stop_ops,
             http,
+            ops,
             stages,
             drain,
         };
@@ -163,8 +177,10 @@ impl Node {
         tokio::time::timeout(Duration::from_secs(600), ready).await.context("the node did not become ready")
     }
 
-    /// Stops: no new requests, what is under way finishes within the drain time, everything else waits on disk.
+    /// Stops: no new requests, what is under way finishes within the drain time, everything else waits on disk. Meanwhile
+    /// `/readyz` answers 503 on a listener of its own, and `/metrics` what is still to be seen.
     pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.readiness.set("node", false);
         if let Some(ingest) = &self.ingest {
             ingest.stop_accepting();
         }
@@ -177,6 +193,8 @@ impl Node {
             self.stages.shutdown().await;
         }
         self.parts.tables.sync().await?;
+        self.stop_ops.cancel();
+        while self.ops.join_next().await.is_some() {}
         // Whoever still reads lets go within moments; then the log writes what waits and frees its folder.
         let log = Arc::downgrade(&self.parts.log);
         drop((self.parts, self.ingest));
@@ -234,7 +252,12 @@ fn start_stages(
             leadway_router::Router::new(deps, options.clone()).run(token.clone())
         }));
     }
-    if runs(StageName::Dispatcher) {
+    metrics::gauge!(DELIVERIES_OFF).set(f64::from(u8::from(!config.deliver)));
+    if !config.deliver {
+        tracing::warn!("deliver is off: no appointment is delivered, whatever is routed; they wait in the log");
+        readiness.off("dispatcher", "off: the node was told to deliver nothing");
+    }
+    if runs(StageName::Dispatcher) && config.deliver {
         let transport: Arc<dyn Transport> = Arc::new(HttpTransport::new(&config.dispatcher)?);
         let (parts, options, token) = (p(), config.dispatcher.clone(), stop.clone());
         tasks.spawn(keep_running("dispatcher", readiness.clone(), stop.clone(), move || {
@@ -248,8 +271,8 @@ fn start_stages(
     }
     readiness.set("ingest", false);
     let Parts { log, settings, zips, clock, addressing, .. } = p();
-    // Only a node whose log is in its data folder has one.
-    let notes = (config.log == LogKind::Embedded).then(|| config.data.join("window"));
+    // A node on a shared log may have a disk that stays, and then need not read a day of the log either.
+    let notes = Some(window_folder(config));
     let options = leadway_ingest::Options { notes, ..config.ingest.clone() };
     let ingest = Ingest::new(log, settings, zips, clock, addressing, options);
     let (follower, token) = (ingest.clone(), stop.clone());
@@ -258,6 +281,18 @@ fn start_stages(
         async move { follower.follow(token).await }
     }));
     Ok(Some(ingest))
+}
+
+/// Where the submission window is noted. Of a shared log each has a folder of its own: notes of one say nothing of another.
+fn window_folder(config: &Config) -> PathBuf {
+    let window = config.data.join("window");
+    match config.log {
+        LogKind::Embedded => window,
+        LogKind::Kafka => {
+            let log = format!("{}\n{}", config.kafka.brokers, config.kafka.topic_prefix);
+            window.join(format!("{:016x}", xxhash_rust::xxh3::xxh3_64(log.as_bytes())))
+        }
+    }
 }
 
 fn api(config: &Config, parts: &Parts, matcher: Matcher, random: leadway_portal::Random) -> axum::Router {
@@ -269,7 +304,23 @@ fn api(config: &Config, parts: &Parts, matcher: Matcher, random: leadway_portal:
     let allow_private_targets = config.dispatcher.allow_private_targets;
     let max_lead_bytes = config.ingest.max_lead_bytes;
     let options = leadway_portal::Options { allow_private_targets, max_lead_bytes, ..config.portal.clone() };
-    leadway_portal::api(deps, leadway_router::api(routing), options)
+    let api = leadway_portal::api(deps, leadway_router::api(routing), options);
+    match config.deliver {
+        true => api,
+        // Who works with a copy sees it on every answer.
+        false => api.layer(axum::middleware::map_response(async |mut answer: axum::response::Response| {
+            answer.headers_mut().insert("leadway-deliveries", HeaderValue::from_static("off"));
+            answer
+        })),
+    }
+}
+
+/// What serves the addresses, and what ends it.
+struct Served<'t> {
+    stop: &'t CancellationToken,
+    http: JoinSet<()>,
+    stop_ops: &'t CancellationToken,
+    ops: JoinSet<()>,
 }
 
 /// Binds the addresses and serves: one for everything, unless the settings give a part its own.
@@ -278,9 +329,9 @@ async fn listen(
     ingest: Option<Ingest>,
     api: Option<axum::Router>,
     ops: axum::Router,
-    stop: &CancellationToken,
-    tasks: &mut JoinSet<()>,
+    served: &mut Served<'_>,
 ) -> anyhow::Result<Addresses> {
+    let drain = Duration::from_secs(config.drain_seconds);
     let own = &config.http;
     let main = bind(config.listen).await?;
     let main_address = main.local_addr()?;
@@ -308,15 +359,15 @@ async fn listen(
         Some(address) => {
             let listener = bind(address).await?;
             addresses.ops = listener.local_addr()?;
-            others.push((listener, Front { ingest: None, rest: ops.merge(ops::nothing_else()) }));
+            let front = Front { ingest: None, rest: ops.merge(ops::nothing_else()) };
+            served.ops.spawn(crate::http::serve(listener, front, config.http.clone(), drain, served.stop_ops.clone()));
             rest
         }
         None => rest.merge(ops),
     };
     others.push((main, front));
-    let drain = Duration::from_secs(config.drain_seconds);
     for (listener, front) in others {
-        tasks.spawn(crate::http::serve(listener, front, config.http.clone(), drain, stop.clone()));
+        served.http.spawn(crate::http::serve(listener, front, config.http.clone(), drain, served.stop.clone()));
     }
     Ok(addresses)
 }

@@ -10,7 +10,7 @@ use leadway_domain::{Addressing, LeadId};
 use leadway_server::demo::{self, DemoOptions};
 use leadway_server::flow::Node;
 use leadway_server::identity::Accepted;
-use leadway_server::{inspect, logging, migrate, output, rebuild, reseal, trace};
+use leadway_server::{inspect, logging, migrate, output, rebuild, reseal, trace, verify};
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
@@ -43,6 +43,10 @@ enum Command {
     Reseal(ResealArgs),
     /// Print whose work is in this binary, and under which terms.
     Licences,
+    /// Read log and tables to their ends, and tell what is damaged or does not fit together. Changes nothing.
+    Verify(Common),
+    /// Copy what can be read of a damaged data folder to a new one; every record keeps its id. The node must not run.
+    Salvage(SalvageArgs),
     /// Move the records of a data folder to Kafka and ScyllaDB. The node must not run.
     Migrate(MigrateArgs),
 }
@@ -70,6 +74,9 @@ struct ServeArgs {
     /// Go on with a log whose oldest records were deleted, and with the tables as they are. Said once, it is kept.
     #[arg(long)]
     accept_truncated: bool,
+    /// Deliver nothing: for a drill on a copy of a data folder. All other stages run.
+    #[arg(long)]
+    no_deliver: bool,
 }
 
 #[derive(Debug, Args)]
@@ -133,6 +140,16 @@ struct ResealArgs {
     /// Make a new key first, and forget the old one in the end (embedded log only).
     #[arg(long)]
     new: bool,
+}
+
+#[derive(Debug, Args)]
+struct SalvageArgs {
+    /// The damaged data folder. It stays as it is.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -208,6 +225,12 @@ async fn run(command: Command) -> anyhow::Result<()> {
             logging::start(&config.logging)?;
             reseal::run(&config, args.new).await
         }
+        Command::Verify(common) => {
+            let config = config(&common)?;
+            logging::start(&config.logging)?;
+            verify::verify(&config).await
+        }
+        Command::Salvage(args) => verify::salvage(&args.from, &args.to).await,
         Command::Migrate(MigrateArgs { config, from, to: Destination::KafkaScylla }) => {
             let config = self::config(&Common { config, data: None })?;
             logging::start(&config.logging)?;
@@ -235,6 +258,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         config.stages = args.stages;
     }
     config.accept_truncated = args.accept_truncated;
+    config.deliver &= !args.no_deliver;
     logging::start(&config.logging)?;
     begin(&config);
     let stop = interrupted();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -13,26 +13,41 @@ use leadway_domain::telemetry::READY;
 use leadway_eventlog::SettingsHandle;
 use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
+use serde::Serialize;
 
 use crate::telemetry;
 
 /// Which components are ready; shared by those who know and those who ask.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, bool>>>);
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, State>>>);
+
+/// How a component is, as `/readyz` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum State {
+    Ready(bool),
+    /// It does not run here, and is not to: in words.
+    Off(&'static str),
+}
 
 impl Readiness {
     /// Notes that a component is ready, or is not.
     pub fn set(&self, component: &'static str, ready: bool) {
-        self.0.lock().insert(component, ready);
+        self.0.lock().insert(component, State::Ready(ready));
         metrics::gauge!(READY, "component" => component).set(f64::from(u8::from(ready)));
+    }
+
+    /// Notes that a component does not run here on purpose, and why: it keeps the node from nothing.
+    pub fn off(&self, component: &'static str, why: &'static str) {
+        self.0.lock().insert(component, State::Off(why));
     }
 
     /// Whether every component that was named is ready.
     pub fn all(&self) -> bool {
-        self.0.lock().values().all(|ready| *ready)
+        self.0.lock().values().all(|state| *state != State::Ready(false))
     }
 
-    fn by_name(&self) -> BTreeMap<&'static str, bool> {
+    fn by_name(&self) -> BTreeMap<&'static str, State> {
         self.0.lock().clone()
     }
 }
@@ -54,12 +69,14 @@ pub fn nothing_else() -> Router {
     })
 }
 
-async fn readyz(State(readiness): State<Readiness>) -> impl IntoResponse {
+async fn readyz(extract::State(readiness): extract::State<Readiness>) -> impl IntoResponse {
     let status = if readiness.all() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness.by_name()))
 }
 
-async fn metrics(State((prometheus, settings)): State<(PrometheusHandle, SettingsHandle)>) -> impl IntoResponse {
+async fn metrics(
+    extract::State((prometheus, settings)): extract::State<(PrometheusHandle, SettingsHandle)>,
+) -> impl IntoResponse {
     let shown = telemetry::without_deleted(&prometheus.render(), &settings.load());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shown)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -16,6 +17,10 @@ use crate::ops::Readiness;
 
 /// A stage that ran this long before it failed starts with a short pause again.
 const HEALTHY: Duration = Duration::from_secs(60);
+/// A stage that fails so often in a row is not ready: one blip is nothing that anybody must know of.
+const KEEPS_FAILING: u32 = 3;
+/// When it has run so long again, it is.
+const RECOVERED: Duration = Duration::from_secs(10);
 
 /// Why a stage ended.
 pub trait Failure: Display {
@@ -72,7 +77,7 @@ pub fn apart(
 }
 
 /// Runs `make()` to its end, again after every failure, until `stop` or until another member has taken the stage over.
-/// A stage that panics has failed like any other. `readiness` tells when it is not running any more.
+/// A stage that panics has failed like any other. `readiness` tells when it keeps failing, or is not running any more.
 pub async fn keep_running<F, E>(
     name: &'static str,
     readiness: Readiness,
@@ -88,12 +93,20 @@ pub async fn keep_running<F, E>(
         .with_jitter()
         .without_max_times();
     let mut pause = pauses.build();
+    let mut failures = 0;
     readiness.set(name, true);
     metrics::counter!(STAGE_FAILURES, "stage" => name).increment(0);
     while !stop.is_cancelled() {
         let started = Instant::now();
         // What a panic left behind is dropped with the stage; the next one starts from the log.
-        let ended = AssertUnwindSafe(async { make().await }).catch_unwind().await;
+        let mut run = pin!(AssertUnwindSafe(async { make().await }).catch_unwind());
+        let ended = tokio::select! {
+            ended = &mut run => ended,
+            () = tokio::time::sleep(RECOVERED), if failures > 0 => {
+                readiness.set(name, true);
+                run.await
+            }
+        };
         if matches!(ended, Ok(Ok(()))) {
             break;
         }
@@ -108,6 +121,11 @@ pub async fn keep_running<F, E>(
         };
         if started.elapsed() > HEALTHY {
             pause = pauses.build();
+            failures = 0;
+        }
+        failures += 1;
+        if failures >= KEEPS_FAILING {
+            readiness.set(name, false);
         }
         let wait = pause.next().unwrap_or(Duration::from_secs(5));
         tracing::error!(stage = name, %error, ?wait, "failed; starting it again");
@@ -150,7 +168,7 @@ mod tests {
         let runs = Cell::new(0);
         keep_running("test", readiness.clone(), stop.clone(), || {
             runs.set(runs.get() + 1);
-            assert!(readiness.all());
+            assert_eq!(readiness.all(), runs.get() < 4, "one blip is nothing, the third failure in a row is");
             let (run, ended) = (runs.get(), if runs.get() == 4 { last(&stop) } else { Err(Broken::Once) });
             async move {
                 assert!(run != 2, "the second run panics");
@@ -169,6 +187,31 @@ mod tests {
             Ok(())
         };
         assert_eq!(runs_until(stopped).await, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stage_that_kept_failing_is_ready_again_once_it_runs() {
+        let (stop, readiness) = (CancellationToken::new(), Readiness::default());
+        let runs = Cell::new(0);
+        let running = keep_running("test", readiness.clone(), stop.clone(), || {
+            runs.set(runs.get() + 1);
+            let (fails, stop) = (runs.get() <= 5, stop.clone());
+            async move {
+                if fails {
+                    return Err(Broken::Once);
+                }
+                stop.cancelled().await;
+                Ok(())
+            }
+        });
+        let watching = async {
+            tokio::time::sleep(RECOVERED).await;
+            assert!(runs.get() == 6 && !readiness.all(), "it has only just begun to run");
+            tokio::time::sleep(RECOVERED).await;
+            assert!(readiness.all());
+            stop.cancel();
+        };
+        tokio::join!(running, watching);
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,16 +4,17 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use leadway_config::StageName;
+use leadway_config::{Config, StageName};
 use leadway_domain::record::Topic;
 use leadway_domain::settings::Settings;
 use leadway_domain::telemetry::{
     BILLED_CENTS, BUILD_INFO, CIRCUIT_OPEN, DELIVERED_COST_CENTS, DELIVERY_OLDEST_SECONDS, DELIVERY_OUTCOMES,
     DELIVERY_WAITING, DISK_AVAILABLE_BYTES, DISK_SIZE_BYTES, INGEST_LEADS, LEAD_COST_CENTS, LEAD_COST_RETURNED_CENTS,
-    LOG_FAILURES, METRICS, MetricKind, QUARANTINE_LEADS, ROUTER_DECISIONS, TABLES_FAILURES, UNREADABLE_RECORDS,
-    UNROUTED_LEADS,
+    LOG_FAILURES, METRICS, MetricKind, QUARANTINE_LEADS, ROUTER_DECISIONS, SETTINGS_INFO, TABLES_FAILURES,
+    UNREADABLE_RECORDS, UNROUTED_LEADS,
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Upper bounds of latency buckets, in seconds.
 const BUCKETS: [f64; 17] =
@@ -43,6 +44,23 @@ fn install_once() -> Result<PrometheusHandle, BuildError> {
     }
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
+}
+
+/// Tells the hash of the settings that all nodes of an installation should share.
+pub fn tell_settings(config: &Config) -> anyhow::Result<()> {
+    metrics::gauge!(SETTINGS_INFO, "hash" => shared_hash(config)?).set(1.0);
+    Ok(())
+}
+
+fn shared_hash(config: &Config) -> anyhow::Result<String> {
+    let mut shared = config.clone();
+    let own = Config::default();
+    // Where a node is, what it runs and what it writes about it are its own.
+    (shared.listen, shared.data, shared.stages) = (own.listen, own.data, own.stages);
+    (shared.drain_seconds, shared.logging) = (own.drain_seconds, own.logging);
+    let http = &mut shared.http;
+    (http.providers_listen, http.api_listen, http.ops_listen) = (None, None, None);
+    Ok(format!("{:016x}", xxh3_64(toml::to_string(&shared)?.as_bytes())))
 }
 
 /// Measures what is only looked at now and then: the process, and the disk of its folder if it has one.

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use leadway_domain::record::Topic;
-use leadway_domain::{Clock, Offset, Partition};
+use leadway_domain::{Clock, Offset, Partition, Timestamp};
 
 pub use cell::{Cell, CellRef};
 pub use day::Day;
@@ -148,6 +148,19 @@ impl Range {
     }
 }
 
+/// What a look at all rows of a table found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspected {
+    /// Which table.
+    pub table: &'static str,
+    /// Rows that can be read.
+    pub rows: u64,
+    /// Rows that cannot.
+    pub unreadable: u64,
+    /// What is wrong with the first of these.
+    pub reason: Option<String>,
+}
+
 /// Typed, partitioned tables.
 ///
 /// What every provider keeps:
@@ -222,6 +235,17 @@ pub trait Tables: Send + Sync + 'static {
     /// Every row, with its table's name, in the order of table numbers and keys. Takes as much memory as the tables are
     /// large: for tools, and for tests that compare two histories.
     async fn dump(&self) -> Result<Vec<(String, Row)>, TablesError>;
+
+    /// What time it is where the tables are; `None` where that is this machine.
+    async fn clock(&self) -> Result<Option<Timestamp>, TablesError> {
+        Ok(None)
+    }
+
+    /// Reads every row, and tells of each table how many there are and what cannot be read. Nothing is told where a database
+    /// looks after its own files.
+    async fn inspect(&self) -> Result<Vec<Inspected>, TablesError> {
+        Ok(Vec::new())
+    }
 
     /// Makes everything written so far durable. It stays so until the next write: after that, a provider may answer a
     /// crash of the machine by starting empty, and the log rebuilds the tables.

@@ -86,3 +86,28 @@ async fn crashes_at_any_write_leave_exactly_one_delivery_each() {
         node.task.abort();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_has_an_outcome_is_not_sent_again_wherever_the_log_says_that_the_dispatcher_stands() {
+    for offset in [0, 3, 7] {
+        let mut world = World::new(Options::default()).await;
+        world.next_id = 10_000;
+        for id in ["a", "b", "held"] {
+            world.workspace(id, |workspace| workspace.webhook_active = id != "held").await;
+            world.route(id, 10).await;
+        }
+        let node = world.start();
+        sleep(SECOND).await;
+        node.stop().await;
+        let sent = world.clients.seen.lock().len();
+        assert_eq!((sent, world.open_rows("held").await), (20, 10));
+        world.move_back(offset).await;
+        let node = world.start();
+        sleep(SECOND).await;
+        assert_eq!(world.clients.seen.lock().len(), sent, "from offset {offset}");
+        world.route("a", 1).await;
+        sleep(SECOND).await;
+        assert_eq!(world.clients.seen.lock().len(), sent + 1, "what is new is delivered");
+        node.stop().await;
+    }
+}

@@ -10,10 +10,10 @@ use leadway_dispatcher::{Answer, Dispatcher, Error, Options, SendError, Transpor
 use leadway_domain::record::{Appointment, AppointmentRecord, DeliveryRecord, Outcome, RoutingMethod, Topic};
 use leadway_domain::settings::{Change, Entity, SettingsChange, SigningSecret, Workspace};
 use leadway_domain::{
-    Clock, ContactId, LeadId, Money, Offset, Partition, Phone, ProviderId, Timestamp, WorkspaceId, Zip,
+    Addressing, Clock, ContactId, LeadId, Money, Offset, Partition, Phone, ProviderId, Timestamp, WorkspaceId, Zip,
 };
 use leadway_eventlog::{EventLog, MemoryLog, NewRecord, Position, ReadLimit, SettingsHandle};
-use leadway_tables::schema::OpenDeliveryRow;
+use leadway_tables::schema::{AppointmentRow, OpenDeliveryRow, bucket};
 use leadway_tables::{Applied, Json, MemoryTables, TableRow, Tables, key};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -184,6 +184,27 @@ impl World {
         ids
     }
 
+    /// Has the log say that the dispatcher stands at `offset` of every partition of `appointments`, and at the ends of
+    /// `deliveries`.
+    pub(crate) async fn move_back(&mut self, offset: u64) {
+        let moved = MemoryLog::new(PARTITIONS);
+        let mut progress = Vec::new();
+        for partition in (0..PARTITIONS).map(Partition) {
+            for topic in [Topic::Appointments, Topic::Deliveries] {
+                let limit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
+                let records = self.log.read(topic, partition, Offset(0), limit).await.unwrap();
+                let end = Offset(records.len() as u64);
+                moved.append(records.into_iter().map(NewRecord::copy_of).collect()).await.unwrap();
+                let next = if topic == Topic::Deliveries { end } else { end.min(Offset(offset)) };
+                progress.push(Position { topic, partition, next });
+            }
+        }
+        let mut stage = moved.stage("dispatcher", Topic::Appointments, &[Topic::Deliveries]).await.unwrap();
+        stage.next(ReadLimit::default()).await.unwrap();
+        stage.commit(&[], &progress).await.unwrap();
+        self.log = moved;
+    }
+
     /// Reads on in `deliveries`.
     async fn read_outcomes(&self) {
         for partition in (0..PARTITIONS).map(Partition) {
@@ -272,6 +293,10 @@ pub(crate) async fn score(log: MemoryLog, tables: MemoryTables) {
             let Some(last) = records.last() else { continue };
             let mut writes = Vec::new();
             for record in records.iter().map(|r| r.decode::<DeliveryRecord>().unwrap()) {
+                if let Some(bucket) = bucket(Addressing::default(), record.appointment_id) {
+                    let row = AppointmentRow::new(bucket, record.appointment_id);
+                    writes.push(AppointmentRow { forward_status: Some("known".into()), ..row }.upsert());
+                }
                 if let Some(due_at) = record.previous_due_at {
                     let key = key![record.workspace_id, due_at, record.appointment_id];
                     writes.push(OpenDeliveryRow::delete(key));

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
+use leadway_domain::record::Topic;
 use serde::{Deserialize, Serialize};
 
 use super::lanes::Lanes;
@@ -78,6 +79,15 @@ pub(crate) fn partitions(folder: &Path) -> Result<u32, LogError> {
         Some(about) => Ok(about.partitions),
         None => Err(LogError::Unusable(format!("{} holds no log", folder.display()))),
     }
+}
+
+/// Gives a copy of a log what is fixed in the log; where that cannot be read, the number of partitions.
+pub(crate) fn copy_about(from: &Path, to: &Path, lanes: Lanes) -> Result<(), LogError> {
+    let about = match read(from) {
+        Ok(Some(about)) => about,
+        _ => About { format: FORMAT, partitions: lanes.partitions(Topic::Leads) },
+    };
+    write(to, &about).map_err(|e| unusable(to, "cannot be written", &e))
 }
 
 fn read(folder: &Path) -> Result<Option<About>, LogError> {

@@ -8,16 +8,19 @@
 //! - `queue`, `writer`, `segment`, `disk`: the way in.
 //! - `signals`, `view`, `cold`, `scan`: the way out, from memory or from the files.
 //! - `recover`, `sidecar`, `folder`: the start.
+//! - `inspect`, `salvage`: what is left when something is damaged.
 
 mod cold;
 mod disk;
 mod entry;
 mod folder;
 mod frame;
+mod inspect;
 mod lanes;
 mod options;
 mod queue;
 mod recover;
+mod salvage;
 mod scan;
 mod segment;
 mod sidecar;
@@ -42,8 +45,11 @@ use tokio::sync::{oneshot, watch};
 
 use crate::member::Rounds;
 use crate::record::placed_partition;
-use crate::{Address, EventLog, Extent, LogError, NewRecord, Position, ReadLimit, Record, Stage, StageEvent};
+use crate::{
+    Address, EventLog, Extent, Inspection, LogError, NewRecord, Position, ReadLimit, Record, Stage, StageEvent,
+};
 use disk::{Disk, OsDisk};
+pub use inspect::check_record;
 use lanes::{Lanes, code};
 pub use options::Options;
 use queue::{Commit, Join, Joined, Member, Queue, Request};
@@ -83,6 +89,18 @@ pub(crate) async fn open_read_only(folder: &Path) -> Result<Arc<dyn EventLog>, L
         Ok(Journal { shared, lanes, listeners: Listeners::default(), reading: Reading::Durable, writing: None })
     });
     Ok(Arc::new(journal.await?))
+}
+
+/// Reads everything there is; see [`crate::inspect`].
+pub(crate) async fn inspect_folder(folder: &Path) -> Result<Inspection, LogError> {
+    let folder = folder.to_owned();
+    blocking(move || inspect::inspect(&folder)).await
+}
+
+/// Copies what can be read; see [`crate::salvage`].
+pub(crate) async fn salvage_folder(from: &Path, to: &Path) -> Result<Inspection, LogError> {
+    let (from, to) = (from.to_owned(), to.to_owned());
+    blocking(move || salvage::salvage(&from, &to)).await
 }
 
 /// A frame that is being written at this very moment may look damaged: what looks so three times is.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use leadway_domain::Partition;
 use leadway_domain::record::Topic;
-use leadway_domain::telemetry::{LOG_COMMIT_SECONDS, LOG_COMMITS, LOG_FAILURES, LOG_RECORDS};
+use leadway_domain::telemetry::{KAFKA_APPEND_SECONDS, LOG_COMMIT_SECONDS, LOG_COMMITS, LOG_FAILURES, LOG_RECORDS};
 use parking_lot::Mutex;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -53,6 +53,7 @@ impl Appender {
         drop(records);
         let landed = landed.await.map_err(|_| LogError::Closed)?;
         metrics::histogram!(LOG_COMMIT_SECONDS).record(started.elapsed());
+        metrics::histogram!(KAFKA_APPEND_SECONDS).record(started.elapsed());
         metrics::counter!(LOG_COMMITS).increment(1);
         landed.map_err(|code| {
             metrics::counter!(LOG_FAILURES).increment(1);

@@ -180,10 +180,16 @@ impl Clients {
         config
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", options.session_timeout_ms.to_string())
-            .set("heartbeat.interval.ms", (options.session_timeout_ms / 4).to_string())
+            .set("heartbeat.interval.ms", heartbeat(options).to_string())
             .set("max.poll.interval.ms", (options.max_busy_ms / 2).max(options.session_timeout_ms).to_string());
         config
     }
+}
+
+/// How often a member says that it is there, in milliseconds. In the answer it learns that the group is being arranged anew: for
+/// so long nobody has the partitions of a member that leaves.
+fn heartbeat(options: &Options) -> u64 {
+    (options.session_timeout_ms / 4).min(300)
 }
 
 /// The library's own queue, in KiB: larger than what may wait for its acknowledgement, and than any record.

@@ -13,6 +13,7 @@ mod ends;
 mod flight;
 mod follower;
 mod group;
+mod health;
 mod inventory;
 mod lanes;
 mod membership;
@@ -34,6 +35,7 @@ use leadway_domain::{Offset, Partition};
 
 use self::appender::Appender;
 use self::client::Clients;
+use self::health::Health;
 use self::inventory::Inventory;
 use self::lanes::Lanes;
 use self::reader::Reader;
@@ -53,6 +55,7 @@ pub(crate) async fn open(options: Options, may_make: &[Topic]) -> Result<Arc<dyn
     let log = KafkaLog {
         appender: Appender::new(clients.clone(), lanes.clone())?,
         reader: Arc::new(Reader::start(&clients, &lanes)?),
+        _health: Health::watch(&clients, lanes.clone())?,
         inventory,
         clients,
         lanes,
@@ -63,6 +66,7 @@ pub(crate) async fn open(options: Options, may_make: &[Topic]) -> Result<Arc<dyn
 struct KafkaLog {
     appender: Appender,
     reader: Arc<Reader>,
+    _health: Health,
     inventory: Inventory,
     clients: Clients,
     lanes: Arc<Lanes>,

@@ -75,3 +75,27 @@ async fn notes_of_more_than_the_log_has_are_not_used() {
         other.stop();
     }
 }
+
+/// On a shared log nodes of one machine may be given one data folder.
+#[tokio::test(start_paused = true)]
+async fn of_two_nodes_with_one_folder_the_first_keeps_its_notes_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with(noting(&folder)).await;
+    let peer = Node::join(node.log.clone(), node.clock.clone(), noting(&folder)).await;
+    let mut firsts = Vec::new();
+    for n in 0..10 {
+        let poster = if n % 2 == 0 { &node } else { &peer };
+        firsts.push(poster.webhook(lead(n)).await.lead_id());
+    }
+    node.settle().await;
+    node.settle().await;
+    node.stop();
+    peer.stop();
+    node.log.leads_read();
+    let restarted = Node::join(node.log.clone(), node.clock.clone(), noting(&folder)).await;
+    assert!(node.log.leads_read() <= 1, "the notes of the first are whole");
+    for (n, first) in firsts.iter().enumerate() {
+        let again = restarted.webhook(lead(n)).await;
+        assert_eq!((again.status.as_u16(), again.lead_id()), (200, *first), "{n}");
+    }
+}

@@ -4,13 +4,14 @@ mod world;
 
 use std::time::Duration;
 
+use leadway_domain::Zip;
 use leadway_domain::lead::Lead;
 use leadway_domain::record::{LeadAction, LeadRecord};
-use leadway_eventlog::{Fault, LogError, MemoryLog, NewRecord, SettingsHandle};
+use leadway_eventlog::{Fault, LogError, NewRecord, SettingsHandle};
 use parking_lot::Mutex;
 
 use super::*;
-use crate::decide::tests::{NOW, at, dated, lead, put_products, put_rule, workspace_id};
+use crate::decide::tests::{NOW, at, dated, lead, put_rule, workspace_id};
 use world::{DATE, World, dates_of, nth, outcomes};
 
 #[tokio::test(start_paused = true)]
@@ -318,23 +319,65 @@ async fn it_stops_while_it_waits_for_the_tables_and_decides_the_command_next_tim
     router.stop().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_log_that_has_forgotten_the_routers_progress_is_not_decided_anew() {
-    let world = World::new(1).await;
+/// Leads of every fate, and the commands about them, all decided.
+async fn decided_world(partitions: u32) -> (World, usize) {
+    let world = World::new(partitions).await;
+    world.start_scoring();
     let router = world.start().await;
-    world.receive(Lead { appointment_date: None, ..nth(1) }).await;
-    world.receive(nth(2)).await;
-    world.decisions_of(1).await;
-    world.score().await;
-    router.stop().await;
-    // The same leads and decisions, without anybody's progress.
-    let forgetful = World { log: MemoryLog::new(1), ..world.clone() };
-    forgetful.change(put_products()).await;
-    for topic in [Topic::Leads, Topic::Appointments] {
-        let records = world.log.read(topic, Partition(0), Offset(0), ReadLimit::default()).await.unwrap();
-        forgetful.append(records.into_iter().map(NewRecord::copy_of).collect()).await;
+    let mut leads: Vec<Lead> = (1..20).map(nth).collect();
+    leads.extend((20..30).map(|n| Lead { appointment_date: None, ..nth(n) }));
+    leads.extend((30..40).map(|n| Lead { zip_code: Zip::parse("10001").unwrap(), ..nth(n) }));
+    leads.extend((1..4).map(nth));
+    let ids = world.receive_all(leads).await;
+    world.decisions_of(19 + 10 + 3).await;
+    world.change(put_rule(2, "east", "Solar", "100*", 5)).await;
+    for (n, id) in ids.iter().enumerate() {
+        let action = match n {
+            20..25 => LeadAction::Schedule { appointment_date: None },
+            0..3 | 30..35 => LeadAction::Retry,
+            _ => continue,
+        };
+        world.command_of(*id, &nth(n as u64 + 1), action, None).await;
     }
-    let ended = tokio::time::timeout(Duration::from_secs(60), forgetful.start().await.task);
-    let error = ended.await.expect("it must not go on").unwrap().unwrap_err();
-    assert!(matches!(error, Error::Forgotten { partition: Partition(0) }), "{error}");
+    let count = 19 + 10 + 3 + 5 + 5 + 3;
+    world.decisions_of(count).await;
+    router.stop().await;
+    (world, count)
+}
+
+/// A router that is given leads which are decided already passes them over, and decides those that come after.
+async fn passes_over(moved: &World, count: usize) {
+    let router = moved.start().await;
+    let new = moved.receive_all((50..60).map(nth).chain([nth(1)]).collect()).await;
+    let outcomes = outcomes(&moved.decisions_of(count + new.len()).await);
+    assert!(new[..10].iter().all(|id| outcomes[id] == ["routed west"]), "{outcomes:#?}");
+    assert!(outcomes[&new[10]][0].starts_with("duplicate"), "what was passed over is still remembered");
+    router.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_decided_again_wherever_the_log_says_that_the_router_stands() {
+    for partitions in [1, 3] {
+        let (world, count) = decided_world(partitions).await;
+        for offset in [0, 1, 3, 7] {
+            let moved = world.with_progress_at(offset).await;
+            moved.score().await;
+            moved.start_scoring();
+            passes_over(&moved, count).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_decided_again_where_the_tables_do_not_show_it_yet() {
+    for partitions in [1, 3] {
+        let (world, count) = decided_world(partitions).await;
+        for offset in [0, 3, 7] {
+            let moved = world.with_progress_at(offset).await;
+            let router = moved.start().await;
+            let id = moved.receive(nth(50)).await;
+            assert_eq!(outcomes(&moved.decisions_of(count + 1).await)[&id], ["routed west"]);
+            router.stop().await;
+        }
+    }
 }

@@ -204,6 +204,39 @@ async fn a_wish_for_the_next_free_slot_ends_an_earlier_date_until_there_is_a_new
 }
 
 #[tokio::test]
+async fn what_was_decided_again_counts_once_whether_in_one_batch_or_in_many() {
+    let (first, second, third) = (id(0, 0), id(0, 1), id(0, 2));
+    let decisions = |minutes| {
+        let mut again = appointment(first, minutes);
+        again.workspace_id = workspace(if minutes > 10 { "elsewhere" } else { "west" });
+        let lead = lead(0);
+        vec![
+            routed(&again),
+            routed(&appointment(second, minutes)),
+            not_routed(&unrouted(third, minutes)),
+            record(&AppointmentRecord::Duplicate(duplicate(id(0, 3), first, &lead, minutes)), minutes),
+        ]
+    };
+    let leads = || (0..4).map(|_| received(lead(0))).collect::<Vec<_>>();
+    let (one, many) = (Bench::new(), Bench::new());
+    one.tell(leads().into_iter().chain(decisions(2)).chain(decisions(2)).chain(decisions(20)).collect()).await;
+    many.tell(leads()).await;
+    for minutes in [2, 2, 20] {
+        many.tell(decisions(minutes)).await;
+    }
+    for bench in [one, many] {
+        let sums = bench.rows::<DailyRow>();
+        let sum = |of: fn(&DailyRow) -> Option<i64>| sums.iter().filter_map(of).sum::<i64>();
+        assert_eq!(sum(|row| row.appointments), 2, "{sums:#?}");
+        assert_eq!(sum(|row| row.unrouted), 1, "{sums:#?}");
+        assert_eq!(sum(|row| row.leads), 3, "{sums:#?}");
+        let taken = bench.rows::<SlotRow>().iter().filter_map(|row| row.taken).sum::<i64>();
+        assert_eq!(taken, 2);
+        assert_eq!(bench.rows::<AppointmentByWorkspaceRow>().len(), 2, "each stays where it was routed first");
+    }
+}
+
+#[tokio::test]
 async fn a_duplicate_counts_for_nothing_in_the_sum() {
     let bench = Bench::new();
     let (first, second) = (lead(0), lead(1));

@@ -11,6 +11,7 @@ mod load;
 mod migrate;
 mod nodes;
 mod process;
+mod rewound;
 mod servers;
 
 const PAIRING: e2e::Pairing = e2e::Pairing::Embedded;

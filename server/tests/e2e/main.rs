@@ -9,6 +9,7 @@ mod api;
 mod arrows;
 mod commands;
 mod crash;
+mod damage;
 mod delivery;
 mod folder;
 mod formats;

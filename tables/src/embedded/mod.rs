@@ -27,7 +27,7 @@ use tokio::sync::watch;
 
 use crate::check::check_positions;
 use crate::waiters::Waiters;
-use crate::{Applied, Key, LogOfTables, Range, Row, Table, Tables, TablesError, Value, Write};
+use crate::{Applied, Inspected, Key, LogOfTables, Range, Row, Table, Tables, TablesError, Value, Write};
 use declared::Declared;
 use flush::Flush;
 use folder::Folder;
@@ -226,6 +226,11 @@ impl Tables for EmbeddedTables {
     async fn dump(&self) -> Result<Vec<(String, Row)>, TablesError> {
         let store = self.inner.store.clone();
         blocking(move || store.dump()).await
+    }
+
+    async fn inspect(&self) -> Result<Vec<Inspected>, TablesError> {
+        let store = self.inner.store.clone();
+        blocking(move || store.inspect()).await
     }
 
     async fn sync(&self) -> Result<(), TablesError> {

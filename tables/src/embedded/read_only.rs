@@ -11,7 +11,7 @@ use leadway_domain::{Offset, Partition};
 use super::declared::Declared;
 use super::store::{Found, Store};
 use super::{folder, identity};
-use crate::{Applied, LogOfTables, Range, Row, Table, Tables, TablesError, Value, Write};
+use crate::{Applied, Inspected, LogOfTables, Range, Row, Table, Tables, TablesError, Value, Write};
 
 /// How long to wait before looking for a position again: no signal crosses processes.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -96,6 +96,11 @@ impl Tables for ReadOnlyTables {
     async fn dump(&self) -> Result<Vec<(String, Row)>, TablesError> {
         let store = self.store.clone();
         super::blocking(move || store.dump()).await
+    }
+
+    async fn inspect(&self) -> Result<Vec<Inspected>, TablesError> {
+        let store = self.store.clone();
+        super::blocking(move || store.inspect()).await
     }
 
     async fn sync(&self) -> Result<(), TablesError> {

@@ -18,7 +18,7 @@ use super::declared::Declared;
 use super::strands;
 use crate::fold::{Change, RowChange, Sorted};
 use crate::version::{encoded_version, merge_encoded, removes};
-use crate::{Applied, Key, Range, Row, Table, TablesError, Value, Write, cells, key};
+use crate::{Applied, Inspected, Key, Range, Row, Table, TablesError, Value, Write, cells, key};
 
 /// Where the declarations stand.
 const DECLARATIONS: &[u8] = &[0, b'd'];
@@ -27,6 +27,8 @@ const POSITIONS: &[u8] = &[0, b'p'];
 /// After so many rows, about 50 µs, other threads may have the core. Linux lets a thread that computes keep it until the clock's next
 /// tick, up to 4 ms, and those that answer requests would wait behind it.
 const ROWS_BETWEEN_YIELDS: usize = 32;
+/// Bytes of a page of LMDB here, at the least.
+const PAGE: u64 = 4_096;
 /// A batch of more changes than this most likely has to catch up, and gives way to nobody.
 const LARGE: usize = 4_096;
 
@@ -203,6 +205,51 @@ impl Store {
             }
         }
         Ok(all)
+    }
+
+    /// Reads every row of every table. What cannot be read is told, and the next table looked at.
+    pub(super) fn inspect(&self) -> Result<Vec<Inspected>, TablesError> {
+        self.is_whole()?;
+        let txn = self.read()?;
+        let mut all = Vec::new();
+        for table in self.declared.by_number() {
+            let mut found = Inspected { table: table.name, rows: 0, unreadable: 0, reason: None };
+            let mut note = |reason: String| {
+                found.unreadable += 1;
+                found.reason.get_or_insert(reason);
+            };
+            let mut rows = 0;
+            for entry in self.rows(table)?.iter(&txn).map_err(failed)? {
+                let read = entry.map_err(failed).and_then(|(placed, cells)| {
+                    decode_row(table, &strands::key_of(table, placed).map_err(|e| unreadable(table, e))?, cells)
+                });
+                match read {
+                    Ok(_) => rows += 1,
+                    Err(error @ TablesError::Unreadable { .. }) => note(error.to_string()),
+                    Err(error) => {
+                        note(format!("what follows cannot be read: {error}"));
+                        break;
+                    }
+                }
+            }
+            found.rows = rows;
+            all.push(found);
+        }
+        Ok(all)
+    }
+
+    /// A file that is shorter than its own pages say would end the process that reads it.
+    fn is_whole(&self) -> Result<(), TablesError> {
+        let (file, pages) = (self.file(), self.env.info().last_page_number as u64 + 1);
+        let length = std::fs::metadata(&file).map_err(|e| failed(heed::Error::Io(e)))?.len();
+        let needed = pages * PAGE;
+        if length >= needed {
+            return Ok(());
+        }
+        Err(TablesError::Unusable(format!(
+            "{} has {length} bytes, and its rows need {needed}: it was cut; make the tables anew with `leadway rebuild`",
+            file.display()
+        )))
     }
 
     /// How far each partition has been applied.

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::bind::Bind;
 use super::failure::Failure;
 use super::options::{Consistency as Asked, Options};
+use super::patience::Answers;
 use crate::TablesError;
 
 /// Rows of one page of an answer.
@@ -54,6 +55,7 @@ pub(super) struct Client {
     serial: Consistency,
     timeout: Duration,
     permits: Semaphore,
+    pub(super) answers: Answers,
     most: usize,
     prepared: RwLock<HashMap<Arc<str>, PreparedStatement>>,
 }
@@ -69,6 +71,7 @@ impl Client {
             serial,
             timeout: options.request_timeout(),
             permits: Semaphore::new(options.max_concurrent_requests),
+            answers: Answers::new(),
             most: options.max_concurrent_requests,
             prepared: RwLock::default(),
         }
@@ -167,20 +170,20 @@ impl Client {
     async fn apply_once(&self, statements: &[Statement]) -> Result<(), Failure> {
         let _permit = self.permit().await?;
         match statements {
-            [] => Ok(()),
+            [] => return Ok(()),
             [one] => {
                 let prepared = self.prepare(&one.cql).await?;
                 self.session.execute_unpaged(&prepared, &one.values).await?;
-                Ok(())
             }
             many => {
                 let mut batch = self.batch_of(BatchType::Unlogged, many).await?;
                 batch.set_is_idempotent(true);
                 let values: Vec<&Vec<Bind>> = many.iter().map(|s| &s.values).collect();
                 self.session.batch(&batch, values).await?;
-                Ok(())
             }
         }
+        self.answers.note();
+        Ok(())
     }
 
     async fn batch_of(&self, kind: BatchType, statements: &[Statement]) -> Result<Batch, Failure> {
@@ -197,7 +200,9 @@ impl Client {
         if let Some(consistency) = consistency {
             prepared.set_consistency(consistency);
         }
-        cells(self.session.execute_unpaged(&prepared, &question.values).await?)
+        let answer = self.session.execute_unpaged(&prepared, &question.values).await?;
+        self.answers.note();
+        cells(answer)
     }
 
     async fn pages_once(&self, question: &Statement) -> Result<Vec<Cells>, Failure> {
@@ -207,6 +212,7 @@ impl Client {
         let mut rows = pager.rows_stream::<CqlRow>().map_err(Failure::unexpected)?;
         let mut found = Vec::new();
         while let Some(row) = rows.try_next().await? {
+            self.answers.note();
             found.push(row.columns);
         }
         Ok(found)

@@ -11,6 +11,7 @@ mod failure;
 mod identity;
 mod migrate;
 mod options;
+mod patience;
 mod positions;
 mod redo;
 mod rows;
@@ -27,13 +28,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use leadway_domain::record::Topic;
 use leadway_domain::telemetry::{TABLES_BATCH_SECONDS, TABLES_ROWS};
-use leadway_domain::{Clock, Offset, Partition};
+use leadway_domain::{Clock, Offset, Partition, Timestamp};
+use scylla::value::CqlValue;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::check::check_positions;
 use crate::{Applied, Key, LogOfTables, Range, Row, Table, Tables, TablesError, Value, Write};
 use batch::Stamps;
-use client::{Cells, Client};
+use client::{Cells, Client, Statement};
 use identity::Identity;
 pub use options::{Consistency, Options};
 use positions::{PositionsCql, read_completed};
@@ -114,11 +117,26 @@ fn row_of(table: &'static Table, cells: Cells) -> Result<Row, TablesError> {
     bind::row(table.columns, cells).map_err(|reason| TablesError::Unreadable { table: table.name, reason })
 }
 
+/// The moment at which a time-based UUID was made.
+fn time_of(id: Uuid) -> Option<Timestamp> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
+}
+
 #[async_trait]
 impl Tables for ScyllaTables {
+    async fn clock(&self) -> Result<Option<Timestamp>, TablesError> {
+        let rows = self.client.rows(&Statement::new("SELECT now() FROM system.local", Vec::new())).await?;
+        match rows.first().and_then(|row| row.first()) {
+            Some(Some(CqlValue::Timeuuid(now))) => Ok(time_of(*now.as_ref())),
+            _ => Err(TablesError::Unusable("the database does not say what time it is".into())),
+        }
+    }
+
     async fn get(&self, table: &'static Table, key: &[Value]) -> Result<Option<Row>, TablesError> {
         table.key_bytes(key)?;
-        let rows = self.client.rows(&self.statements.of(table)?.get(key)).await?;
+        let question = self.statements.of(table)?.get(key);
+        let rows = self.client.answers.awaited(self.client.rows(&question)).await?;
         rows.into_iter().next().map(|cells| row_of(table, cells)).transpose()
     }
 
@@ -129,7 +147,7 @@ impl Tables for ScyllaTables {
             questions.push(self.statements.of(table)?.get(&key));
             tables.push(table);
         }
-        let answers = self.client.rows_each(questions).await?;
+        let answers = self.client.answers.awaited(self.client.rows_each(questions)).await?;
         let found = tables.into_iter().zip(answers);
         found.map(|(table, rows)| rows.into_iter().next().map(|cells| row_of(table, cells)).transpose()).collect()
     }
@@ -141,8 +159,8 @@ impl Tables for ScyllaTables {
         }
         let question = self.statements.of(table)?.scan(partition, &range);
         let rows = match range.limit <= ONE_ANSWER {
-            true => self.client.rows(&question).await?,
-            false => self.client.all_rows(&question).await?,
+            true => self.client.answers.awaited(self.client.rows(&question)).await?,
+            false => self.client.answers.awaited(self.client.all_rows(&question)).await?,
         };
         rows.into_iter().map(|cells| row_of(table, cells)).collect()
     }

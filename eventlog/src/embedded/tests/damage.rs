@@ -12,7 +12,7 @@ use crate::embedded::sidecar::Sidecar;
 use crate::{EventLog, LogError};
 
 /// Makes a copy of the log's files and lets `damage` loose on one segment.
-fn copy(folder: &Path, number: u64, damage: impl FnOnce(&mut Vec<u8>)) -> tempfile::TempDir {
+pub(super) fn copy(folder: &Path, number: u64, damage: impl FnOnce(&mut Vec<u8>)) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();

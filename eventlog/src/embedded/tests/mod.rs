@@ -4,6 +4,7 @@ mod ahead;
 mod damage;
 mod faults;
 mod faulty_disk;
+mod salvage;
 mod start;
 
 use std::path::Path;

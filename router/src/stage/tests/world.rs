@@ -8,7 +8,7 @@ use leadway_domain::record::{CommandKey, LeadAction, LeadCommand, LeadRecord};
 use leadway_domain::settings::{Change, Settings, SettingsChange};
 use leadway_domain::{Phone, Timestamp};
 use leadway_eventlog::{MemoryLog, NewRecord, SettingsHandle};
-use leadway_tables::schema::{AppointmentRow, CommandKeyRow, LeadRow, SlotRow, bucket};
+use leadway_tables::schema::{AppointmentRow, CommandKeyRow, CommandRow, LeadRow, SlotRow, bucket};
 use leadway_tables::{Applied, MemoryTables, TableRow, get, key};
 use tokio::task::JoinHandle;
 
@@ -75,16 +75,19 @@ impl World {
     }
 
     pub(super) async fn named_command(&self, lead_id: LeadId, action: LeadAction, name: Option<&str>) -> LeadId {
+        self.command_of(lead_id, &lead(), action, name).await
+    }
+
+    pub(super) async fn command_of(
+        &self,
+        lead_id: LeadId,
+        lead: &Lead,
+        action: LeadAction,
+        name: Option<&str>,
+    ) -> LeadId {
         let asked_as = name.map(|name| CommandKey::new("test", name));
-        let command = LeadCommand {
-            v: 1,
-            lead_id,
-            lead_key: lead().log_key(),
-            actor: "test".into(),
-            at: at(NOW),
-            action,
-            asked_as,
-        };
+        let (lead_key, actor) = (lead.log_key(), "test".into());
+        let command = LeadCommand { v: 1, lead_id, lead_key, actor, at: at(NOW), action, asked_as };
         self.append(vec![NewRecord::of(&LeadRecord::Command(command), at(NOW))]).await.1
     }
 
@@ -152,6 +155,7 @@ impl World {
 
     pub(super) async fn row_of(&self, record: AppointmentRecord) -> Vec<leadway_tables::Write> {
         let bucket = |id| bucket(Addressing::default(), id).unwrap();
+        let answered = |command: Option<LeadId>| command.map(|id| CommandRow::new(id).upsert());
         match record {
             AppointmentRecord::Routed(a) => {
                 let slot = SlotRow::new(a.workspace_id.clone(), a.appointment_date);
@@ -163,7 +167,8 @@ impl World {
                     ..AppointmentRow::new(bucket(a.appointment_id), a.appointment_id)
                 };
                 let taken = taken.unwrap_or(0) + i64::from(!a.test);
-                vec![row.upsert(), SlotRow { taken: Some(taken), ..slot }.upsert()]
+                let rows = [row.upsert(), SlotRow { taken: Some(taken), ..slot }.upsert()];
+                rows.into_iter().chain(answered(a.command_id)).collect()
             }
             AppointmentRecord::Unrouted(u) => {
                 let row = AppointmentRow {
@@ -173,14 +178,33 @@ impl World {
                     next_free_slot: Some(u.appointment_date.is_none()),
                     ..AppointmentRow::new(bucket(u.lead_id), u.lead_id)
                 };
-                vec![row.upsert()]
+                [row.upsert()].into_iter().chain(answered(u.command_id)).collect()
             }
             AppointmentRecord::Duplicate(d) => {
                 let row = LeadRow { duplicate_of: Some(d.first_lead_id), ..LeadRow::new(bucket(d.lead_id), d.lead_id) };
                 vec![row.upsert()]
             }
-            AppointmentRecord::Refused(_) => Vec::new(),
+            AppointmentRecord::Refused(refused) => answered(Some(refused.command_id)).into_iter().collect(),
         }
+    }
+
+    /// The same settings, leads and decisions in a log that says the router stands at `offset` of every partition; its
+    /// tables are empty.
+    pub(super) async fn with_progress_at(&self, offset: u64) -> Self {
+        let partitions = self.log.partitions(Topic::Leads);
+        let moved = Self { log: MemoryLog::new(partitions), tables: MemoryTables::default(), ..self.clone() };
+        let all = ReadLimit { records: usize::MAX, bytes: usize::MAX };
+        for topic in [Topic::Settings, Topic::Leads, Topic::Appointments] {
+            for partition in (0..self.log.partitions(topic)).map(Partition) {
+                let records = self.log.read(topic, partition, Offset(0), all).await.unwrap();
+                moved.log.append(records.into_iter().map(NewRecord::copy_of).collect()).await.unwrap();
+            }
+        }
+        let mut stage = moved.log.stage(STAGE, Topic::Leads, &[]).await.unwrap();
+        let at = |partition| Position { topic: Topic::Leads, partition, next: Offset(offset) };
+        assert!(matches!(stage.next(ReadLimit::default()).await, Ok(StageEvent::Assigned(_))));
+        stage.commit(&[], &(0..partitions).map(|n| at(Partition(n))).collect::<Vec<_>>()).await.unwrap();
+        moved
     }
 
     /// Every decision in the log.
