@@ -151,6 +151,7 @@ async fn a_folder_of_an_older_version_gets_an_identity_at_its_first_start() {
         }
         assert_eq!(leadway_eventlog::identity(&*to).await.unwrap(), None);
     }
+    std::fs::copy(log.join("seal.key"), other.join("seal.key")).unwrap();
     std::fs::remove_dir_all(&log).unwrap();
     std::fs::rename(&other, &log).unwrap();
     std::fs::remove_dir_all(node.data().join("tables")).unwrap();
