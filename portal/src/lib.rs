@@ -66,5 +66,5 @@ pub use error::Error;
 pub use first_start::{FirstStart, first_start};
 pub use options::Options;
 pub use random::Random;
-pub use reseal::reseal;
+pub use reseal::{replace_lost_key, reseal};
 pub use state::Deps;

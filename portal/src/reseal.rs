@@ -26,6 +26,28 @@ pub async fn reseal(
     clock: Clock,
     random: &Random,
 ) -> Result<usize, Error> {
+    reseal_with(log, settings, clock, random, false).await
+}
+
+/// Gives a log whose seal key is lost another one: a new vault, and nothing of what only the lost key opens. No key of a provider
+/// or account is known any more, signing secrets of workspaces are new ones that nobody was shown, and names and passwords
+/// of webhooks are gone: all of it is to be made anew.
+pub async fn replace_lost_key(
+    log: Arc<dyn EventLog>,
+    settings: SettingsHandle,
+    clock: Clock,
+    random: &Random,
+) -> Result<usize, Error> {
+    reseal_with(log, settings, clock, random, true).await
+}
+
+async fn reseal_with(
+    log: Arc<dyn EventLog>,
+    settings: SettingsHandle,
+    clock: Clock,
+    random: &Random,
+    is_lost: bool,
+) -> Result<usize, Error> {
     let mut done = 0;
     loop {
         let end = log.end(Topic::Settings, Partition(0)).await?;
@@ -33,7 +55,7 @@ pub async fn reseal(
             settings.wait_for(Offset(last)).await?;
         }
         let present = settings.load();
-        let anew = Anew { settings: &present, seals: present.seals(), random };
+        let anew = Anew { settings: &present, seals: present.seals(), random, is_lost };
         let entities = anew.entities()?;
         if entities.is_empty() {
             return Ok(done);
@@ -54,6 +76,8 @@ struct Anew<'s> {
     settings: &'s Settings,
     seals: &'s Seals,
     random: &'s Random,
+    /// Whether what cannot be opened is given up.
+    is_lost: bool,
 }
 
 impl Anew<'_> {
@@ -61,6 +85,9 @@ impl Anew<'_> {
     fn entities(&self) -> Result<Vec<Entity>, Error> {
         let vault = self.seals.vault().ok_or(SealError::NoVault)?;
         if Some(&vault.key_id) != self.seals.ring().first() {
+            if self.is_lost && self.seals.lacks().is_some() {
+                return Ok(vec![Entity::Vault(self.seals.new_vault(self.random.bytes()?, self.random.nonce()?)?)]);
+            }
             // Alone: whoever lacks the key learns it before anything else is sealed with it.
             return Ok(vec![Entity::Vault(self.seals.resealed_vault(vault, self.random.nonce()?)?)]);
         }
@@ -90,6 +117,7 @@ impl Anew<'_> {
         {
             credentials.hmac_secrets.push(SigningSecret { secret: derived.as_str().into(), valid_until: None });
         }
+        credentials.hmac_secrets.retain(|secret| !self.is_given_up(&secret.secret));
         for secret in &mut credentials.hmac_secrets {
             self.seal(&place, &mut secret.secret)?;
         }
@@ -102,14 +130,25 @@ impl Anew<'_> {
 
     fn workspace(&self, present: &Workspace) -> Result<Option<Workspace>, Error> {
         let mut anew = present.clone();
+        anew.signing_secrets.retain(|secret| !self.is_given_up(&secret.secret));
+        if anew.signing_secrets.is_empty() && !present.signing_secrets.is_empty() {
+            let secret = self.random.signing_secret()?.as_str().into();
+            anew.signing_secrets.push(SigningSecret { secret, valid_until: None });
+        }
         for secret in &mut anew.signing_secrets {
             self.seal(&signing_place(&present.id), &mut secret.secret)?;
         }
         let credentials = &mut anew.webhook_credentials;
+        credentials.outbound.take_if(|sealed| self.is_given_up(sealed));
+        credentials.test.take_if(|sealed| self.is_given_up(sealed));
         for sealed in credentials.outbound.iter_mut().chain(&mut credentials.test) {
             self.seal(&webhook_place(&present.id), sealed)?;
         }
         Ok((anew != *present).then_some(anew))
+    }
+
+    fn is_given_up(&self, sealed: &Sealed) -> bool {
+        self.is_lost && sealed.key().is_some_and(|key| !self.seals.ring().has(&key))
     }
 
     fn seal(&self, place: &str, sealed: &mut Sealed) -> Result<(), Error> {

@@ -140,6 +140,9 @@ struct ResealArgs {
     /// Make a new key first, and forget the old one in the end (embedded log only).
     #[arg(long)]
     new: bool,
+    /// The log's key is lost for good: give up what only it opens. Keys and secrets have to be made anew.
+    #[arg(long, conflicts_with = "new")]
+    lost: bool,
 }
 
 #[derive(Debug, Args)]
@@ -223,7 +226,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Reseal(args) => {
             let config = config(&args.common)?;
             logging::start(&config.logging)?;
-            reseal::run(&config, args.new).await
+            Box::pin(reseal::run(&config, args.new, args.lost)).await
         }
         Command::Verify(common) => {
             let config = config(&common)?;

@@ -64,7 +64,8 @@ impl SealKeys {
             };
             bail!(
                 "the secrets of this log are sealed with key {needed}, and this node {has}: put that key {place}. Every node \
-                 of a log needs it; an embedded log has it in its file log/{FILE}"
+                 of a log needs it; an embedded log has it in its file log/{FILE}. If it is lost for good, `leadway reseal --lost` gives \
+                 up what only it opens"
             );
         }
         ensure!(
@@ -72,6 +73,11 @@ impl SealKeys {
             "log = \"kafka\" needs a key that secrets are sealed with, the same on every node, and this node has none: make \
              one with `openssl rand -hex 32`, keep a copy in a safe place, and put it {place}"
         );
+        self.keep()
+    }
+
+    /// Keeps the candidate, if these keys are one.
+    pub(crate) fn keep(&self) -> anyhow::Result<()> {
         if let (Some(candidate), Some(file)) = (&self.candidate, &self.file) {
             write_anew(file, &format!("{candidate}\n"))
                 .with_context(|| format!("{} cannot be made", file.display()))?;

@@ -11,7 +11,7 @@ use leadway_domain::settings::{
 };
 use leadway_domain::{Clock, Offset, Partition, Timestamp};
 use leadway_eventlog::{EventLog, MemoryLog, NewRecord, ReadLimit, SettingsHandle};
-use leadway_portal::{Random, first_start, reseal};
+use leadway_portal::{Random, first_start, replace_lost_key, reseal};
 use leadway_tables::schema::QuarantineRow;
 use serde_json::{Value, json};
 
@@ -333,4 +333,26 @@ async fn records_of_an_earlier_version_go_on_working_and_are_sealed_once() {
     let (_, settings, _) = node(&log, &first).await;
     assert!(settings.load().seals().lacks().is_some(), "the old key is of no use any more");
     assert!(ring().first().is_some());
+}
+
+#[tokio::test]
+async fn a_log_whose_key_is_lost_goes_on_with_another_and_new_secrets() {
+    let log = old_log().await;
+    let (shared, settings, clock) = node(&log, &"01".repeat(32)).await;
+    first_start(shared.clone(), settings.clone(), clock.clone(), &Random::seeded(1), None).await.unwrap();
+    reseal(shared, settings, clock, &Random::seeded(2)).await.unwrap();
+
+    let (shared, settings, clock) = node(&log, &"02".repeat(32)).await;
+    let refused = reseal(shared.clone(), settings.clone(), clock.clone(), &Random::seeded(3)).await;
+    assert!(refused.is_err(), "nothing is given up unasked");
+    replace_lost_key(shared.clone(), settings.clone(), clock.clone(), &Random::seeded(4)).await.unwrap();
+    let now = settings.load();
+    assert_eq!(now.seals().lacks(), None);
+    assert!(now.provider_by_key("lwp_old", at("2024-02-01T00:00:00Z")).is_none() && now.providers.len() == 1);
+    let workspace = &now.workspaces["solar_west_coast"];
+    let secret = now.seals().open(&signing_place(&workspace.id), &workspace.signing_secrets[0].secret).unwrap();
+    assert!(secret.expose().starts_with("whsec_") && secret.expose() != "whsec_b2xk");
+    let given = Some("a-new-admin-key-of-the-tests".to_owned());
+    first_start(shared, settings.clone(), clock, &Random::seeded(5), given).await.unwrap();
+    assert!(settings.load().account_by_key("a-new-admin-key-of-the-tests").is_some());
 }
