@@ -185,7 +185,9 @@ impl Field {
             b"istest" | b"testlead" | b"istestlead" | b"testmode" | b"istestmode" | b"testpost" | b"testflag"
             | b"lptest" | b"xxtest" | b"ckmtest" | b"leadtest" => (Self::Test, fit),
             // Lead Prosper: `lp_action=test`; others: `mode=test`.
-            b"lpaction" | b"leadmode" | b"mode" => (Self::Test, Fit::Mode),
+            b"lpaction" | b"action" | b"leadmode" | b"mode" | b"leadtype" | b"leadstatus" | b"environment" => {
+                (Self::Test, Fit::Mode)
+            }
             _ => return None,
         })
     }

@@ -57,7 +57,7 @@ pub(super) fn truth(text: &str) -> Checked<bool> {
 
 /// Whether a word says that the lead is a test.
 pub(super) fn is_test(text: &str) -> bool {
-    matches!(&*fold_short(text, &mut Default::default()), "test" | "testing" | "testlead" | "testmode")
+    matches!(&*fold_short(text, &mut Default::default()), "test" | "testing" | "testlead" | "testmode" | "sandbox")
 }
 
 /// Whether the text is the filling of a test lead by Meta's tool: `<test lead: dummy data for full_name>`.

@@ -23,7 +23,8 @@ pub struct RateLimit {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FieldMapping {
-    /// Source name (`cust_zip`) or JSON pointer (`/contact/tel`) → our field (`zip_code`, `phone`).
+    /// Source name (`cust_zip`) or JSON pointer (`/contact/tel`), which may select a member by its neighbour's value
+    /// (`/answers/[field.ref=phone]/phone_number`) → our field (`zip_code`, `phone`).
     #[serde(default)]
     pub fields: BTreeMap<String, String>,
     /// Our field → the value it has in every lead of this provider that does not bring one.

@@ -167,6 +167,8 @@ fn flags_of_other_systems_say_that_it_is_a_test() {
         ("test_mode", json!("on")),
         ("lp_action", json!("test")),
         ("mode", json!("TEST")),
+        ("lead_type", json!("test")),
+        ("environment", json!("sandbox")),
         ("xxTest", json!("true")),
         ("ckm_test", json!(1)),
         ("is_test_lead", json!("Y")),
