@@ -48,7 +48,8 @@ impl Zip {
     /// The five digits, or what is left of them, and the four.
     fn split(text: &str) -> Option<(&str, Option<&str>)> {
         let text = text.trim();
-        let text = text.strip_suffix(".0").unwrap_or(text);
+        let is_zero = |fraction: &str| !fraction.is_empty() && fraction.bytes().all(|b| b == b'0');
+        let text = text.split_once('.').filter(|(_, fraction)| is_zero(fraction)).map_or(text, |(whole, _)| whole);
         let text =
             if text.starts_with(|c: char| c.is_ascii_digit()) { text.trim_end_matches(['-', '_', ' ']) } else { text };
         match text.split_once(['-', ' ']) {
@@ -355,6 +356,7 @@ mod tests {
             ("2134-1234", "02134"),
             ("21341234", "02134"),
             ("2134.0", "02134"),
+            ("90210.00", "90210"),
             ("90210-", "90210"),
             ("90210-____", "90210"),
         ] {

@@ -202,8 +202,14 @@ impl<'v> Fields<'v> {
 
 /// Whether the text is what an input mask or a dash leaves where nothing was entered: `(___) ___-____`, `--`.
 fn is_blank(field: Field, text: &str) -> bool {
-    let is_prose = matches!(field, Field::FirstName | Field::LastName | Field::CustomerName | Field::Notes);
-    !is_prose && !text.contains(char::is_alphanumeric)
+    match field {
+        Field::Notes => false,
+        // Not everybody's name is made of letters.
+        Field::FirstName | Field::LastName | Field::CustomerName => {
+            text.bytes().all(|b| b.is_ascii_punctuation() || b == b' ')
+        }
+        _ => !text.contains(char::is_alphanumeric),
+    }
 }
 
 fn decoded(text: Cow<'_, str>) -> Cow<'_, str> {

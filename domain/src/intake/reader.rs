@@ -133,13 +133,13 @@ impl<'v> Reader<'v> {
 
     /// First and last name, from their own fields or from a full name.
     pub(super) fn names(&mut self) -> (String, String) {
-        let name = |text: &str| bounded(text, MAX_NAME).map(Reading::Whole);
+        let name = |text: &str| name(text, MAX_NAME);
         let first = self.optional(Field::FirstName, name);
         let last = self.optional(Field::LastName, name);
         if self.fields.get(Field::CustomerName).is_none() {
             return (first.unwrap_or_default(), last.unwrap_or_default());
         }
-        let full = |text: &str| bounded(text, 2 * MAX_NAME).map(Reading::Whole);
+        let full = |text: &str| self::name(text, 2 * MAX_NAME);
         let full = self.optional(Field::CustomerName, full).unwrap_or_default();
         let completed = match (&first, &last) {
             (None, None) => Some(names::split(&full)),
@@ -211,4 +211,12 @@ impl<'v> Reader<'v> {
     pub(super) fn is_test(&mut self) -> bool {
         self.optional(Field::Test, |text| words::truth(text).map(Reading::Whole)).unwrap_or(false) || self.is_dummy
     }
+}
+
+/// Nobody is called so.
+fn name(text: &str, max: usize) -> Checked<Reading<String>> {
+    if text.eq_ignore_ascii_case("n/a") {
+        return Err(("invalid", "is no name".into()));
+    }
+    bounded(text, max).map(Reading::Whole)
 }

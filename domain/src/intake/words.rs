@@ -48,6 +48,8 @@ pub(super) fn truth(text: &str) -> Checked<bool> {
     if is_test(text) {
         return Ok(true);
     }
+    // A spreadsheet's 1.
+    let text = text.strip_suffix(".0").unwrap_or(text);
     match &*fold_short(text, &mut Default::default()) {
         "true" | "1" | "yes" | "y" | "t" | "on" => Ok(true),
         "false" | "0" | "no" | "n" | "f" | "off" | "live" | "prod" | "production" => Ok(false),
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_test_is_flagged_in_many_words() {
-        for text in ["1", "yes", "TRUE", "on", "Y", "test", "Test Lead"] {
+        for text in ["1", "1.0", "yes", "TRUE", "on", "Y", "test", "Test Lead"] {
             assert_eq!(truth(text), Ok(true), "{text}");
         }
         for text in ["0", "No", "false", "off", "live"] {

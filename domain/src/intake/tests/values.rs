@@ -22,6 +22,7 @@ fn what_cannot_be_read_is_kept_with_a_warning() {
         ("appointment_date", json!("Dates: Dec 13\nTimes: Morning (9am - 12pm)"), "appointment_date"),
         ("scheduled_time", json!("afternoon"), "appointment_time"),
         ("test", json!("perhaps"), "test"),
+        ("last_name", json!("N/A"), "last_name"),
     ] {
         let taken = taken(with(json!({name: value})));
         assert_eq!(warned(&taken), [field], "{name}: {value}");
@@ -180,8 +181,14 @@ fn phones_and_zips_are_read_as_software_leaves_them() {
     ] {
         assert_eq!(lead(with(json!({"zip_code": zip}))).zip_code.to_string(), "90210", "{zip}");
     }
-    for (name, blank) in [("email", "___@___.___"), ("budget", "--"), ("appointment_date", "__/__/____"), ("test", "-")]
-    {
+    for (name, blank) in [
+        ("email", "___@___.___"),
+        ("budget", "--"),
+        ("appointment_date", "__/__/____"),
+        ("last_name", "."),
+        ("first_name", "--"),
+        ("test", "-"),
+    ] {
         let taken = taken(with(json!({name: blank})));
         assert!(taken.warnings.is_empty() && taken.lead.extra.is_empty(), "{blank}: an empty mask is nothing");
     }
