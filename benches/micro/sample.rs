@@ -177,6 +177,8 @@ fn workspace(n: u64, secrets: u8) -> Workspace {
         outbound_webhook_url: Some(format!("https://workspace-{n}.example.com/appointments").parse().unwrap()),
         test_webhook_url: None,
         webhook_active: true,
+        paused: false,
+        past_dates: None,
         business_type: "Solar Installation".to_owned(),
         payment_rate: Money::from_cents(15_000),
         signing_secrets: vec![secret; secrets.into()],

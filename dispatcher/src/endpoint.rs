@@ -80,6 +80,8 @@ pub(crate) mod tests {
             ),
             test_webhook_url: None,
             webhook_active: true,
+            paused: false,
+            past_dates: None,
             business_type: String::new(),
             payment_rate: Money::from_cents(15_000),
             signing_secrets: vec![SigningSecret { secret: "whsec_bmV3".into(), valid_until: None }],

@@ -18,7 +18,7 @@ use crate::state::{Portal, Shared};
 use crate::{Deps, Options, auth, completion, docs, metrics};
 use crate::{
     analytics, appointments, audit, billing, command, contacts, events, keys, leads, margin, products, provider_keys,
-    providers, quarantine, reconciliation, release, retry, rules, rules_import, unrouted, workspaces,
+    providers, quarantine, reconciliation, release, retry, revert, rules, rules_bulk, rules_import, unrouted, workspaces,
 };
 
 /// What somebody sees who opens the address in a browser.
@@ -49,10 +49,12 @@ fn settings_routes(options: &Options) -> OpenApiRouter<Shared> {
         .merge(provider_keys::routes())
         .merge(workspaces::routes())
         .merge(rules::routes())
+        .merge(rules_bulk::routes())
         .merge(rules_import::routes(options.import_limit_bytes))
         .merge(products::routes())
         .merge(keys::routes())
         .merge(audit::routes())
+        .merge(revert::routes())
 }
 
 fn result_routes() -> OpenApiRouter<Shared> {

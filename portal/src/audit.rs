@@ -27,10 +27,13 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 /// One change of one setting.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({
-    "offset": 7, "part": 0, "at": "2024-01-15T10:30:00Z", "actor": "admin", "action": "changed", "entity": "workspace",
+    "id": "7-0", "offset": 7, "part": 0, "at": "2024-01-15T10:30:00Z", "actor": "admin", "action": "changed", "entity": "workspace",
     "entity_id": "solar_west_coast", "before": {"payment_rate": 150}, "after": {"payment_rate": 160},
 }))]
 struct ChangeView {
+    /// Its offset and part: what `POST /api/settings/changes/{id}/revert` takes back.
+    #[schema(example = "7-0")]
+    id: String,
     /// Where the record stands in the topic `settings`.
     #[schema(value_type = u64)]
     offset: Offset,
@@ -63,6 +66,7 @@ impl ChangeView {
         };
         let (before, after) = (shown(row.before), shown(row.after));
         Self {
+            id: format!("{}-{}", row.log_offset.0, row.part),
             offset: row.log_offset,
             part: row.part,
             at: row.at,

@@ -9,6 +9,7 @@ use http::StatusCode;
 use jiff::civil::DateTime;
 use leadway_domain::problem::Problem;
 use leadway_domain::record::{CommandKey, LeadAction, LeadCommand, LeadRecord, Topic};
+use leadway_domain::settings::is_past;
 use leadway_domain::{LeadId, Phone, ProviderId, Timestamp, WorkspaceId};
 use leadway_eventlog::NewRecord;
 use leadway_tables::schema::{CommandKeyRow, CommandRow, LeadRow};
@@ -214,8 +215,8 @@ async fn decided(portal: &Portal, lead: &LeadRow, row: CommandRow) -> Answer<Res
 #[schema(example = json!({"appointment_date": "2024-12-01T14:00:00Z"}))]
 #[serde(deny_unknown_fields)]
 struct ScheduleInput {
-    /// RFC 3339, or a local time (`2024-12-01T14:00`) in the customer's zone. Without it, the next free slot of the
-    /// workspace that matches.
+    /// RFC 3339, or a local time (`2024-12-01T14:00`) in the customer's zone, at most an hour back unless `past_dates`
+    /// says otherwise. Without it, the next free slot of the workspace that matches.
     appointment_date: Option<String>,
 }
 
@@ -248,6 +249,13 @@ fn read_date(portal: &Portal, lead: &LeadRow, mut fields: Fields) -> Result<Opti
     if text.is_some() && date.is_none() {
         let rule = "must be a time such as 2024-12-01T14:00:00Z, or 2024-12-01T14:00 in the customer's time zone";
         fields.error("appointment_date", "invalid", rule);
+    }
+    let settings = portal.settings.load();
+    let sold = |date| !is_past(date, portal.clock.now()) || lead.provider_id.as_ref().is_some_and(|p| settings.may_sell_past(p));
+    if date.is_some_and(|date| !sold(date)) {
+        let rule = "lies more than an hour back, and such dates are not sold: give one that is still to come, or set \
+                    past_dates of the provider or the workspace to \"take\"";
+        fields.error("appointment_date", "past", rule);
     }
     fields.finish(Some(date))
 }

@@ -162,6 +162,31 @@ impl Fields {
         Ok(Self { raw, ..Self::default() })
     }
 
+    /// Reads `null` as the default of these fields, as a change (RFC 7396) means it.
+    pub(crate) fn null_means(&mut self, defaults: &[(&'static str, &'static str)]) {
+        for (name, default) in defaults {
+            if let Some(raw) = self.raw.get_mut(*name).filter(|raw| raw.get() == "null")
+                && let Ok(value) = RawValue::from_string((*default).to_owned())
+            {
+                *raw = value;
+            }
+        }
+    }
+
+    /// Notes those of these fields that are `null`, which a change must not take away.
+    pub(crate) fn not_null(&mut self, names: &[&'static str]) {
+        for name in names {
+            if self.raw.get(*name).is_some_and(|raw| raw.get() == "null") {
+                self.error(name, "required", "cannot be taken away");
+            }
+        }
+    }
+
+    /// How many fields were sent.
+    pub(crate) fn sent(&self) -> usize {
+        self.raw.len()
+    }
+
     /// Notes that something is wrong.
     pub(crate) fn error(&mut self, field: &str, code: &str, message: impl Into<String>) {
         self.errors.push(FieldError::new(field, code, message));

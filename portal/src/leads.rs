@@ -7,6 +7,7 @@ use axum::extract::State;
 use leadway_domain::lead::InterestLevel;
 use leadway_domain::problem::Problem;
 use leadway_domain::record::Topic;
+use leadway_domain::settings::is_past;
 use leadway_domain::{ContactId, LeadId, Money, Phone, ProviderId, Timestamp, Zip};
 use leadway_tables::schema::{AppointmentRow, LeadRow, bucket};
 use leadway_tables::{Json as JsonCell, Range, get, get_all, key, scan};
@@ -121,8 +122,16 @@ fn status<'r>(lead: &LeadRow, appointment: Option<&'r AppointmentRow>) -> &'r st
     match appointment.filter(|a| a.routing_status.is_some()) {
         Some(decided) => forward_status(decided).unwrap_or("unrouted"),
         None if lead.duplicate_of.is_some() => "duplicate",
-        None if lead.appointment_date.is_none() && lead.auto_schedule != Some(true) => "waiting",
+        None if came_without_date(lead) => "waiting",
         None => "received",
+    }
+}
+
+/// Whether it came without a date to be sold by, so that it waits for one.
+fn came_without_date(lead: &LeadRow) -> bool {
+    match lead.appointment_date.zip(lead.received_at) {
+        Some((date, received_at)) => is_past(date, received_at),
+        None => lead.auto_schedule != Some(true),
     }
 }
 

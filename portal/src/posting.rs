@@ -17,6 +17,7 @@ pub(crate) fn read(fields: &mut Fields) -> Posting {
         success_status: fields.optional("success_status").unwrap_or(default.success_status),
         allow_get: fields.optional("allow_get").unwrap_or(default.allow_get),
         allowed_origins: fields.optional("allowed_origins").unwrap_or_default(),
+        past_dates: fields.optional("past_dates").unwrap_or_default(),
         max_concurrent: fields.optional("max_concurrent"),
         max_bytes_per_day: fields.optional("max_bytes_per_day"),
     };

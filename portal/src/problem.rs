@@ -100,6 +100,12 @@ impl From<BytesRejection> for Refusal {
     }
 }
 
+/// 500: work that was handed to another thread did not end.
+pub(crate) fn broken(what: &str) -> Refusal {
+    tracing::error!(what, "a request's work ended without a result");
+    Refusal(internal())
+}
+
 fn internal() -> Problem {
     Problem::new(500, "internal", "Something is wrong on this side", "The node's log says what.")
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use leadway_domain::record::Topic;
 use leadway_domain::settings::{Rule, Settings};
 use leadway_domain::zip::ZipPattern;
-use leadway_domain::{LeadId, Offset, Partition, RuleId, Zip, ZipDirectory};
+use leadway_domain::{LeadId, Offset, Partition, RuleId, WorkspaceId, Zip, ZipDirectory};
 use leadway_tables::schema::{UNROUTED_SHARDS, UnroutedRow};
 use leadway_tables::{Range, key, scan};
 
@@ -73,6 +73,13 @@ pub(crate) fn retry_for_rules<'r>(portal: &Shared, actor: &str, rules: impl Into
             }
         });
     }
+}
+
+/// The same for every rule of a workspace that is paused no more.
+pub(crate) fn retry_for_workspace(portal: &Shared, actor: &str, workspace: &WorkspaceId) {
+    let settings = portal.settings.load();
+    let rules = settings.rules.values().filter(|rule| rule.workspace_id == *workspace);
+    retry_for_rules(portal, actor, rules.map(|rule| &**rule));
 }
 
 /// One walk through all unrouted leads.
@@ -158,7 +165,7 @@ async fn covered(portal: &Portal, rules: &BTreeSet<RuleId>) -> Answer<HashSet<(S
 
 fn expand(settings: &Settings, zips: &ZipDirectory, rules: &BTreeSet<RuleId>) -> HashSet<(String, Zip)> {
     let mut covered = HashSet::new();
-    for rule in rules.iter().filter_map(|id| settings.rules.get(id)).filter(|rule| rule.is_active) {
+    for rule in rules.iter().filter_map(|id| settings.rules.get(id)).filter(|rule| settings.takes_part(rule)) {
         let patterns = rule.zip_codes.iter().filter_map(|text| ZipPattern::parse(text).ok());
         for zip in patterns.flat_map(|pattern| pattern.expand(zips)) {
             covered.extend(rule.product_types.iter().map(|product| (product.clone(), zip)));

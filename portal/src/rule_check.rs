@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use leadway_domain::problem::FieldError;
+use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::settings::{Rule, Settings};
 use leadway_domain::zip::{ZipPattern, ZipPatternError};
 use leadway_domain::{RuleId, Timestamp, WorkspaceId, ZipDirectory};
@@ -19,6 +19,8 @@ const MAX_PRODUCTS: usize = 200;
 const MAX_PATTERNS: usize = 50_000;
 /// Most characters of notes.
 const MAX_NOTES: usize = 2_000;
+/// Most characters of an external id.
+const MAX_EXTERNAL_ID: usize = 200;
 /// The largest priority number.
 const MAX_PRIORITY: i64 = 1_000_000;
 
@@ -49,6 +51,10 @@ pub(crate) struct RuleInput {
     /// The operator's notes.
     #[schema(max_length = 2000)]
     notes: Option<String>,
+    /// What it is called where it is imported from; no two rules have the same. In an import, a row without `id` replaces
+    /// the rule of this external id.
+    #[schema(max_length = 200)]
+    external_id: Option<String>,
 }
 
 /// A rule as it was read: what could be, and what is wrong with the rest.
@@ -62,6 +68,7 @@ pub(crate) struct RuleDraft {
     pub(crate) priority: Option<i64>,
     pub(crate) is_active: Option<bool>,
     pub(crate) notes: String,
+    pub(crate) external_id: Option<String>,
     /// Fields that are missing, unknown or of another type: told together with what the check finds.
     pub(crate) errors: Vec<FieldError>,
 }
@@ -86,6 +93,7 @@ pub(crate) struct CheckedRule {
     priority: i32,
     is_active: bool,
     notes: String,
+    external_id: Option<String>,
 }
 
 /// Remembers what patterns were found to be: an import repeats the same ones thousands of times.
@@ -119,8 +127,9 @@ impl RuleDraft {
         let priority = fields.optional("priority");
         let is_active = fields.optional("is_active");
         let notes = fields.optional::<String>("notes").unwrap_or_default().trim().to_owned();
+        let external_id = fields.optional::<String>("external_id");
         let errors = fields.finish(Some(())).err().map(|problem| problem.errors).unwrap_or_default();
-        Self { id, workspace_id, product_types, zip_codes, priority, is_active, notes, errors }
+        Self { id, workspace_id, product_types, zip_codes, priority, is_active, notes, external_id, errors }
     }
 
     /// Checks it against the settings and the ZIP list; tells everything that is wrong, with what could not be read.
@@ -131,29 +140,17 @@ impl RuleDraft {
         patterns: &mut PatternChecks,
     ) -> Result<CheckedRule, Vec<FieldError>> {
         let mut errors = std::mem::take(&mut self.errors);
-        let workspace = self.workspace_id.as_deref().and_then(|id| settings.workspaces.get(id)).map(|w| w.id.clone());
-        if let (None, Some(sent)) = (&workspace, &self.workspace_id) {
-            let message = format!("{sent:?} is no workspace; make it first with POST /api/workspaces");
-            errors.push(FieldError::new("workspace_id", "unknown", message));
+        let checked = Checked::of(&self, settings, zips, patterns, &mut errors);
+        let external_id = self.external_id.as_deref().map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned);
+        if external_id.as_ref().is_some_and(|id| id.chars().count() > MAX_EXTERNAL_ID || id.contains(char::is_control)) {
+            let message = format!("must have at most {MAX_EXTERNAL_ID} characters, none of them control characters");
+            errors.push(FieldError::new("external_id", "invalid", message));
         }
-        let products = self.product_types.as_deref();
-        let product_types = products.map(|names| check_products(names, settings, &mut errors));
-        let zip_codes = self.zip_codes.as_deref().map(|texts| check_patterns(texts, zips, patterns, &mut errors));
-        let sent = self.priority.unwrap_or(1);
-        let priority = i32::try_from(sent).ok().filter(|_| (0..=MAX_PRIORITY).contains(&sent));
-        if priority.is_none() {
-            errors.push(FieldError::new("priority", "invalid", format!("must be 0 to {MAX_PRIORITY}")));
-        }
-        if self.notes.chars().count() > MAX_NOTES || self.notes.contains(is_unseen) {
-            let message = format!(
-                "must have at most {MAX_NOTES} characters, none of them invisible or control characters other than tabs and line breaks"
-            );
-            errors.push(FieldError::new("notes", "invalid", message));
-        }
-        match (workspace, product_types, zip_codes, priority) {
-            (Some(workspace_id), Some(product_types), Some(zip_codes), Some(priority)) if errors.is_empty() => {
-                let is_active = self.is_active.unwrap_or(true);
-                Ok(CheckedRule { workspace_id, product_types, zip_codes, priority, is_active, notes: self.notes })
+        match (checked.workspace_id, checked.product_types, checked.zip_codes) {
+            (Some(workspace_id), Some(product_types), Some(zip_codes)) if errors.is_empty() => {
+                let (priority, is_active) = (checked.priority.unwrap_or(1), checked.is_active.unwrap_or(true));
+                let notes = self.notes;
+                Ok(CheckedRule { workspace_id, product_types, zip_codes, priority, is_active, notes, external_id })
             }
             _ => Err(errors),
         }
@@ -207,7 +204,154 @@ fn check_patterns(
     canonical
 }
 
+/// What is to be set in many rules.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"priority": 2}))]
+pub(crate) struct RulePatchInput {
+    /// Where their appointments go.
+    workspace_id: Option<String>,
+    /// Names or synonyms of known products.
+    #[schema(min_items = 1, max_items = 200)]
+    product_types: Option<Vec<String>>,
+    /// ZIPs and patterns, as in one rule.
+    #[schema(min_items = 1, max_items = 50_000)]
+    zip_codes: Option<Vec<String>>,
+    /// The lowest number wins, then the older rule.
+    #[schema(minimum = 0, maximum = 1_000_000)]
+    priority: Option<i32>,
+    /// Whether they take part in matching.
+    is_active: Option<bool>,
+    /// The operator's notes.
+    #[schema(max_length = 2000)]
+    notes: Option<String>,
+}
+
+/// What is to be set in many rules, checked. What is absent stays.
+#[derive(Debug)]
+pub(crate) struct RulePatch {
+    workspace_id: Option<WorkspaceId>,
+    product_types: Option<Vec<String>>,
+    zip_codes: Option<Vec<String>>,
+    priority: Option<i32>,
+    is_active: Option<bool>,
+    notes: Option<String>,
+}
+
+impl RulePatch {
+    /// Reads and checks it; tells everything that is wrong. `null` is the default of a field, as in one rule's change.
+    pub(crate) fn read(
+        mut fields: Fields,
+        settings: &Settings,
+        zips: &ZipDirectory,
+        patterns: &mut PatternChecks,
+    ) -> Result<Self, Problem> {
+        let defaults = [("priority", "1"), ("is_active", "true"), ("notes", "\"\"")];
+        fields.null_means(&defaults);
+        fields.not_null(&["workspace_id", "product_types", "zip_codes"]);
+        let draft = RuleDraft {
+            id: None,
+            workspace_id: fields.optional("workspace_id"),
+            product_types: fields.optional("product_types"),
+            zip_codes: fields.optional("zip_codes"),
+            priority: fields.optional("priority"),
+            is_active: fields.optional("is_active"),
+            notes: String::new(),
+            external_id: None,
+            errors: Vec::new(),
+        };
+        let notes = fields.optional::<String>("notes").map(|notes| notes.trim().to_owned());
+        let sent = fields.sent();
+        let mut errors = fields.finish(Some(())).err().map(|problem| problem.errors).unwrap_or_default();
+        if sent == 0 {
+            let message = "must set at least one of workspace_id, product_types, zip_codes, priority, is_active and notes";
+            errors.push(FieldError::new("body", "required", message));
+        }
+        let checked = Checked::of(&RuleDraft { notes: notes.clone().unwrap_or_default(), ..draft }, settings, zips, patterns, &mut errors);
+        if !errors.is_empty() {
+            return Err(Problem::validation(errors));
+        }
+        let Checked { workspace_id, product_types, zip_codes, priority, is_active } = checked;
+        Ok(Self { workspace_id, product_types, zip_codes, priority, is_active, notes })
+    }
+
+    /// The rule as it is to be.
+    pub(crate) fn applied_to(&self, rule: &Rule) -> Rule {
+        let mut rule = rule.clone();
+        fn set<T: Clone>(slot: &mut T, sent: &Option<T>) {
+            if let Some(sent) = sent {
+                slot.clone_from(sent);
+            }
+        }
+        set(&mut rule.workspace_id, &self.workspace_id);
+        set(&mut rule.product_types, &self.product_types);
+        set(&mut rule.zip_codes, &self.zip_codes);
+        set(&mut rule.priority, &self.priority);
+        set(&mut rule.is_active, &self.is_active);
+        set(&mut rule.notes, &self.notes);
+        rule
+    }
+}
+
+/// The fields that a draft has, each checked for itself; an absent or wrong one is `None`.
+struct Checked {
+    workspace_id: Option<WorkspaceId>,
+    product_types: Option<Vec<String>>,
+    zip_codes: Option<Vec<String>>,
+    priority: Option<i32>,
+    is_active: Option<bool>,
+}
+
+impl Checked {
+    fn of(
+        draft: &RuleDraft,
+        settings: &Settings,
+        zips: &ZipDirectory,
+        patterns: &mut PatternChecks,
+        errors: &mut Vec<FieldError>,
+    ) -> Self {
+        let workspace_id = draft.workspace_id.as_deref().and_then(|id| settings.workspaces.get(id)).map(|w| w.id.clone());
+        if let (None, Some(sent)) = (&workspace_id, &draft.workspace_id) {
+            let message = format!("{sent:?} is no workspace; make it first with POST /api/workspaces");
+            errors.push(FieldError::new("workspace_id", "unknown", message));
+        }
+        let products = draft.product_types.as_deref();
+        let product_types = products.map(|names| check_products(names, settings, errors));
+        let zip_codes = draft.zip_codes.as_deref().map(|texts| check_patterns(texts, zips, patterns, errors));
+        let in_range = |sent: i64| i32::try_from(sent).ok().filter(|_| (0..=MAX_PRIORITY).contains(&sent));
+        let priority = draft.priority.and_then(in_range);
+        if draft.priority.is_some() && priority.is_none() {
+            errors.push(FieldError::new("priority", "invalid", format!("must be 0 to {MAX_PRIORITY}")));
+        }
+        if draft.notes.chars().count() > MAX_NOTES || draft.notes.contains(is_unseen) {
+            let message = format!(
+                "must have at most {MAX_NOTES} characters, none of them invisible or control characters other than tabs and line breaks"
+            );
+            errors.push(FieldError::new("notes", "invalid", message));
+        }
+        Self { workspace_id, product_types, zip_codes, priority, is_active: draft.is_active }
+    }
+}
+
+/// Refuses an external id that another rule has.
+pub(crate) fn check_external_id(rule: &Rule, settings: &Settings) -> Result<(), Problem> {
+    let Some(sent) = &rule.external_id else { return Ok(()) };
+    match settings.rules.values().find(|other| other.id != rule.id && other.external_id.as_ref() == Some(sent)) {
+        Some(other) => Err(Problem::validation(vec![taken(other.id)])),
+        None => Ok(()),
+    }
+}
+
+/// Another rule has this external id.
+pub(crate) fn taken(other: RuleId) -> FieldError {
+    FieldError::new("external_id", "taken", format!("is that of rule {other} already"))
+}
+
 impl CheckedRule {
+    /// As the rule is called where it comes from.
+    pub(crate) fn external_id(&self) -> Option<&str> {
+        self.external_id.as_deref()
+    }
+
     /// The rule of this id, as of `now`.
     pub(crate) fn into_rule(self, id: RuleId, created_at: Timestamp, now: Timestamp) -> Rule {
         Rule {
@@ -218,6 +362,7 @@ impl CheckedRule {
             priority: self.priority,
             is_active: self.is_active,
             notes: self.notes,
+            external_id: self.external_id,
             created_at,
             updated_at: now,
         }

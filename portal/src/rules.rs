@@ -9,7 +9,7 @@ use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::settings::{Change, Entity, EntityKind, Rule, Settings};
 use leadway_domain::{RuleId, Timestamp, WorkspaceId};
 use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -22,8 +22,9 @@ use crate::path::Path;
 use crate::problem::{Answer, Refusal, not_found};
 use crate::query::{FromQuery, Params, Query};
 use crate::retry_rules::retry_for_rules;
-use crate::rule_check::{IdField, PatternChecks, RuleDraft, RuleIds, RuleInput};
-use crate::state::{Portal, Shared, product_filter};
+use crate::rule_check::{IdField, PatternChecks, RuleDraft, RuleIds, RuleInput, check_external_id};
+use crate::rule_filter::RuleFilter;
+use crate::state::{Portal, Shared};
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::default().routes(routes!(list, create)).routes(routes!(read, replace, patch, delete))
@@ -50,6 +51,9 @@ pub(crate) struct RuleView {
     is_active: bool,
     /// The operator's notes.
     notes: String,
+    /// What it is called where it was imported from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_id: Option<String>,
     /// When it was made.
     created_at: Timestamp,
     /// When it was last changed.
@@ -66,42 +70,10 @@ impl RuleView {
             priority: rule.priority,
             is_active: rule.is_active,
             notes: rule.notes.clone(),
+            external_id: rule.external_id.clone(),
             created_at: rule.created_at,
             updated_at: rule.updated_at,
         }
-    }
-}
-
-/// Which rules are asked for.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-struct RuleFilter {
-    /// Only those of this workspace.
-    workspace_id: Option<String>,
-    /// Only those for this product (name or synonym).
-    product_type: Option<String>,
-    /// Only active or only inactive ones.
-    is_active: Option<bool>,
-    #[param(ignore)]
-    page: PageRequest,
-}
-
-impl FromQuery for RuleFilter {
-    fn read(query: &mut Query) -> Self {
-        Self {
-            workspace_id: query.text("workspace_id"),
-            product_type: query.text("product_type"),
-            is_active: query.parsed("is_active", "must be true or false"),
-            page: PageRequest::read(query),
-        }
-    }
-}
-
-impl RuleFilter {
-    fn matches(&self, rule: &Rule, product: Option<&String>) -> bool {
-        self.workspace_id.as_ref().is_none_or(|w| rule.workspace_id.as_str() == w)
-            && self.is_active.is_none_or(|active| rule.is_active == active)
-            && product.is_none_or(|p| rule.product_types.contains(p))
     }
 }
 
@@ -120,18 +92,31 @@ pub(crate) fn check_count(portal: &Portal, count: usize) -> Result<(), Problem> 
     Err(Problem::validation(vec![FieldError::new("rules", "too_many", message)]))
 }
 
+/// Which page of which rules is asked for.
+struct ListParams {
+    filter: RuleFilter,
+    page: PageRequest,
+}
+
+impl FromQuery for ListParams {
+    fn read(query: &mut Query) -> Self {
+        Self { filter: RuleFilter::read(query), page: PageRequest::read(query) }
+    }
+}
+
 /// Rules, older first.
 #[utoipa::path(get, path = "/api/routing-rules", operation_id = "list_rules", tag = "Routing rules", params(RuleFilter, PageRequest),
     responses((status = 200, body = Page<RuleView>)))]
-async fn list(State(portal): State<Shared>, Params(filter): Params<RuleFilter>) -> Answer<Json<Page<RuleView>>> {
-    let settings = portal.settings.load();
-    let product = product_filter(&settings, "product_type", filter.product_type.as_deref())?;
-    let rows = settings
-        .rules
-        .iter()
-        .filter(|(_, rule)| filter.matches(rule, product.as_ref()))
-        .map(|(id, rule)| (*id, &**rule));
-    Ok(Json(Page::of_sorted(rows, &filter.page, RuleView::of)?))
+async fn list(State(portal): State<Shared>, Params(params): Params<ListParams>) -> Answer<Json<Page<RuleView>>> {
+    let ListParams { filter, page } = params;
+    let wanted = filter.resolve(&portal.settings.load(), &portal.zips)?;
+    let (after, limit) = (page.position()?, page.limit);
+    // One more than the page holds, to know whether another follows.
+    let mut rules = wanted.select(portal.settings.load(), portal.zips.clone(), after, limit + 1).await?;
+    let more = rules.len() > limit;
+    rules.truncate(limit);
+    let next = rules.last().filter(|_| more).map(|rule| rule.id);
+    Ok(Json(Page::new(rules.iter().map(|rule| RuleView::of(rule)).collect(), next)))
 }
 
 /// Makes a rule. It is in force for the next lead.
@@ -149,6 +134,7 @@ async fn create(
             draft.check(settings, &portal.zips, &mut PatternChecks::default()).map_err(Problem::validation)?;
         check_count(&portal, settings.rules.len() + 1)?;
         let rule = checked.into_rule(RuleIds::after(settings, now, random).make(), now, now);
+        check_external_id(&rule, settings)?;
         Ok::<_, Problem>(Decided::new(Change::Put(Entity::Rule(rule.clone())), rule))
     };
     let rule = portal.writer.change(&actor, decide).await?;
@@ -171,6 +157,7 @@ async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: b
         let checked =
             draft.check(settings, &portal.zips, &mut PatternChecks::default()).map_err(Problem::validation)?;
         let rule = checked.into_rule(present.id, present.created_at, now);
+        check_external_id(&rule, settings)?;
         Ok::<_, Refusal>(Decided::new(Change::Put(Entity::Rule(rule.clone())), rule))
     };
     let rule = portal.writer.change(actor, decide).await?;

@@ -3,63 +3,67 @@
 use leadway_domain::problem::FieldError;
 use leadway_domain::settings::Rule;
 
+use crate::formula::{meant, neutral};
 use crate::rule_check::RuleDraft;
+use crate::rules_report::{ImportRow, ImportRows};
 
 /// The columns, in the order in which the export writes them.
-const COLUMNS: [&str; 7] = ["id", "workspace_id", "product_types", "zip_codes", "priority", "is_active", "notes"];
+const COLUMNS: [&str; 8] =
+    ["id", "workspace_id", "product_types", "zip_codes", "priority", "is_active", "notes", "external_id"];
 /// Without these there is no rule.
 const REQUIRED: [&str; 3] = ["workspace_id", "product_types", "zip_codes"];
-
-/// What was read of one row, counted from 1 (without the head).
-pub(crate) struct ImportRow {
-    pub(crate) number: usize,
-    /// An error is about the row as a whole.
-    pub(crate) draft: Result<RuleDraft, FieldError>,
-}
 
 /// An import of more rows than there may be rules is refused before any row is checked.
 pub(crate) fn too_many_rows(max: usize) -> FieldError {
     FieldError::new("rows", "too_many", format!("must be at most {max}, as LEADWAY_PORTAL__MAX_RULES allows"))
 }
 
-/// Reads CSV with a head. An error is about the text as a whole: its head, a row that is no CSV, or too many rows.
-pub(crate) fn read(bytes: &[u8], max_rows: usize) -> Result<Vec<ImportRow>, FieldError> {
+/// Reads CSV with a head. An error is about the text as a whole: its head, or too many rows.
+pub(crate) fn read(bytes: &[u8], max_rows: usize) -> Result<ImportRows, FieldError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(bytes);
     let broken = |e: csv::Error| FieldError::new("csv", "invalid", format!("cannot be read as CSV: {e}"));
     let head = reader.headers().map_err(broken)?.clone();
     let names: Vec<String> = head.iter().map(|name| name.to_ascii_lowercase()).collect();
+    check_head(&names)?;
+    let mut rows = Vec::new();
+    for (index, record) in reader.byte_records().enumerate() {
+        let record = record.map_err(broken)?;
+        if index == max_rows {
+            return Err(too_many_rows(max_rows));
+        }
+        let line = record.position().map_or(0, |position| position.line() as usize);
+        let wrong = |message: String| Err(FieldError::new("row", "invalid", message));
+        let draft = match csv::StringRecord::from_byte_record(record) {
+            Err(_) => wrong("must be UTF-8".to_owned()),
+            Ok(record) if record.len() != names.len() => {
+                wrong(format!("has {} cells where the head has {}", record.len(), names.len()))
+            }
+            Ok(record) => Ok(read_row(|column: &str| {
+                names.iter().position(|n| n == column).and_then(|i| record.get(i)).unwrap_or_default()
+            })),
+        };
+        rows.push(ImportRow { number: index + 1, line, column: 1, draft });
+    }
+    Ok(ImportRows { rows, columns: names })
+}
+
+fn check_head(names: &[String]) -> Result<(), FieldError> {
     let unknown: Vec<&str> = names.iter().map(String::as_str).filter(|n| !COLUMNS.contains(n)).collect();
     if names.iter().enumerate().any(|(i, name)| names.iter().skip(i + 1).any(|other| other == name)) {
         return Err(FieldError::new("csv", "invalid", "the first line must name no column twice"));
     }
     let missing: Vec<&str> = REQUIRED.into_iter().filter(|c| !names.iter().any(|n| n == c)).collect();
-    if !unknown.is_empty() || !missing.is_empty() {
-        let message = format!(
-            "the first line must name the columns {}; missing: [{}], unknown: [{}]",
-            COLUMNS.join(","),
-            missing.join(", "),
-            unknown.join(", ")
-        );
-        return Err(FieldError::new("csv", "invalid", message));
+    if unknown.is_empty() && missing.is_empty() {
+        return Ok(());
     }
-    let mut rows = Vec::new();
-    for (index, record) in reader.records().enumerate() {
-        let record = record.map_err(broken)?;
-        if index == max_rows {
-            return Err(too_many_rows(max_rows));
-        }
-        let cell =
-            |column: &str| names.iter().position(|n| n == column).and_then(|i| record.get(i)).unwrap_or_default();
-        let draft = if record.len() == names.len() {
-            Ok(read_row(cell))
-        } else {
-            let message = format!("has {} cells where the head has {}", record.len(), names.len());
-            Err(FieldError::new("row", "invalid", message))
-        };
-        rows.push(ImportRow { number: index + 1, draft });
-    }
-    Ok(rows)
+    let message = format!(
+        "the first line must name the columns {}; missing: [{}], unknown: [{}]",
+        COLUMNS.join(","),
+        missing.join(", "),
+        unknown.join(", ")
+    );
+    Err(FieldError::new("csv", "invalid", message))
 }
 
 fn read_row<'r>(cell: impl Fn(&str) -> &'r str) -> RuleDraft {
@@ -90,12 +94,13 @@ fn read_row<'r>(cell: impl Fn(&str) -> &'r str) -> RuleDraft {
         zip_codes: Some(list(cell("zip_codes"), &['|', ' '])),
         priority,
         is_active,
-        notes: cell("notes").to_owned(),
+        notes: meant(cell("notes")).to_owned(),
+        external_id: Some(meant(cell("external_id")).to_owned()).filter(|id| !id.is_empty()),
         errors,
     }
 }
 
-/// Writes rules as CSV with a head.
+/// Writes rules as CSV with a head. No cell is one that a spreadsheet runs as a formula.
 pub(crate) fn write<'a>(rules: impl Iterator<Item = &'a Rule>) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(COLUMNS)?;
@@ -107,7 +112,8 @@ pub(crate) fn write<'a>(rules: impl Iterator<Item = &'a Rule>) -> Result<Vec<u8>
             rule.zip_codes.join("|"),
             rule.priority.to_string(),
             rule.is_active.to_string(),
-            rule.notes.clone(),
+            neutral(&rule.notes).into_owned(),
+            neutral(rule.external_id.as_deref().unwrap_or_default()).into_owned(),
         ])?;
     }
     writer.into_inner().map_err(|e| e.into_error().into())
@@ -120,7 +126,7 @@ mod tests {
     #[test]
     fn a_row_is_read_with_its_defaults() {
         let text = "\u{feff}Workspace_ID,product_types,zip_codes\nsolar,Solar | Battery,90210 902*|CA\n";
-        let rows = read(text.as_bytes(), 1).unwrap();
+        let rows = read(text.as_bytes(), 1).unwrap().rows;
         let rule = rows[0].draft.as_ref().unwrap();
         assert_eq!(rule.product_types.as_deref().unwrap(), ["Solar", "Battery"]);
         assert_eq!(rule.zip_codes.as_deref().unwrap(), ["90210", "902*", "CA"]);
@@ -135,7 +141,8 @@ mod tests {
         assert!(head.message.contains("missing: [workspace_id], unknown: [workspace]"), "{}", head.message);
         let rows =
             read(b"workspace_id,product_types,zip_codes,priority,is_active\na,Solar,90210,x,maybe\nb,Solar\n", 9);
-        let rows = rows.unwrap();
+        let rows = rows.unwrap().rows;
+        assert_eq!(rows.iter().map(|row| row.line).collect::<Vec<_>>(), [2, 3]);
         assert_eq!(rows[0].draft.as_ref().unwrap().errors.len(), 2);
         assert_eq!(rows[1].draft.as_ref().err().unwrap().field, "row");
     }
@@ -143,7 +150,7 @@ mod tests {
     #[test]
     fn more_rows_than_there_may_be_rules_are_refused() {
         let text = b"workspace_id,product_types,zip_codes\na,b,c\na,b,c\n";
-        assert_eq!(read(text, 2).unwrap().len(), 2);
+        assert_eq!(read(text, 2).unwrap().rows.len(), 2);
         assert_eq!(read(text, 1).err().unwrap().code, "too_many");
     }
 }

@@ -10,7 +10,7 @@ use leadway_domain::phone::PhoneFormat;
 use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::seal::Sealed;
 use leadway_domain::settings::{
-    Change, Entity, EntityKind, RateLimit, Settings, SigningSecret, WebhookCredentials, Workspace, rotated_secrets,
+    Change, Entity, EntityKind, PastDates, RateLimit, Settings, SigningSecret, WebhookCredentials, Workspace, rotated_secrets,
     signing_place, webhook_place,
 };
 use leadway_domain::{Money, Timestamp, WorkspaceId};
@@ -28,6 +28,7 @@ use crate::path::Path;
 use crate::problem::{Answer, Refusal, counted, not_found, some_of};
 use crate::providers::read_rate_limit;
 use crate::query::Params;
+use crate::retry_rules::retry_for_workspace;
 use crate::rotation::RotationInput;
 use crate::shapes::{OpeningHoursShape, RateLimitShape};
 use crate::state::{Portal, Shared};
@@ -68,6 +69,14 @@ struct WorkspaceInput {
     /// While false, deliveries are held; false by default.
     #[schema(value_type = Option<bool>)]
     webhook_active: bool,
+    /// While true, routing passes over its rules, and the next rule wins. What it was routed before is delivered. False by
+    /// default.
+    #[schema(value_type = Option<bool>)]
+    paused: bool,
+    /// Whether it takes appointments whose date lies more than an hour back: `take` or `refuse`; as their provider's
+    /// `past_dates` says when absent.
+    #[schema(value_type = Option<String>, pattern = "^(refuse|take)$", example = "refuse")]
+    past_dates: Option<PastDates>,
     /// What it does.
     #[schema(value_type = Option<String>, max_length = 200)]
     business_type: String,
@@ -120,6 +129,8 @@ impl WorkspaceView {
             outbound_webhook_url: shown(&w.outbound_webhook_url, &w.webhook_credentials.outbound),
             test_webhook_url: shown(&w.test_webhook_url, &w.webhook_credentials.test),
             webhook_active: w.webhook_active,
+            paused: w.paused,
+            past_dates: w.past_dates,
             business_type: w.business_type.clone(),
             payment_rate: w.payment_rate,
             phone_format: w.phone_format,
@@ -142,6 +153,8 @@ fn read_input(
     let (outbound_webhook_url, outbound) = read_url(&mut fields, "outbound_webhook_url", allow_private);
     let (test_webhook_url, test) = read_url(&mut fields, "test_webhook_url", allow_private);
     let webhook_active = fields.optional("webhook_active").unwrap_or(false);
+    let paused = fields.optional("paused").unwrap_or(false);
+    let past_dates = fields.optional("past_dates");
     let business_type = fields.text("business_type", 200);
     let payment_rate = fields.amount("payment_rate");
     let phone_format = fields.optional("phone_format").unwrap_or_default();
@@ -161,6 +174,8 @@ fn read_input(
         outbound_webhook_url,
         test_webhook_url,
         webhook_active,
+        paused,
+        past_dates,
         business_type,
         payment_rate,
         phone_format,
@@ -242,6 +257,8 @@ impl WorkspaceInput {
             outbound_webhook_url: self.outbound_webhook_url,
             test_webhook_url: self.test_webhook_url,
             webhook_active: self.webhook_active,
+            paused: self.paused,
+            past_dates: self.past_dates,
             business_type: self.business_type,
             payment_rate: self.payment_rate,
             signing_secrets,
@@ -316,10 +333,15 @@ async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: b
         let (input, user_infos) = read_input(fields, Some(&present.id), portal.options.allow_private_targets)?;
         let credentials = webhook_credentials(portal, settings, &input, user_infos, Some(present), now)?;
         let workspace = input.into_workspace(present.signing_secrets.clone(), credentials, present.created_at, now);
+        let resumed = (present.paused && !workspace.paused).then(|| workspace.id.clone());
         let view = WorkspaceView::of(&workspace);
-        Ok::<_, Refusal>(Decided::new(put(workspace), view))
+        Ok::<_, Refusal>(Decided::new(put(workspace), (view, resumed)))
     };
-    portal.writer.change(actor, decide).await.map(Json)
+    let (view, resumed) = portal.writer.change(actor, decide).await?;
+    if let Some(workspace) = resumed {
+        retry_for_workspace(portal, actor, &workspace);
+    }
+    Ok(Json(view))
 }
 
 /// Replaces what is set about a workspace; what is left out takes its default.

@@ -23,6 +23,10 @@ mod lost_answers;
 mod money;
 #[path = "api/quarantine.rs"]
 mod quarantine;
+#[path = "api/revert.rs"]
+mod revert;
+#[path = "api/rules.rs"]
+mod rules;
 #[path = "api/settings.rs"]
 mod settings;
 #[path = "api/world.rs"]

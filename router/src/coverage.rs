@@ -1,13 +1,15 @@
 //! Which ZIPs each product's rules cover, where they overlap, and where nobody is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use leadway_domain::settings::Rule;
+use leadway_domain::zip::ZipPattern;
 use leadway_domain::{WorkspaceId, Zip, ZipDirectory};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::index::{MatchIndex, ProductTable};
+use crate::index::{MatchIndex, ProductKey, ProductTable};
 use crate::matcher::Routing;
 use crate::region::Node;
 
@@ -41,6 +43,20 @@ pub struct ProductCoverage {
     pub overlaps: Overlaps,
     /// ZIPs that no rule takes.
     pub gaps: Gaps,
+    /// What workspaces that are paused would take; those with the most first. It is counted nowhere else.
+    pub paused: Vec<PausedCoverage>,
+}
+
+/// What one paused workspace would take of a product.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct PausedCoverage {
+    /// The workspace.
+    #[schema(value_type = String, example = "solar_west_coast")]
+    pub workspace_id: WorkspaceId,
+    /// How many ZIPs its active rules name.
+    pub zips: usize,
+    /// How many of those nobody else takes meanwhile.
+    pub zips_left_open: usize,
 }
 
 /// What one workspace takes of a product.
@@ -89,10 +105,35 @@ pub fn coverage(routing: &Routing, zips: &ZipDirectory) -> Coverage {
     let nowhere = ProductTable::empty();
     let survey = |name: &str| {
         let table = routing.index.table(name).unwrap_or(&nowhere);
-        Survey::new(table).product(name, &routing.index, zips)
+        let paused = paused(routing, name, zips);
+        ProductCoverage { paused, ..Survey::new(table).product(name, &routing.index, zips) }
     };
     let products = routing.settings.products.values().map(|p| survey(&p.name)).collect();
     Coverage { zips_known: zips.len(), products }
+}
+
+/// What the workspaces that are paused would take of a product.
+fn paused(routing: &Routing, product: &str, zips: &ZipDirectory) -> Vec<PausedCoverage> {
+    let settings = &routing.settings;
+    let key = ProductKey::of(product);
+    let mut named: BTreeMap<&WorkspaceId, BTreeSet<Zip>> = BTreeMap::new();
+    let resting = |rule: &Rule| rule.is_active && settings.workspaces.get(&rule.workspace_id).is_some_and(|w| w.paused);
+    for rule in settings.rules.values().filter(|rule| resting(rule)) {
+        if rule.product_types.iter().any(|name| ProductKey::of(name) == key) {
+            let patterns = rule.zip_codes.iter().filter_map(|text| ZipPattern::parse(text).ok());
+            named.entry(&rule.workspace_id).or_default().extend(patterns.flat_map(|pattern| pattern.expand(zips)));
+        }
+    }
+    let open = |zips: &BTreeSet<Zip>| zips.iter().filter(|zip| routing.index.find(product, **zip).is_none()).count();
+    let coverage = |(id, zips): (&WorkspaceId, BTreeSet<Zip>)| PausedCoverage {
+        workspace_id: id.clone(),
+        zips: zips.len(),
+        zips_left_open: open(&zips),
+    };
+    let mut paused: Vec<_> = named.into_iter().map(coverage).collect();
+    paused.sort_by(|a, b| b.zips.cmp(&a.zips).then_with(|| a.workspace_id.cmp(&b.workspace_id)));
+    paused.truncate(MAX_WORKSPACES);
+    paused
 }
 
 /// Workspaces as small numbers, and which of them each node has: a list is read once, not for each ZIP below it.
@@ -168,7 +209,15 @@ impl<'a> Survey<'a> {
         }
         let workspaces = self.ranking(&counts);
         let workspaces_left_out = self.workspaces.len() - workspaces.len();
-        ProductCoverage { product_type: name.to_owned(), zips_covered, workspaces, workspaces_left_out, overlaps, gaps }
+        ProductCoverage {
+            product_type: name.to_owned(),
+            zips_covered,
+            workspaces,
+            workspaces_left_out,
+            overlaps,
+            gaps,
+            paused: Vec::new(),
+        }
     }
 
     fn names(&self, takers: &[u32]) -> Vec<WorkspaceId> {
@@ -222,6 +271,21 @@ mod tests {
         assert_eq!(hvac.gaps.by_state.get("CA"), None, "the whole state is covered");
         assert_eq!(hvac.zips_covered + hvac.gaps.zips, coverage.zips_known);
         assert_eq!(hvac.gaps.zips, hvac.gaps.by_state.values().sum::<usize>());
+    }
+
+    #[test]
+    fn a_paused_workspace_covers_nothing_and_is_told_apart() {
+        let mut fixture = Fixture::new(&["b"]);
+        fixture.paused("a");
+        fixture.rule(1, "a", "Solar", "90210-90212", 1);
+        fixture.rule(2, "b", "Solar", "90211", 2);
+        let coverage = coverage(&fixture.routing(), &fixture.zips);
+        let solar = coverage.products.iter().find(|p| p.product_type == "Solar").unwrap();
+        assert_eq!(solar.zips_covered, 1);
+        let shares: Vec<_> = solar.workspaces.iter().map(|w| (w.workspace_id.as_str(), w.zips, w.zips_won)).collect();
+        assert_eq!(shares, [("b", 1, 1)], "the next rule wins");
+        let paused: Vec<_> = solar.paused.iter().map(|w| (w.workspace_id.as_str(), w.zips, w.zips_left_open)).collect();
+        assert_eq!(paused, [("a", 3, 2)]);
     }
 
     #[test]

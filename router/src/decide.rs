@@ -7,7 +7,7 @@ use leadway_domain::record::{
     Appointment, AppointmentRecord, CommandRefused, DuplicateLead, LeadAction, LeadCommand, RoutingMethod, Unrouted,
     UnroutedReason,
 };
-use leadway_domain::settings::{Settings, Workspace};
+use leadway_domain::settings::{Settings, Workspace, is_past};
 use leadway_domain::{LeadId, RuleId, Timestamp, WorkspaceId, ZipDirectory};
 
 use crate::index::MatchIndex;
@@ -79,7 +79,7 @@ pub struct Subject {
 /// When the appointment is to be.
 #[derive(Clone, Copy)]
 enum When {
-    /// The date that comes with what is decided now. It may be over: providers send such.
+    /// The date that comes with what is decided now.
     At(Timestamp),
     /// The date that was asked for before: it may have passed while the lead waited.
     StillAt(Timestamp),
@@ -105,7 +105,7 @@ impl When {
 
 /// Why there is no date for an appointment.
 enum NoDate {
-    /// The date lay ahead when the lead arrived, and is over.
+    /// The date is over.
     Passed(Timestamp),
     NoFreeSlot,
 }
@@ -123,8 +123,7 @@ impl NoDate {
     fn message(&self, id: LeadId, workspace: &WorkspaceId) -> String {
         match self {
             Self::Passed(date) => format!(
-                "the date asked for, {date}, passed while the lead waited; give it a new one with \
-                 POST /api/leads/{id}/schedule"
+                "the date asked for, {date}, is over; give the lead a new one with POST /api/leads/{id}/schedule"
             ),
             Self::NoFreeSlot => format!(
                 "workspace {workspace} has no free slot in the days ahead; give the lead a date with \
@@ -146,7 +145,7 @@ struct Case<'a> {
 
 impl Scene<'_> {
     /// Decides a lead as it arrives. `first` is the earlier lead of the same submission, if there is one. `None`: it
-    /// has no date, and waits for one.
+    /// has no date, or one that was over when it came, and waits for one.
     pub fn receive(
         &self,
         id: LeadId,
@@ -157,6 +156,9 @@ impl Scene<'_> {
             return Ok(Some(self.duplicate(id, lead, first_lead_id)));
         }
         if lead.appointment_date.is_none() && !lead.auto_schedule {
+            return Ok(None);
+        }
+        if lead.appointment_date.is_some_and(|date| is_past(date, lead.received_at)) && !self.sells_past(lead) {
             return Ok(None);
         }
         let when = When::asked(lead.appointment_date);
@@ -196,6 +198,13 @@ impl Scene<'_> {
         }
     }
 
+    /// Whether the lead may be sold although its date is over, to the workspace that would get it.
+    fn sells_past(&self, lead: &Lead) -> bool {
+        let rule = self.index.find(&lead.product_type, lead.zip_code);
+        let workspace = rule.and_then(|rule| self.settings.workspaces.get(&rule.workspace_id));
+        self.settings.sells_past(&lead.provider_id, workspace.map(|w| &**w))
+    }
+
     /// To the workspace of the rule that wins.
     fn route(&self, case: Case<'_>) -> Result<AppointmentRecord, NeedsSlots> {
         let (product, zip) = (&case.lead.product_type, case.lead.zip_code);
@@ -212,7 +221,16 @@ impl Scene<'_> {
         };
         match self.date(&case, workspace)? {
             Ok(date) => Ok(self.routed(case, workspace, Some(rule.id), date)),
-            Err(no_date) => Ok(self.unrouted(case, no_date.code(), no_date.message(case.id, &workspace.id))),
+            Err(no_date) => {
+                let message = no_date.message(case.id, &workspace.id);
+                // A date that somebody just asked for is refused; one that the lead came with stands as its wish.
+                match (case.command_id, case.when, &no_date) {
+                    (Some(command_id), When::At(_), NoDate::Passed(_)) => {
+                        Ok(self.refused(command_id, case.id, message))
+                    }
+                    _ => Ok(self.unrouted(case, no_date.code(), message)),
+                }
+            }
         }
     }
 
@@ -237,7 +255,11 @@ impl Scene<'_> {
     fn date(&self, case: &Case<'_>, workspace: &Workspace) -> Result<Result<Timestamp, NoDate>, NeedsSlots> {
         match case.when {
             When::StillAt(date) if case.lead.received_at < date && date <= self.now => Ok(Err(NoDate::Passed(date))),
-            When::At(date) | When::StillAt(date) => Ok(Ok(date)),
+            When::At(date) | When::StillAt(date) => {
+                let sold = !is_past(date, self.now)
+                    || self.settings.sells_past(&case.lead.provider_id, Some(workspace));
+                Ok(if sold { Ok(date) } else { Err(NoDate::Passed(date)) })
+            }
             When::NextFreeSlot => {
                 let zone = self.zips.get(case.lead.zip_code).map(|z| &z.time_zone);
                 Ok(self.slots.next_free(workspace, self.now, zone)?.ok_or(NoDate::NoFreeSlot))

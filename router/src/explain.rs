@@ -59,7 +59,7 @@ pub struct OtherRule {
     /// The rule.
     #[serde(flatten)]
     pub rule: RuleSummary,
-    /// Every reason: `inactive`, `workspace missing`, `other product`, `ZIP not in rule`; when there is none of these,
+    /// Every reason: `inactive`, `workspace missing`, `workspace paused`, `other product`, `ZIP not in rule`; when there is none of these,
     /// `lower priority than the winner` or `newer than the winner of the same priority`.
     #[schema(value_type = Vec<String>)]
     pub why_not: Vec<&'static str>,
@@ -78,9 +78,11 @@ pub fn explain(settings: &Settings, zips: &ZipDirectory, product: &str, zip: Zip
         if !of_product && matched_by.is_none() {
             continue;
         }
+        let workspace = settings.workspaces.get(&rule.workspace_id);
         let reasons = [
             (!rule.is_active, "inactive"),
-            (!settings.workspaces.contains_key(&rule.workspace_id), "workspace missing"),
+            (workspace.is_none(), "workspace missing"),
+            (workspace.is_some_and(|w| w.paused), "workspace paused"),
             (!of_product, "other product"),
             (matched_by.is_none(), "ZIP not in rule"),
         ];
@@ -131,6 +133,8 @@ mod tests {
     #[test]
     fn every_other_rule_of_the_product_or_zip_gets_its_reasons() {
         let mut fixture = Fixture::new(&["a", "b"]);
+        fixture.paused("resting");
+        fixture.rule(9, "resting", "Solar", "90210", 1);
         fixture.rule(1, "a", "Solar", "902*", 5);
         fixture.rule(2, "b", "Solar", "90210", 5);
         fixture.rule(3, "b", "Solar", "CA", 6);
@@ -150,7 +154,8 @@ mod tests {
         assert_eq!(why_not(&explanation, 5), ["ZIP not in rule"]);
         assert_eq!(why_not(&explanation, 6), ["workspace missing"]);
         assert_eq!(why_not(&explanation, 7), ["inactive", "ZIP not in rule"]);
-        assert_eq!(explanation.others.len(), 6, "the rule that has neither the product nor the ZIP is not named");
+        assert_eq!(why_not(&explanation, 9), ["workspace paused"]);
+        assert_eq!(explanation.others.len(), 7, "the rule that has neither the product nor the ZIP is not named");
         assert_eq!(explanation.product_type, "Solar");
     }
 

@@ -51,13 +51,16 @@ impl IndexWriter {
     }
 
     /// The rules whose part in matching may differ in `settings`: those that changed, and those of workspaces that
-    /// came or went. Cheap when little changed: snapshots share what is equal.
+    /// came, went, or were paused or taken up again. Cheap when little changed: snapshots share what is equal.
     pub fn affected(&self, settings: &Settings) -> BTreeSet<RuleId> {
         let mut affected: BTreeSet<RuleId> = self.settings.rules.diff(&settings.rules).map(|d| rule_of(&d)).collect();
         for difference in self.settings.workspaces.diff(&settings.workspaces) {
-            if let DiffItem::Add(id, _) | DiffItem::Remove(id, _) = difference {
-                affected.extend(self.by_workspace.get(id).into_iter().flatten());
-            }
+            let id = match difference {
+                DiffItem::Add(id, _) | DiffItem::Remove(id, _) => id,
+                DiffItem::Update { old: (id, old), new: (_, new) } if old.paused != new.paused => id,
+                DiffItem::Update { .. } => continue,
+            };
+            affected.extend(self.by_workspace.get(id).into_iter().flatten());
         }
         affected
     }
@@ -172,10 +175,10 @@ impl Edit {
     }
 }
 
-/// The rule, if it takes part in matching: active, and its workspace exists. A workspace that takes no webhooks now
-/// still matches: its deliveries are held.
+/// The rule, if it takes part in matching: active, and its workspace exists and is not paused. A workspace that takes no
+/// webhooks now still matches: its deliveries are held.
 fn taking_part(settings: &Settings, id: RuleId) -> Option<&Arc<Rule>> {
-    settings.rules.get(&id).filter(|r| r.is_active && settings.workspaces.contains_key(&r.workspace_id))
+    settings.rules.get(&id).filter(|rule| settings.takes_part(rule))
 }
 
 fn rule_of(difference: &DiffItem<'_, '_, RuleId, Arc<Rule>>) -> RuleId {

@@ -147,6 +147,8 @@ impl World {
             outbound_webhook_url: Some(Url::parse(&format!("https://{id}.example.com/hook")).unwrap()),
             test_webhook_url: None,
             webhook_active: true,
+            paused: false,
+            past_dates: None,
             business_type: String::new(),
             payment_rate: Money::from_cents(15_000),
             signing_secrets: vec![SigningSecret { secret: "whsec_bmV3".into(), valid_until: None }],

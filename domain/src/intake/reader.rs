@@ -190,6 +190,17 @@ impl<'v> Reader<'v> {
         }
     }
 
+    /// The date is over, and nobody may take it. An appointment is sold as it comes; a lead waits for a new date.
+    pub(super) fn past_date(&mut self, as_what: PostedAs) {
+        let rule = "lies more than an hour back";
+        match as_what {
+            PostedAs::Appointment => {
+                self.error(Field::AppointmentDate, "past", format!("{rule}: send a date that is still to come"));
+            }
+            PostedAs::Lead => self.warn(Field::AppointmentDate, "past", format!("{rule}: the lead waits for a new date")),
+        }
+    }
+
     fn keep_wish(&mut self, field: Field, unread: Unread, as_what: PostedAs) {
         for field in [Field::AppointmentDate, Field::AppointmentTime, Field::AppointmentTimeZone] {
             self.fields.keep_too(field);

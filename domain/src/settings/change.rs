@@ -199,7 +199,8 @@ impl Change {
         }
     }
 
-    fn before(&self, settings: &Settings) -> Option<Entity> {
+    /// What stands where a single change puts or removes something; `None` for nothing, and for a batch.
+    pub fn before(&self, settings: &Settings) -> Option<Entity> {
         let (kind, id) = self.concerns()?;
         match kind {
             EntityKind::Provider => {

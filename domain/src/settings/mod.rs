@@ -4,6 +4,7 @@
 mod account;
 mod change;
 mod credentials;
+mod past_dates;
 mod posting;
 mod product;
 mod provider;
@@ -17,6 +18,7 @@ pub use credentials::{
     Credentials, MAX_PREVIOUS, PreviousKey, Signing, SigningSecret, Verifiers, hmac_place, rotated_keys,
     rotated_secrets,
 };
+pub use past_dates::{PAST_GRACE, PastDates, is_past};
 pub use posting::Posting;
 pub use product::{DEFAULT_PRODUCTS, Product};
 pub use provider::{FieldMapping, Provider, RateLimit};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub accounts: OrdMap<uuid::Uuid, Arc<Account>>,
     providers_by_key: HashMap<KeyHash, ProviderId>,
     accounts_by_key: HashMap<KeyHash, uuid::Uuid>,
+    /// How many workspaces take appointments whose date is over, whoever sends them.
+    past_takers: usize,
     /// Products by folded name and synonym.
     product_names: HashMap<String, Named>,
     /// What providers that sign are checked with.
@@ -90,6 +94,8 @@ impl Settings {
                 self.providers.insert(p.id.clone(), Arc::new(p.clone()));
             }
             Change::Put(Entity::Workspace(w)) => {
+                self.forget_workspace(&w.id);
+                self.past_takers += usize::from(w.past_dates == Some(PastDates::Take));
                 self.workspaces.insert(w.id.clone(), Arc::new(w.clone()));
             }
             Change::Put(Entity::Rule(r)) => {
@@ -129,7 +135,9 @@ impl Settings {
                 }
             }
             EntityKind::Workspace => {
-                self.workspaces.remove(id);
+                if let Ok(id) = WorkspaceId::new(id) {
+                    self.forget_workspace(&id);
+                }
             }
             EntityKind::Rule => {
                 if let Ok(id) = id.parse() {
@@ -144,6 +152,12 @@ impl Settings {
                 }
             }
             EntityKind::Vault | EntityKind::Quarantine => {}
+        }
+    }
+
+    fn forget_workspace(&mut self, id: &WorkspaceId) {
+        if let Some(old) = self.workspaces.remove(id) {
+            self.past_takers -= usize::from(old.past_dates == Some(PastDates::Take));
         }
     }
 
@@ -186,6 +200,28 @@ impl Settings {
     /// What the signatures of this provider are checked with.
     pub fn verifiers(&self, provider: &ProviderId) -> Option<&Arc<Verifiers>> {
         self.verifiers.get(provider)
+    }
+
+    /// Whether an appointment of this provider may be sold although its date is over: to every workspace that does not
+    /// say otherwise, or to one that says so.
+    pub fn may_sell_past(&self, provider: &ProviderId) -> bool {
+        self.past_takers > 0 || self.past_dates_of(provider) == PastDates::Take
+    }
+
+    /// Whether this workspace takes an appointment of this provider although its date is over; without one, whether the
+    /// provider's setting says so.
+    pub fn sells_past(&self, provider: &ProviderId, workspace: Option<&Workspace>) -> bool {
+        let own = workspace.and_then(|w| w.past_dates);
+        own.unwrap_or_else(|| self.past_dates_of(provider)) == PastDates::Take
+    }
+
+    fn past_dates_of(&self, provider: &ProviderId) -> PastDates {
+        self.providers.get(provider).map_or_else(PastDates::default, |p| p.posting.past_dates)
+    }
+
+    /// Whether a rule takes part in matching: it is active, and its workspace exists and is not paused.
+    pub fn takes_part(&self, rule: &Rule) -> bool {
+        rule.is_active && self.workspaces.get(&rule.workspace_id).is_some_and(|w| !w.paused)
     }
 
     /// The canonical name of a product, by its name or a synonym, however it is spaced, cased or punctuated.

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::PastDates;
+
 /// How a provider posts: what its software needs to hear, what it may send, and how much of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -10,6 +12,8 @@ pub struct Posting {
     pub allow_get: bool,
     /// Web sites whose pages may post from a browser (`https://shop.example`), `*` for all; none by default.
     pub allowed_origins: Vec<String>,
+    /// What becomes of its appointments whose date is over.
+    pub past_dates: PastDates,
     /// How many of its requests each node handles at one moment; the node's own setting when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_concurrent: Option<u32>,
@@ -24,6 +28,7 @@ impl Default for Posting {
             success_status: 202,
             allow_get: false,
             allowed_origins: Vec::new(),
+            past_dates: PastDates::Refuse,
             max_concurrent: None,
             max_bytes_per_day: None,
         }

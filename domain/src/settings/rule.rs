@@ -18,6 +18,9 @@ pub struct Rule {
     pub priority: i32,
     /// Whether it takes part in matching.
     pub is_active: bool,
+    /// What it is called in the system that it is imported from; no two rules have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
     /// The operator's notes.
     #[serde(default)]
     pub notes: String,

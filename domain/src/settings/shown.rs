@@ -28,6 +28,8 @@ fn visible(kind: EntityKind) -> &'static [&'static str] {
             "outbound_webhook_url",
             "test_webhook_url",
             "webhook_active",
+            "paused",
+            "past_dates",
             "business_type",
             "payment_rate",
             "signing_secrets.valid_until",
@@ -46,6 +48,7 @@ fn visible(kind: EntityKind) -> &'static [&'static str] {
             "zip_codes",
             "priority",
             "is_active",
+            "external_id",
             "notes",
             "created_at",
             "updated_at",
@@ -168,12 +171,12 @@ mod tests {
                 "hmac_secrets": [secret], "changed_at": at},
         }});
         let workspace = json!({"workspace": {
-            "id": "w", "name": "W", "webhook_active": true, "payment_rate": 1, "signing_secrets": [secret],
+            "id": "w", "name": "W", "webhook_active": true, "past_dates": "take", "payment_rate": 1, "signing_secrets": [secret],
             "webhook_credentials": {"outbound": "s", "test": "s", "changed_at": at}, "created_at": at, "updated_at": at,
         }});
         let rule = json!({"rule": {
             "id": uuid::Uuid::nil(), "workspace_id": "w", "product_types": ["Solar"], "zip_codes": ["90210"],
-            "priority": 1, "is_active": true, "created_at": at, "updated_at": at,
+            "priority": 1, "is_active": true, "external_id": "crm-1", "created_at": at, "updated_at": at,
         }});
         let product = json!({"product": {"name": "Solar", "synonyms": [], "auto_schedule": false}});
         let account = json!({"account": {

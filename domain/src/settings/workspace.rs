@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::SigningSecret;
+use super::{PastDates, SigningSecret};
 use super::provider::RateLimit;
 use crate::hours::OpeningHours;
 use crate::id::WorkspaceId;
@@ -50,6 +50,12 @@ pub struct Workspace {
     pub test_webhook_url: Option<Url>,
     /// While false, deliveries are held.
     pub webhook_active: bool,
+    /// While true, routing passes over its rules; what it was routed before is delivered.
+    #[serde(default)]
+    pub paused: bool,
+    /// Whether it takes appointments whose date is over; as their provider says when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past_dates: Option<PastDates>,
     /// What it does: `Solar Installation`.
     #[serde(default)]
     pub business_type: String,

@@ -1,10 +1,11 @@
 //! Accepted, duplicate, invalid.
 
 use leadway_domain::record::PostedAs;
+use leadway_domain::settings::{Entity, PastDates, Posting, Provider};
 use leadway_ingest::Options;
 use serde_json::json;
 
-use crate::node::{KEY, LEAD, Node};
+use crate::node::{KEY, LEAD, Node, provider};
 
 const NDJSON: &[(&str, &str)] = &[("x-api-key", KEY), ("content-type", "application/x-ndjson")];
 
@@ -186,6 +187,27 @@ async fn an_appointment_needs_a_date() {
     assert_eq!(node.quarantine().await[0].posted_as, PostedAs::Appointment);
     let dated = LEAD.replace("{", r#"{"appointment_date":"2024-12-01T14:00:00Z","#);
     assert_eq!(node.post("/appointments/receive", &[("x-api-key", KEY)], dated).await.status, 202);
+}
+
+#[tokio::test]
+async fn an_appointment_whose_date_is_over_is_refused_where_nobody_may_take_it() {
+    let node = Node::start().await;
+    // Now is 10:30.
+    let dated = |date: &str| LEAD.replace("{", &format!(r#"{{"external_id":"{date}","appointment_date":"{date}","#));
+    let (recent, over) = (dated("2024-01-15T09:30:00Z"), dated("2024-01-15T09:29:59Z"));
+    let key = &[("x-api-key", KEY)];
+    assert_eq!(node.post("/appointments/receive", key, recent).await.status, 202, "clocks differ");
+    let answer = node.post("/appointments/receive", key, over.clone()).await;
+    answer.assert_problem(422, "validation");
+    assert_eq!((&answer.body["errors"][0]["field"], &answer.body["errors"][0]["code"]), (&json!("appointment_date"), &json!("past")));
+    assert_eq!(node.quarantine().await.len(), 1, "it is kept");
+    let lead = node.webhook(over.clone()).await;
+    assert_eq!(lead.status, 202, "as a lead it is taken, and waits: {}", lead.body);
+
+    let posting = Posting { past_dates: PastDates::Take, ..Posting::default() };
+    node.put([Entity::Provider(Provider { posting, ..provider("a") })]).await;
+    let taken = dated("2024-01-14T09:00:00Z");
+    assert_eq!(node.post("/appointments/receive", key, taken).await.status, 202);
 }
 
 #[tokio::test]

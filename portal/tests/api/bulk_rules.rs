@@ -32,7 +32,7 @@ async fn one_wrong_row_and_nothing_is_imported() {
 
     let one =
         import_csv(&world, IMPORT, "workspace_id,product_types,zip_codes\nnobody,Solar,90210\n").await.expect(422);
-    assert_eq!(one.json()["detail"], "1 error; nothing was imported. Correct the row and send all of it again.");
+    assert_eq!(one.json()["detail"], "1 error; nothing was imported. Correct the row and send all of it again, or import the good rows with lenient=true.");
 
     let mut wrong = rule();
     wrong["prioritee"] = json!(1);
@@ -50,11 +50,11 @@ async fn an_export_imported_again_changes_nothing() {
         solar_west_coast,Solar|Battery,90210+25mi 10001-10099,5,false,\"with a comma, and \"\"quotes\"\"\"\n\
         solar_west_coast,heat pumps,CA,0,,\n";
     let summary = import_csv(&world, IMPORT, text).await.expect(200).json();
-    assert_eq!(summary, json!({"created": 2, "updated": 0, "deleted": 0, "rules": 3}));
+    assert_eq!(summary, json!({"created": 2, "updated": 0, "unchanged": 0, "deleted": 0, "rules": 3}));
     let csv = world.get("/api/routing-rules/export?format=csv").await.expect(200).text;
     let exported = world.get("/api/routing-rules/export?format=json").await.expect(200).json();
     let summary = import_csv(&world, &format!("{IMPORT}?replace=true"), &csv).await.expect(200).json();
-    assert_eq!(summary, json!({"created": 0, "updated": 3, "deleted": 0, "rules": 3}));
+    assert_eq!(summary, json!({"created": 0, "updated": 0, "unchanged": 3, "deleted": 0, "rules": 3}));
     let again = world.get("/api/routing-rules/export?format=json").await.json();
     assert_eq!(again, exported, "CSV goes round");
     world.post(&format!("{IMPORT}?replace=true"), exported.clone()).await.expect(200);
@@ -75,7 +75,7 @@ async fn rows_keep_their_order_as_age_and_replace_deletes_the_rest() {
         })
         .collect();
     let summary = world.post(&format!("{IMPORT}?replace=true"), json!(rows)).await.expect(200).json();
-    assert_eq!(summary, json!({"created": 50, "updated": 0, "deleted": 1, "rules": 50}));
+    assert_eq!(summary, json!({"created": 50, "updated": 0, "unchanged": 0, "deleted": 1, "rules": 50}));
     let exported = world.get("/api/routing-rules/export").await.json();
     let notes: Vec<&str> = exported.as_array().unwrap().iter().map(|r| r["notes"].as_str().unwrap()).collect();
     assert_eq!(notes, (0..50).map(|n| n.to_string()).collect::<Vec<_>>(), "the earlier row is the older rule");
@@ -93,4 +93,93 @@ async fn more_rules_than_the_node_holds_are_refused() {
     assert!(reply.text.contains("LEADWAY_PORTAL__MAX_RULES"), "{}", reply.text);
     world.post(IMPORT, json!([rule()])).await.expect(200);
     world.post("/api/routing-rules", rule()).await.expect(422);
+}
+
+const ROWS: &str = "external_id,workspace_id,product_types,zip_codes,priority\n\
+    crm-1,solar_west_coast,Solar,90210,1\n\
+    crm-2,solar_west_coast,Battery,CA,2\n";
+
+#[tokio::test]
+async fn the_same_import_twice_changes_nothing_by_external_ids() {
+    let world = World::new().await;
+    world.furnish().await;
+    let changes = async |world: &World| world.all_pages("/api/settings/changes", 100).await.len();
+    let before = changes(&world).await;
+    let dry = import_csv(&world, &format!("{IMPORT}?dry_run=true"), ROWS).await.expect(200).json();
+    let expected = json!({"created": 2, "updated": 0, "unchanged": 0, "deleted": 0, "rules": 3, "dry_run": true});
+    assert_eq!(dry, expected);
+    assert_eq!((world.present().rules.len(), changes(&world).await), (1, before), "nothing was done");
+
+    import_csv(&world, IMPORT, ROWS).await.expect(200);
+    let exported = world.get("/api/routing-rules/export").await.json();
+    world.clock.advance_to(crate::world::at("2024-01-16T10:30:00Z"));
+    let again = import_csv(&world, IMPORT, ROWS).await.expect(200).json();
+    assert_eq!(again, json!({"created": 0, "updated": 0, "unchanged": 2, "deleted": 0, "rules": 3}));
+    assert_eq!(world.get("/api/routing-rules/export").await.json(), exported);
+    assert_eq!(changes(&world).await, before, "the tables are not written here, nor is the log");
+
+    let changed = import_csv(&world, IMPORT, &ROWS.replace("90210", "902*")).await.expect(200).json();
+    assert_eq!(changed, json!({"created": 0, "updated": 1, "unchanged": 1, "deleted": 0, "rules": 3}));
+    let now = world.get("/api/routing-rules/export").await.json();
+    assert_eq!(now[1]["id"], exported[1]["id"], "the rule is the same one");
+    assert_eq!((&now[1]["zip_codes"], &now[1]["updated_at"]), (&json!(["902*"]), &json!("2024-01-16T10:30:00Z")));
+    assert_eq!(now[2], exported[2]);
+
+    // A row that names the rule by its id alone leaves it its external id.
+    let mut row = rule();
+    (row["id"], row["priority"]) = (now[1]["id"].clone(), json!(9));
+    world.post(IMPORT, json!([row])).await.expect(200);
+    let kept = world.get("/api/routing-rules/export").await.json();
+    assert_eq!((&kept[1]["external_id"], &kept[1]["priority"]), (&json!("crm-1"), &json!(9)));
+}
+
+#[tokio::test]
+async fn an_external_id_is_that_of_one_rule() {
+    let world = World::new().await;
+    world.furnish().await;
+    import_csv(&world, IMPORT, ROWS).await.expect(200);
+    let rules = world.get("/api/routing-rules/export").await.json();
+    let taken = [("external_id".to_owned(), "taken".to_owned())];
+    let mut row = rule();
+    row["external_id"] = json!("crm-1");
+    assert_eq!(world.post("/api/routing-rules", row.clone()).await.expect(422).errors(), taken);
+    let other = format!("/api/routing-rules/{}", rules[2]["id"].as_str().unwrap());
+    let patch = json!({"external_id": "crm-1"});
+    assert_eq!(world.call("PATCH", &other, Some(patch)).await.expect(422).errors(), taken);
+    row["id"] = rules[2]["id"].clone();
+    assert_eq!(world.post(IMPORT, json!([row])).await.expect(422).errors()[0].0, "rows[1].external_id");
+    let twice = format!("{ROWS}crm-2,solar_west_coast,Solar,10001,3\n");
+    assert_eq!(import_csv(&world, IMPORT, &twice).await.expect(422).errors()[0].0, "rows[3].external_id");
+}
+
+#[tokio::test]
+async fn a_lenient_import_takes_the_good_rows_and_reports_the_others_by_line_and_column() {
+    let world = World::new().await;
+    world.furnish().await;
+    let text = "workspace_id,product_types,zip_codes,notes\n\
+        solar_west_coast,Solar,90210,\"two\nlines\"\n\
+        nobody,Solar,9021,\n\
+        solar_west_coast,Solar\n\
+        solar_west_coast,HVAC,CA,\n";
+    let path = format!("{IMPORT}?lenient=true");
+    let reply = import_csv(&world, &path, text).await.expect(200).json();
+    let counts = ["created", "updated", "rules", "rejected"].map(|name| reply[name].as_u64().unwrap());
+    assert_eq!(counts, [2, 0, 3, 2], "{reply}");
+    let place = |e: &Value| {
+        let number = |name: &str| e[name].as_u64().unwrap();
+        (number("row"), number("line"), number("column"), e["field"].as_str().unwrap().to_owned())
+    };
+    let places: Vec<_> = reply["errors"].as_array().unwrap().iter().map(place).collect();
+    let expected = [(2, 4, 1, "workspace_id"), (2, 4, 3, "zip_codes"), (3, 5, 1, "row")];
+    assert_eq!(places, expected.map(|(row, line, column, field)| (row, line, column, field.to_owned())));
+
+    let body = "[\n  {\"workspace_id\": \"solar_west_coast\", \"product_types\": [\"Solar\"], \"zip_codes\": [\"10001\"]},\n    7]";
+    let reply = world.call_as(ADMIN_KEY, "POST", &path, Some(("application/json", body))).await.expect(200).json();
+    assert_eq!(reply["created"], 1);
+    assert_eq!(place(&reply["errors"][0]), (2, 3, 5, "row".to_owned()));
+    let strict = world.call_as(ADMIN_KEY, "POST", IMPORT, Some(("application/json", body))).await.expect(422);
+    assert!(strict.text.contains("(line 3, column 5)"), "{}", strict.text);
+
+    let both = import_csv(&world, &format!("{IMPORT}?replace=true&lenient=true"), text).await.expect(422);
+    assert_eq!(both.errors(), [("lenient".to_owned(), "invalid".to_owned())]);
 }

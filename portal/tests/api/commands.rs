@@ -109,6 +109,24 @@ async fn commands_with_wrong_fields_reach_no_log() {
     assert!(commands(&world).await.is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_date_that_is_over_is_refused_unless_somebody_takes_it() {
+    let world = World::new().await;
+    let id = with_lead(&world).await;
+    let path = format!("/api/leads/{id}/schedule");
+    // Now is 10:30.
+    let (recent, over) = (json!({"appointment_date": "2024-01-15T09:30:00Z"}), json!({"appointment_date": "2024-01-15T09:29:59Z"}));
+    world.post(&path, recent).await.expect(202);
+    let reply = world.post(&path, over.clone()).await.expect(422);
+    assert_eq!(reply.errors(), [("appointment_date".to_owned(), "past".to_owned())]);
+    for (kind, takes) in [("workspaces/solar_west_coast", "take"), ("workspaces/solar_west_coast", "refuse"), ("providers/a", "take")] {
+        world.call("PATCH", &format!("/api/{kind}"), Some(json!({"past_dates": takes}))).await.expect(200);
+        let expected = if takes == "take" { 202 } else { 422 };
+        world.post(&path, over.clone()).await.expect(expected);
+    }
+    world.call("PATCH", "/api/providers/a", Some(json!({"past_dates": "maybe"}))).await.expect(422);
+}
+
 /// Unrouted leads at these offsets of partition 0; those of odd offsets are for HVAC.
 async fn with_unrouted(world: &World, offsets: std::ops::Range<u64>) {
     world.post("/api/providers", provider()).await.expect(201);
@@ -162,7 +180,7 @@ async fn a_new_rule_retries_what_it_matches_if_the_node_is_set_to() {
 
 /// The leads of all commands, once there are at least so many and what goes on beside the requests has had the time to
 /// make more.
-async fn commands_in_the_end(world: &World, at_least: usize) -> Vec<LeadId> {
+pub(crate) async fn commands_in_the_end(world: &World, at_least: usize) -> Vec<LeadId> {
     let mut found = Vec::new();
     for round in 0..1_000 {
         found = commands(world).await.into_iter().map(|(_, command)| command.lead_id).collect();

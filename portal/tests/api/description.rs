@@ -24,6 +24,8 @@ const OPERATIONS: &[&str] = &[
     "post /api/workspaces/{id}/rotate-secret",
     "get /api/routing-rules",
     "post /api/routing-rules",
+    "patch /api/routing-rules",
+    "post /api/settings/changes/{id}/revert",
     "get /api/routing-rules/{id}",
     "put /api/routing-rules/{id}",
     "patch /api/routing-rules/{id}",

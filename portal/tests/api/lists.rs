@@ -160,6 +160,14 @@ async fn a_lead_tells_how_far_it_has_come() {
         assert_eq!(ids(&found, "appointment_id"), [id(offset).0], "{status}");
     }
     world.get(&format!("/api/appointments/{}", id(1))).await.expect(404);
+
+    // A date that was over when the lead came is none.
+    for (date, status) in [("2024-01-15T09:00:00Z", "received"), ("2024-01-15T08:59:59Z", "waiting")] {
+        let (mut lead, _) = world.lead(id(0), now);
+        lead.appointment_date = Some(at(date));
+        world.write(vec![lead.upsert()]).await;
+        assert_eq!(world.get(&format!("/api/leads/{}", id(0))).await.expect(200).json()["status"], status);
+    }
     let unrouted = world.get(&format!("/api/appointments/{}", id(2))).await.expect(200).json();
     assert_eq!((&unrouted["unrouted_code"], &unrouted["forward_status"]), (&json!("no_rule"), &Value::Null));
 }

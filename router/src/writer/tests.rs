@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use leadway_domain::Zip;
-use leadway_domain::settings::{Change, Entity, EntityKind};
+use leadway_domain::settings::{Change, Entity, EntityKind, Workspace};
 use leadway_domain::zip::ZipPattern;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::decide::tests::{put_workspace, rule, rule_id};
+use crate::decide::tests::{put_workspace, rule, rule_id, workspace};
 
 const PRODUCTS: [&str; 3] = ["Solar", "HVAC", "Heat Pump"];
 const WORKSPACES: [&str; 4] = ["a", "b", "c", "d"];
@@ -45,7 +45,9 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         8 => put_rule,
         2 => (0..12_u128).prop_map(move |n| delete(EntityKind::Rule, rule_id(n).to_string())),
-        2 => select(&WORKSPACES[..]).prop_map(put_workspace),
+        3 => (select(&WORKSPACES[..]), prop::bool::weighted(0.3)).prop_map(|(name, paused)| {
+            Change::Put(Entity::Workspace(Workspace { paused, ..workspace(name) }))
+        }),
         1 => select(&WORKSPACES[..]).prop_map(move |name| delete(EntityKind::Workspace, name.to_owned())),
     ]
 }
@@ -55,7 +57,7 @@ fn naive(settings: &Settings, zips: &ZipDirectory, product: &str, zip: Zip) -> O
     let holds = |text: &String| ZipPattern::parse(text).is_ok_and(|p| p.contains(info, zips));
     let takes = |rule: &&Arc<Rule>| {
         rule.is_active
-            && settings.workspaces.contains_key(&rule.workspace_id)
+            && settings.workspaces.get(&rule.workspace_id).is_some_and(|w| !w.paused)
             && rule.product_types.iter().any(|p| p == product)
             && rule.zip_codes.iter().any(holds)
     };

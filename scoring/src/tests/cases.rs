@@ -399,6 +399,8 @@ async fn a_batch_of_settings_is_shown_change_by_change_without_secrets() {
         outbound_webhook_url: None,
         test_webhook_url: None,
         webhook_active: true,
+        paused: false,
+        past_dates: None,
         business_type: String::new(),
         payment_rate: Money::from_cents(15_000),
         signing_secrets: vec![SigningSecret { secret: "whsec_hidden".into(), valid_until: None }],
