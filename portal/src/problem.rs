@@ -56,7 +56,10 @@ impl From<LogError> for Refusal {
                 413,
                 "too-large",
                 "The change is too large",
-                format!("It takes {bytes} bytes in the log, which takes {limit} at once. Send it in smaller parts."),
+                format!(
+                    "It takes {bytes} bytes in the log, which takes {limit} at once (embedded.log.max_batch_bytes, or \
+                     kafka.max_record_bytes). Raise that, or send it in smaller parts."
+                ),
             ),
             LogError::Revoked { .. } | LogError::Fenced { .. } | LogError::Corrupt { .. } | LogError::Unusable(_) => {
                 internal()
@@ -93,7 +96,9 @@ impl From<SealError> for Refusal {
 impl From<BytesRejection> for Refusal {
     fn from(rejection: BytesRejection) -> Self {
         Self(if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Problem::new(413, "too-large", "The body is too large", "Send it in smaller parts.")
+            let detail = "It is larger than portal.body_limit_bytes, or for an import portal.import_limit_bytes, allows. \
+                          Raise that, or send it in smaller parts.";
+            Problem::new(413, "too-large", "The body is too large", detail)
         } else {
             Problem::bad_request("The body ended before it was complete.")
         })

@@ -1,5 +1,7 @@
 //! What can be asked about routing over HTTP.
 
+mod gaps;
+
 use std::sync::Arc;
 
 use axum::Json;
@@ -11,6 +13,7 @@ use leadway_domain::problem::{FieldError, PROBLEM_JSON, Problem};
 use leadway_domain::settings::Settings;
 use leadway_domain::{Clock, Offset, Timestamp, Zip, ZipDirectory};
 use leadway_eventlog::EventLog;
+use leadway_tables::Tables;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use utoipa::IntoParams;
@@ -31,14 +34,20 @@ pub struct ApiDeps {
     pub zips: Arc<ZipDirectory>,
     /// Where earlier settings are read.
     pub log: Arc<dyn EventLog>,
+    /// Where the leads that nobody took are counted.
+    pub tables: Arc<dyn Tables>,
     /// Tells the time.
     pub clock: Clock,
 }
 
-/// `GET /api/routing/explain` and `GET /api/routing/coverage`. They read only; who may ask is for the caller to check.
+/// `GET /api/routing/explain`, `GET /api/routing/coverage` and its `gaps`. They read only; who may ask is for the caller to check.
 pub fn api(deps: ApiDeps) -> OpenApiRouter {
     let state = Shared { deps, coverage: Arc::default() };
-    OpenApiRouter::default().routes(routes!(explain_routing)).routes(routes!(routing_coverage)).with_state(state)
+    OpenApiRouter::default()
+        .routes(routes!(explain_routing))
+        .routes(routes!(routing_coverage))
+        .routes(routes!(gaps::routing_gaps))
+        .with_state(state)
 }
 
 #[derive(Clone)]
@@ -112,7 +121,7 @@ async fn explain_routing(
     query: Result<Query<ExplainQuery>, QueryRejection>,
 ) -> Result<Json<Explanation>, Failure> {
     let Query(query) = query.map_err(unreadable)?;
-    let ApiDeps { matcher, zips, log, clock } = shared.deps;
+    let ApiDeps { matcher, zips, log, clock, .. } = shared.deps;
     let at = moment(&query, clock.now());
     let settings: Arc<Settings> = match &at {
         Ok(Some(at)) => Arc::new(settings_at(&*log, *at).await.map_err(|error| {
@@ -242,7 +251,10 @@ mod tests {
     use axum::http::Request;
     use http_body_util::BodyExt;
     use leadway_domain::settings::{Change, SettingsChange};
+    use leadway_domain::LeadId;
     use leadway_eventlog::{MemoryLog, NewRecord, SettingsHandle};
+    use leadway_tables::schema::{UnroutedRow, unrouted_shard};
+    use leadway_tables::{MemoryTables, TableRow};
     use serde_json::Value;
     use tower::ServiceExt;
 
@@ -270,7 +282,49 @@ mod tests {
         let zips = ZipDirectory::builtin();
         let settings = SettingsHandle::follow(log.clone()).await.unwrap();
         let matcher = Matcher::follow(settings, zips.clone());
-        api(ApiDeps { matcher, zips, log, clock: Clock::manual(at(WEDNESDAY)) }).into()
+        let tables = MemoryTables::default();
+        // Three leads for HVAC wait in New York for want of a rule, one for want of a slot.
+        for (n, code) in ["no_rule", "no_rule", "no_rule", "no_free_slot"].into_iter().enumerate() {
+            let lead = LeadId(4096 + n as u64);
+            let mut row = UnroutedRow::new(unrouted_shard(lead), lead);
+            (row.decision, row.service_type, row.code) = (Some(1), Some("HVAC".into()), Some(code.into()));
+            row.customer_zip = Zip::parse("10001").ok();
+            tables.write(vec![row.upsert()], &[]).await.unwrap();
+        }
+        api(ApiDeps { matcher, zips, log, tables: Arc::new(tables), clock: Clock::manual(at(WEDNESDAY)) }).into()
+    }
+
+    async fn text(uri: &str) -> String {
+        let request = Request::get(uri).body(Body::empty()).unwrap();
+        let body = router().await.oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn lists_the_gaps_where_most_leads_were_lost_first() {
+        let uri = "/api/routing/coverage/gaps";
+        let (status, _, page) = get(&format!("{uri}?limit=1")).await;
+        let first = serde_json::json!({"product_type": "HVAC", "zip_code": "10001", "state": "NY", "leads_lost": 3});
+        assert_eq!((status, &page["items"], &page["leads_lost"]), (200, &serde_json::json!([first]), &Value::from(3)));
+
+        let (_, _, all) = get(&format!("{uri}?product_type=solar&state=ca&limit=500")).await;
+        let zips = all["zips"].as_u64().unwrap() as usize;
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        for _ in 0..zips {
+            let (_, _, page) = get(&format!("{uri}?product_type=solar&state=ca&limit=400{cursor}")).await;
+            found.extend(page["items"].as_array().unwrap().iter().map(|gap| gap["zip_code"].as_str().unwrap().to_owned()));
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(found.len(), zips);
+        assert!(found.is_sorted() && !found.iter().any(|zip| zip.starts_with("902")), "each once, covered ones never");
+        let csv = text(&format!("{uri}?product_type=solar&state=ca&format=csv")).await;
+        assert_eq!(csv.lines().count(), zips + 1);
+        assert!(csv.starts_with("product_type,zip_code,state,leads_lost\n\"Solar\","), "{}", &csv[..80]);
+
+        for wrong in ["state=XX", "format=xml", "limit=0", "cursor=x", "product_type=Boats", "zip=1"] {
+            assert_eq!(get(&format!("{uri}?{wrong}")).await.0, 422, "{wrong}");
+        }
     }
 
     async fn get(uri: &str) -> (u16, String, Value) {

@@ -11,6 +11,7 @@ pub mod decide;
 mod earlier;
 mod error;
 mod explain;
+mod gaps;
 mod history;
 mod http;
 mod index;
@@ -23,9 +24,12 @@ mod standing;
 mod submissions;
 mod writer;
 
-pub use coverage::{Coverage, Gaps, OverlapSample, Overlaps, ProductCoverage, WorkspaceCoverage, coverage};
+pub use coverage::{
+    Coverage, Gaps, OverlapSample, Overlaps, PausedCoverage, ProductCoverage, WorkspaceCoverage, coverage,
+};
 pub use error::Error;
 pub use explain::{Explanation, OtherRule, RuleSummary, explain};
+pub use gaps::Gap;
 pub use history::settings_at;
 pub use http::{ApiDeps, api};
 pub use index::MatchIndex;

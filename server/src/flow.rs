@@ -297,8 +297,13 @@ fn window_folder(config: &Config) -> PathBuf {
 
 fn api(config: &Config, parts: &Parts, matcher: Matcher, random: leadway_portal::Random) -> axum::Router {
     let Parts { log, tables, settings, zips, clock, addressing } = parts.clone();
-    let (routing_zips, routing_log, routing_clock) = (zips.clone(), log.clone(), clock.clone());
-    let routing = leadway_router::ApiDeps { matcher, zips: routing_zips, log: routing_log, clock: routing_clock };
+    let routing = leadway_router::ApiDeps {
+        matcher,
+        zips: zips.clone(),
+        log: log.clone(),
+        tables: tables.clone(),
+        clock: clock.clone(),
+    };
     let deps = leadway_portal::Deps { log, tables, settings, zips, clock, addressing, random };
     // One setting rules both what may be stored as a webhook URL and what is connected to.
     let allow_private_targets = config.dispatcher.allow_private_targets;

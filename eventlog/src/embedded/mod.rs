@@ -121,6 +121,9 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Locks the folder, recovers what it holds and starts the writer.
+/// Bytes of several calls that one frame gathers at most. A single larger call has a frame of its own.
+const MAX_TOGETHER: usize = 16 << 20;
+
 fn start(options: &Options, disk: Arc<dyn Disk>) -> Result<Journal, LogError> {
     let folder = options.folder.clone();
     let lock = folder::lock(&folder)?;
@@ -135,7 +138,8 @@ fn start(options: &Options, disk: Arc<dyn Disk>) -> Result<Journal, LogError> {
     let shared = Arc::new(Shared { folder, view: RwLock::new(view) });
     let queue = Arc::new(Queue::new(options.max_waiting_bytes));
     let (signals, listeners) = signals();
-    let writer = Writer::new((state, appender, first), shared.clone(), queue.clone(), signals, options.max_batch_bytes);
+    let together = options.max_batch_bytes.min(MAX_TOGETHER);
+    let writer = Writer::new((state, appender, first), shared.clone(), queue.clone(), signals, together);
     let thread = std::thread::Builder::new().name("eventlog-writer".into()).spawn(move || writer.run());
     let thread = thread.map_err(|e| LogError::Unusable(format!("the log's writer cannot be started: {e}")))?;
     let writing = Writing { queue, thread: Some(thread), max_batch_bytes: options.max_batch_bytes, _lock: lock };

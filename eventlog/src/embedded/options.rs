@@ -19,7 +19,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Bytes of the newest records kept in memory for those who follow the log. Older ones are read from the files.
     pub tail_bytes: u64,
-    /// Bytes that one call may append at most.
+    /// Bytes that one call may append at most. A change of many settings is one call: an import of rules comes to some 400
+    /// bytes a rule.
     pub max_batch_bytes: usize,
     /// Bytes that may wait to be written; what comes on top is refused for the moment.
     pub max_waiting_bytes: usize,
@@ -32,7 +33,7 @@ impl Default for Options {
             partitions: 12,
             segment_bytes: 64 << 20,
             tail_bytes: 16 << 20,
-            max_batch_bytes: 16 << 20,
+            max_batch_bytes: 128 << 20,
             max_waiting_bytes: 64 << 20,
         }
     }

@@ -71,6 +71,18 @@ async fn a_batch_that_is_too_large_is_refused_and_the_largest_lands() {
     assert_eq!(leads(&open(folder.path()).await.unwrap()).await, [data.as_str(), "next"]);
 }
 
+#[tokio::test]
+async fn one_call_may_append_more_than_a_frame_gathers() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open_with_batch(folder.path(), Options::default().max_batch_bytes).await;
+    // What an import of the largest default size may come to.
+    let data = "x".repeat(100 << 20);
+    append(&log, &data).await.unwrap();
+    append(&log, "next").await.unwrap();
+    drop(log);
+    assert!(leads(&open(folder.path()).await.unwrap()).await == [data.as_str(), "next"]);
+}
+
 async fn open_with_batch(folder: &std::path::Path, max_batch_bytes: usize) -> super::Journal {
     let options = Options { max_batch_bytes, ..options(folder) };
     super::open_on(options, std::sync::Arc::new(super::OsDisk)).await.unwrap()
