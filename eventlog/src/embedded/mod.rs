@@ -120,10 +120,10 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(LogError::Closed))
 }
 
-/// Locks the folder, recovers what it holds and starts the writer.
 /// Bytes of several calls that one frame gathers at most. A single larger call has a frame of its own.
 const MAX_TOGETHER: usize = 16 << 20;
 
+/// Locks the folder, recovers what it holds and starts the writer.
 fn start(options: &Options, disk: Arc<dyn Disk>) -> Result<Journal, LogError> {
     let folder = options.folder.clone();
     let lock = folder::lock(&folder)?;
