@@ -251,7 +251,9 @@ fn read_date(portal: &Portal, lead: &LeadRow, mut fields: Fields) -> Result<Opti
         fields.error("appointment_date", "invalid", rule);
     }
     let settings = portal.settings.load();
-    let sold = |date| !is_past(date, portal.clock.now()) || lead.provider_id.as_ref().is_some_and(|p| settings.may_sell_past(p));
+    let sold = |date| {
+        !is_past(date, portal.clock.now()) || lead.provider_id.as_ref().is_some_and(|p| settings.may_sell_past(p))
+    };
     if date.is_some_and(|date| !sold(date)) {
         let rule = "lies more than an hour back, and such dates are not sold: give one that is still to come, or set \
                     past_dates of the provider or the workspace to \"take\"";

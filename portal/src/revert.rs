@@ -271,22 +271,26 @@ fn fits(portal: &Portal, change: &Change, after: &Settings) -> Result<(), Proble
             check_count(portal, after.rules.len())?;
             rule_fits(rule, after)
         }
-        Change::Put(Entity::Provider(provider)) => match check_mapping(&provider.mapping, after, &portal.zips).first() {
-            Some(wrong) => {
-                let detail = format!("Its mapping no longer fits: {} {}.", wrong.field, wrong.message);
-                Err(Problem::conflict(detail))
+        Change::Put(Entity::Provider(provider)) => {
+            match check_mapping(&provider.mapping, after, &portal.zips).first() {
+                Some(wrong) => {
+                    let detail = format!("Its mapping no longer fits: {} {}.", wrong.field, wrong.message);
+                    Err(Problem::conflict(detail))
+                }
+                None => Ok(()),
             }
-            None => Ok(()),
-        },
+        }
         Change::Put(Entity::Workspace(workspace)) => urls_fit(portal, workspace),
-        Change::Delete { kind: EntityKind::Workspace, id } => unused(after, "workspace", id, |rule| {
-            rule.workspace_id.as_str() == id
-        }),
+        Change::Delete { kind: EntityKind::Workspace, id } => {
+            unused(after, "workspace", id, |rule| rule.workspace_id.as_str() == id)
+        }
         Change::Delete { kind: EntityKind::Product, id } => {
             unused(after, "product", id, |rule| rule.product_types.contains(id))
         }
         Change::Delete { kind: EntityKind::Account, .. } if !after.accounts.values().any(|a| a.role == Role::Admin) => {
-            Err(Problem::conflict("It is the last admin's key: nobody could change anything. Make another admin first."))
+            Err(Problem::conflict(
+                "It is the last admin's key: nobody could change anything. Make another admin first.",
+            ))
         }
         _ => Ok(()),
     }
@@ -308,7 +312,8 @@ fn urls_fit(portal: &Portal, workspace: &Workspace) -> Result<(), Problem> {
     let urls = [&workspace.outbound_webhook_url, &workspace.test_webhook_url];
     urls.into_iter().flatten().try_for_each(|url| {
         let checked = webhook_url::parse(url.as_str(), portal.options.allow_private_targets);
-        let detail = |rule| format!("The webhook URL that workspace {} had is not allowed any more: it {rule}.", workspace.id);
+        let detail =
+            |rule| format!("The webhook URL that workspace {} had is not allowed any more: it {rule}.", workspace.id);
         checked.map(drop).map_err(|rule| Problem::conflict(detail(rule)))
     })
 }
@@ -319,7 +324,10 @@ fn unused(after: &Settings, what: &str, id: &str, refers: impl Fn(&Rule) -> bool
     if rules.is_empty() {
         return Ok(());
     }
-    Err(Problem::conflict(format!("Routing rules refer to the {what} {id}; change or delete first: {}.", some_of(&rules))))
+    Err(Problem::conflict(format!(
+        "Routing rules refer to the {what} {id}; change or delete first: {}.",
+        some_of(&rules)
+    )))
 }
 
 /// Refuses to delete what results still refer to, like the deletion itself.
@@ -336,7 +344,8 @@ async fn nothing_is_left_behind(portal: &Portal, change: &Change) -> Answer<()> 
         Change::Delete { kind: EntityKind::Provider, id } => {
             let Ok(provider) = ProviderId::new(id) else { return Ok(()) };
             if !scan::<QuarantineRow>(&*portal.tables, &key![provider], Range::first(1)).await?.is_empty() {
-                let detail = "Leads in its quarantine refer to it; release or discard them first (GET /api/quarantine).";
+                let detail =
+                    "Leads in its quarantine refer to it; release or discard them first (GET /api/quarantine).";
                 return Err(Problem::conflict(detail).into());
             }
         }

@@ -142,7 +142,8 @@ impl RuleDraft {
         let mut errors = std::mem::take(&mut self.errors);
         let checked = Checked::of(&self, settings, zips, patterns, &mut errors);
         let external_id = self.external_id.as_deref().map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned);
-        if external_id.as_ref().is_some_and(|id| id.chars().count() > MAX_EXTERNAL_ID || id.contains(char::is_control)) {
+        if external_id.as_ref().is_some_and(|id| id.chars().count() > MAX_EXTERNAL_ID || id.contains(char::is_control))
+        {
             let message = format!("must have at most {MAX_EXTERNAL_ID} characters, none of them control characters");
             errors.push(FieldError::new("external_id", "invalid", message));
         }
@@ -263,10 +264,17 @@ impl RulePatch {
         let sent = fields.sent();
         let mut errors = fields.finish(Some(())).err().map(|problem| problem.errors).unwrap_or_default();
         if sent == 0 {
-            let message = "must set at least one of workspace_id, product_types, zip_codes, priority, is_active and notes";
+            let message =
+                "must set at least one of workspace_id, product_types, zip_codes, priority, is_active and notes";
             errors.push(FieldError::new("body", "required", message));
         }
-        let checked = Checked::of(&RuleDraft { notes: notes.clone().unwrap_or_default(), ..draft }, settings, zips, patterns, &mut errors);
+        let checked = Checked::of(
+            &RuleDraft { notes: notes.clone().unwrap_or_default(), ..draft },
+            settings,
+            zips,
+            patterns,
+            &mut errors,
+        );
         if !errors.is_empty() {
             return Err(Problem::validation(errors));
         }
@@ -309,7 +317,8 @@ impl Checked {
         patterns: &mut PatternChecks,
         errors: &mut Vec<FieldError>,
     ) -> Self {
-        let workspace_id = draft.workspace_id.as_deref().and_then(|id| settings.workspaces.get(id)).map(|w| w.id.clone());
+        let workspace_id =
+            draft.workspace_id.as_deref().and_then(|id| settings.workspaces.get(id)).map(|w| w.id.clone());
         if let (None, Some(sent)) = (&workspace_id, &draft.workspace_id) {
             let message = format!("{sent:?} is no workspace; make it first with POST /api/workspaces");
             errors.push(FieldError::new("workspace_id", "unknown", message));

@@ -63,9 +63,10 @@ impl RuleFilter {
     /// Looks up what the filter names; tells everything that there is not.
     pub(crate) fn resolve(self, settings: &Settings, zips: &ZipDirectory) -> Result<Wanted, Problem> {
         let mut errors = Vec::new();
-        let product = self.product_type.as_deref().and_then(|name| {
-            known_product(settings, "product_type", name).map_err(|error| errors.push(error)).ok()
-        });
+        let product = self
+            .product_type
+            .as_deref()
+            .and_then(|name| known_product(settings, "product_type", name).map_err(|error| errors.push(error)).ok());
         let in_state = |state: &String| zips.iter().filter(|z| *z.state == **state).cloned().collect::<Vec<ZipInfo>>();
         let places = match (self.zip_code, &self.state) {
             (Some(zip), state) => {

@@ -55,7 +55,9 @@ impl FromQuery for ImportParams {
         let mut flag = |name| query.parsed(name, "must be true or false").unwrap_or(false);
         let (replace, dry_run) = (flag("replace"), flag("dry_run"));
         let lenient = query.with("lenient", |text| match text {
-            "true" if replace => Err("cannot be combined with replace: rules whose rows are wrong would be deleted".into()),
+            "true" if replace => {
+                Err("cannot be combined with replace: rules whose rows are wrong would be deleted".into())
+            }
             "true" => Ok(true),
             "false" => Ok(false),
             _ => Err("must be true or false".into()),

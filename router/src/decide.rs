@@ -256,8 +256,8 @@ impl Scene<'_> {
         match case.when {
             When::StillAt(date) if case.lead.received_at < date && date <= self.now => Ok(Err(NoDate::Passed(date))),
             When::At(date) | When::StillAt(date) => {
-                let sold = !is_past(date, self.now)
-                    || self.settings.sells_past(&case.lead.provider_id, Some(workspace));
+                let sold =
+                    !is_past(date, self.now) || self.settings.sells_past(&case.lead.provider_id, Some(workspace));
                 Ok(if sold { Ok(date) } else { Err(NoDate::Passed(date)) })
             }
             When::NextFreeSlot => {

@@ -250,8 +250,8 @@ mod tests {
     use axum::body::Body;
     use axum::http::Request;
     use http_body_util::BodyExt;
-    use leadway_domain::settings::{Change, SettingsChange};
     use leadway_domain::LeadId;
+    use leadway_domain::settings::{Change, SettingsChange};
     use leadway_eventlog::{MemoryLog, NewRecord, SettingsHandle};
     use leadway_tables::schema::{UnroutedRow, unrouted_shard};
     use leadway_tables::{MemoryTables, TableRow};
@@ -312,7 +312,9 @@ mod tests {
         let (mut found, mut cursor) = (Vec::new(), String::new());
         for _ in 0..zips {
             let (_, _, page) = get(&format!("{uri}?product_type=solar&state=ca&limit=400{cursor}")).await;
-            found.extend(page["items"].as_array().unwrap().iter().map(|gap| gap["zip_code"].as_str().unwrap().to_owned()));
+            found.extend(
+                page["items"].as_array().unwrap().iter().map(|gap| gap["zip_code"].as_str().unwrap().to_owned()),
+            );
             let Some(next) = page["next_cursor"].as_str() else { break };
             cursor = format!("&cursor={next}");
         }

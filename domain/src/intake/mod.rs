@@ -107,7 +107,9 @@ impl Intake<'_> {
             read.optional(Field::Notes, |text| bounded(text, MAX_NOTES).map(Reading::Whole)).unwrap_or_default();
         let external_id = read.optional(Field::ExternalId, external_id);
         let (appointment_date, has_wish) = read.appointment(self.posted_as, zip.map(|zip| &zip.time_zone));
-        if appointment_date.is_some_and(|date| is_past(date, self.now)) && !self.settings.may_sell_past(&self.provider.id) {
+        if appointment_date.is_some_and(|date| is_past(date, self.now))
+            && !self.settings.may_sell_past(&self.provider.id)
+        {
             read.past_date(self.posted_as);
         }
         let test = read.is_test();

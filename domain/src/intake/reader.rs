@@ -197,7 +197,9 @@ impl<'v> Reader<'v> {
             PostedAs::Appointment => {
                 self.error(Field::AppointmentDate, "past", format!("{rule}: send a date that is still to come"));
             }
-            PostedAs::Lead => self.warn(Field::AppointmentDate, "past", format!("{rule}: the lead waits for a new date")),
+            PostedAs::Lead => {
+                self.warn(Field::AppointmentDate, "past", format!("{rule}: the lead waits for a new date"))
+            }
         }
     }
 

@@ -199,7 +199,10 @@ async fn an_appointment_whose_date_is_over_is_refused_where_nobody_may_take_it()
     assert_eq!(node.post("/appointments/receive", key, recent).await.status, 202, "clocks differ");
     let answer = node.post("/appointments/receive", key, over.clone()).await;
     answer.assert_problem(422, "validation");
-    assert_eq!((&answer.body["errors"][0]["field"], &answer.body["errors"][0]["code"]), (&json!("appointment_date"), &json!("past")));
+    assert_eq!(
+        (&answer.body["errors"][0]["field"], &answer.body["errors"][0]["code"]),
+        (&json!("appointment_date"), &json!("past"))
+    );
     assert_eq!(node.quarantine().await.len(), 1, "it is kept");
     let lead = node.webhook(over.clone()).await;
     assert_eq!(lead.status, 202, "as a lead it is taken, and waits: {}", lead.body);

@@ -32,7 +32,10 @@ async fn one_wrong_row_and_nothing_is_imported() {
 
     let one =
         import_csv(&world, IMPORT, "workspace_id,product_types,zip_codes\nnobody,Solar,90210\n").await.expect(422);
-    assert_eq!(one.json()["detail"], "1 error; nothing was imported. Correct the row and send all of it again, or import the good rows with lenient=true.");
+    assert_eq!(
+        one.json()["detail"],
+        "1 error; nothing was imported. Correct the row and send all of it again, or import the good rows with lenient=true."
+    );
 
     let mut wrong = rule();
     wrong["prioritee"] = json!(1);

@@ -115,11 +115,14 @@ async fn a_date_that_is_over_is_refused_unless_somebody_takes_it() {
     let id = with_lead(&world).await;
     let path = format!("/api/leads/{id}/schedule");
     // Now is 10:30.
-    let (recent, over) = (json!({"appointment_date": "2024-01-15T09:30:00Z"}), json!({"appointment_date": "2024-01-15T09:29:59Z"}));
+    let (recent, over) =
+        (json!({"appointment_date": "2024-01-15T09:30:00Z"}), json!({"appointment_date": "2024-01-15T09:29:59Z"}));
     world.post(&path, recent).await.expect(202);
     let reply = world.post(&path, over.clone()).await.expect(422);
     assert_eq!(reply.errors(), [("appointment_date".to_owned(), "past".to_owned())]);
-    for (kind, takes) in [("workspaces/solar_west_coast", "take"), ("workspaces/solar_west_coast", "refuse"), ("providers/a", "take")] {
+    for (kind, takes) in
+        [("workspaces/solar_west_coast", "take"), ("workspaces/solar_west_coast", "refuse"), ("providers/a", "take")]
+    {
         world.call("PATCH", &format!("/api/{kind}"), Some(json!({"past_dates": takes}))).await.expect(200);
         let expected = if takes == "take" { 202 } else { 422 };
         world.post(&path, over.clone()).await.expect(expected);
