@@ -18,7 +18,8 @@ use crate::state::{Portal, Shared};
 use crate::{Deps, Options, auth, completion, docs, metrics};
 use crate::{
     analytics, appointments, audit, billing, command, contacts, events, keys, leads, margin, products, provider_keys,
-    providers, quarantine, reconciliation, release, retry, revert, rules, rules_bulk, rules_import, unrouted, workspaces,
+    providers, quarantine, reconciliation, release, retry, revert, rules, rules_bulk, rules_import, unrouted,
+    workspaces,
 };
 
 /// What somebody sees who opens the address in a browser.

@@ -5,13 +5,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use http::StatusCode;
 use leadway_domain::intake::check_mapping;
 use leadway_domain::problem::Problem;
 use leadway_domain::record::Topic;
-use leadway_domain::secret::{KeyHash, new_key};
+use leadway_domain::secret::new_key;
 use leadway_domain::settings::{
-    Change, Entity, EntityKind, Role, Rule, Settings, SettingsChange, Workspace, fold_name,
+    Change, Credentials, Entity, EntityKind, Role, Rule, Settings, SettingsChange, SigningSecret, Workspace, fold_name,
+    signing_place,
 };
 use leadway_domain::{Offset, Partition, ProviderId, Timestamp, WorkspaceId};
 use leadway_eventlog::ReadLimit;
@@ -25,8 +25,10 @@ use utoipa_axum::routes;
 
 use crate::auth::Actor;
 use crate::change::Decided;
+use crate::fields::NoFields;
 use crate::path::Path;
 use crate::problem::{Answer, Refusal, not_found, some_of};
+use crate::provider_keys::sign_as;
 use crate::retry_rules::{retry_for_rules, retry_for_workspace};
 use crate::rule_check::check_external_id;
 use crate::rules::check_count;
@@ -63,6 +65,9 @@ struct NewCredential {
     /// A provider's new key.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// What a provider signs with from now on, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hmac_secret: Option<String>,
     /// A workspace's new signing secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     signing_secret: Option<String>,
@@ -77,7 +82,8 @@ async fn revert(
     State(portal): State<Shared>,
     Actor(actor): Actor,
     Path(id): Path<String>,
-) -> Answer<(StatusCode, Json<RevertView>)> {
+    _: NoFields,
+) -> Answer<Json<RevertView>> {
     let turn = portal.writer.turn().await?;
     let record = read(&portal, &id).await?;
     let mut after = Settings::clone(&turn.settings);
@@ -103,7 +109,7 @@ async fn revert(
     for workspace in resumed {
         retry_for_workspace(&portal, &actor, &workspace.id);
     }
-    Ok((StatusCode::OK, Json(view)))
+    Ok(Json(view))
 }
 
 /// The record of a change, by `offset` or `offset-part`.
@@ -164,7 +170,7 @@ impl Step<'_> {
         let Some(before) = before else { return Ok(Change::Delete { kind, id }) };
         let restored = match &present {
             Some(present) => with_credentials(before, credentials_of(present, before)),
-            None => with_credentials(before, new_credentials(portal, before, view)?),
+            None => with_credentials(before, new_credentials(portal, settings, before, now, view)?),
         };
         let restored = restored.ok_or_else(|| conflict("was kept in a form that cannot be read any more."))?;
         Ok(Change::Put(touched(restored, now)))
@@ -203,28 +209,39 @@ fn credentials_of(present: &Entity, before: &Entity) -> Map<String, Value> {
 }
 
 /// New credentials for something that was deleted, told in the answer.
-fn new_credentials(portal: &Portal, before: &Entity, view: &mut RevertView) -> Answer<Map<String, Value>> {
+fn new_credentials(
+    portal: &Portal,
+    settings: &Settings,
+    before: &Entity,
+    now: Timestamp,
+    view: &mut RevertView,
+) -> Answer<Map<String, Value>> {
     let mut fields = Map::new();
-    let (mut key, mut signing_secret) = (None, None);
+    let (mut key, mut hmac_secret, mut signing_secret) = (None, None, None);
     match before {
-        Entity::Provider(_) => {
+        Entity::Provider(provider) => {
             let made = new_key("lwp", portal.random.bytes()?);
-            fields.insert("key_hash".to_owned(), json!(KeyHash::of(&made)));
-            key = Some(made);
+            let none = Credentials { changed_at: Some(now), ..Credentials::default() };
+            let signing = provider.credentials.signing;
+            let (credentials, secret) = sign_as(portal, settings, &provider.id, none, signing, now)?;
+            fields.insert("key_hash".to_owned(), json!(settings.seals().hash(&made)?));
+            fields.insert("credentials".to_owned(), json!(credentials));
+            (key, hmac_secret) = (Some(made), secret);
         }
-        Entity::Workspace(_) => {
+        Entity::Workspace(workspace) => {
             let made = portal.random.signing_secret()?;
-            fields.insert("signing_secrets".to_owned(), json!([{ "secret": made }]));
+            let secret = settings.seals().seal(&signing_place(&workspace.id), &made, portal.random.nonce()?)?;
+            fields.insert("signing_secrets".to_owned(), json!([SigningSecret { secret, valid_until: None }]));
             signing_secret = Some(made);
         }
         Entity::Account(_) => {
             let detail = "Its key was revoked and does not come back; make another with POST /api/keys.";
             return Err(Problem::conflict(detail).into());
         }
-        Entity::Rule(_) | Entity::Product(_) => return Ok(fields),
+        Entity::Rule(_) | Entity::Product(_) | Entity::Vault(_) => return Ok(fields),
     }
     let (entity, entity_id) = (before.kind().as_str(), before.id());
-    view.new_credentials.push(NewCredential { entity, entity_id, key, signing_secret });
+    view.new_credentials.push(NewCredential { entity, entity_id, key, hmac_secret, signing_secret });
     Ok(fields)
 }
 
@@ -243,7 +260,7 @@ fn touched(mut entity: Entity, now: Timestamp) -> Entity {
         Entity::Provider(provider) => provider.updated_at = now,
         Entity::Workspace(workspace) => workspace.updated_at = now,
         Entity::Rule(rule) => rule.updated_at = now,
-        Entity::Product(_) | Entity::Account(_) => {}
+        Entity::Product(_) | Entity::Account(_) | Entity::Vault(_) => {}
     }
     entity
 }

@@ -10,8 +10,8 @@ use leadway_domain::phone::PhoneFormat;
 use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::seal::Sealed;
 use leadway_domain::settings::{
-    Change, Entity, EntityKind, PastDates, RateLimit, Settings, SigningSecret, WebhookCredentials, Workspace, rotated_secrets,
-    signing_place, webhook_place,
+    Change, Entity, EntityKind, PastDates, RateLimit, Settings, SigningSecret, WebhookCredentials, Workspace,
+    rotated_secrets, signing_place, webhook_place,
 };
 use leadway_domain::{Money, Timestamp, WorkspaceId};
 use serde::Serialize;

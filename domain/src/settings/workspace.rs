@@ -2,8 +2,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{PastDates, SigningSecret};
 use super::provider::RateLimit;
+use super::{PastDates, SigningSecret};
 use crate::hours::OpeningHours;
 use crate::id::WorkspaceId;
 use crate::money::Money;

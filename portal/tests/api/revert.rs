@@ -1,6 +1,5 @@
 //! Taking changes of settings back.
 
-use leadway_domain::secret::KeyHash;
 use serde_json::{Value, json};
 
 use crate::world::{Reply, World, rule, workspace};
@@ -75,23 +74,28 @@ async fn keys_and_secrets_do_not_come_back() {
     let world = World::new().await;
     world.furnish().await;
     world.call("PATCH", "/api/providers/a", Some(json!({"cost_per_lead": 80}))).await.expect(200);
-    let old = world.present().providers.get("a").unwrap().key_hash.clone();
-    let rotated = world.call("POST", "/api/providers/a/rotate-key", None).await.expect(200).json();
+    let old = world.present().providers.get("a").unwrap().key_hash;
+    let rotated = world.post("/api/providers/a/rotate-key", json!({"revoke_now": true})).await.expect(200).json();
     let reply = revert(&world, 0, "").await.expect(409);
     assert!(detail(&reply).contains("keys or secrets"), "{}", reply.text);
     revert(&world, 1, "").await.expect(200);
     let provider = world.present().providers.get("a").unwrap().clone();
     assert_eq!(provider.cost_per_lead.to_string(), "75", "what was set is as it was");
-    assert_eq!(provider.key_hash, KeyHash::of(rotated["key"].as_str().unwrap()), "the key is the new one");
     assert_ne!(provider.key_hash, old);
+    let now = world.clock.now();
+    let rotated = rotated["key"].as_str().unwrap();
+    assert!(world.present().provider_by_key(rotated, now).is_some(), "the key is the new one");
 
+    let signing = json!({"signing": "standard_webhooks"});
+    world.call("PATCH", "/api/providers/a", Some(signing)).await.expect(200);
     world.call("DELETE", "/api/providers/a", None).await.expect(204);
     let reply = revert(&world, 0, "").await.expect(200).json();
     let made = &reply["new_credentials"][0];
     assert_eq!((&made["entity"], &made["entity_id"]), (&json!("provider"), &json!("a")));
-    let present = world.present().providers.get("a").unwrap().clone();
-    assert_eq!(present.key_hash, KeyHash::of(made["key"].as_str().unwrap()));
-    assert!(world.present().provider_by_key(&provider.key_hash).is_none());
+    assert!(world.present().provider_by_key(made["key"].as_str().unwrap(), now).is_some());
+    assert!(world.present().provider_by_key(rotated, now).is_none());
+    let secrets = world.present().providers.get("a").unwrap().credentials.hmac_secrets.len();
+    assert!(secrets == 1 && made["hmac_secret"].as_str().unwrap().starts_with("whsec_"), "{reply}");
 
     let mut other = workspace();
     other["id"] = json!("other");
@@ -100,12 +104,32 @@ async fn keys_and_secrets_do_not_come_back() {
     let reply = revert(&world, 0, "").await.expect(200).json();
     let made = reply["new_credentials"][0]["signing_secret"].as_str().unwrap();
     assert_ne!(json!(made), secret);
-    assert_eq!(world.present().workspaces.get("other").unwrap().signing_secrets[0].secret, made);
+    assert_eq!(world.present().workspaces.get("other").unwrap().signing_secrets.len(), 1);
 
     let key = world.post("/api/keys", json!({"name": "dashboard", "role": "reader"})).await.expect(201).json();
     let path = format!("/api/keys/{}", key["id"].as_str().unwrap());
     world.call("DELETE", &path, None).await.expect(204);
     assert!(detail(&revert(&world, 0, "").await.expect(409)).contains("POST /api/keys"));
+}
+
+#[tokio::test]
+async fn credentials_of_a_url_do_not_go_to_another() {
+    let world = World::new().await;
+    world.furnish().await;
+    let path = "/api/workspaces/solar_west_coast";
+    let url = |url: &str| json!({"outbound_webhook_url": url});
+    world.call("PATCH", path, Some(url("https://user:secret@new-client.com/hook"))).await.expect(200);
+    let credentials = |world: &World| {
+        let present = world.present();
+        let workspace = present.workspaces.get("solar_west_coast").unwrap();
+        (workspace.outbound_webhook_url.clone().unwrap().to_string(), workspace.webhook_credentials.outbound.is_some())
+    };
+    assert_eq!(credentials(&world), ("https://new-client.com/hook".to_owned(), true));
+    world.call("PATCH", path, Some(json!({"name": "Other"}))).await.expect(200);
+    revert(&world, 0, "").await.expect(200);
+    assert_eq!(credentials(&world), ("https://new-client.com/hook".to_owned(), true), "the URL is the same");
+    revert(&world, 2, "").await.expect(200);
+    assert_eq!(credentials(&world), ("https://solar-client.com/webhooks/appts".to_owned(), false));
 }
 
 #[tokio::test]
