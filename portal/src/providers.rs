@@ -9,7 +9,7 @@ use leadway_domain::intake::check_mapping;
 use leadway_domain::problem::Problem;
 use leadway_domain::secret::{KeyHash, new_key};
 use leadway_domain::settings::{
-    Change, Credentials, Entity, EntityKind, FieldMapping, Posting, Provider, RateLimit, Settings, Signing,
+    Change, Credentials, Entity, EntityKind, FieldMapping, PastDates, Posting, Provider, RateLimit, Settings, Signing,
 };
 use leadway_domain::{Money, ProviderId, Timestamp, ZipDirectory};
 use leadway_tables::schema::QuarantineRow;
@@ -79,6 +79,10 @@ struct ProviderInput {
     /// Web sites whose pages may post from a browser (CORS), `*` for all; none by default.
     #[schema(value_type = Option<Vec<String>>, max_items = 20, example = json!(["https://shop.example"]))]
     allowed_origins: Vec<String>,
+    /// Whether appointments whose date lies more than an hour back are sold: `refuse` (default: `/appointments/receive`
+    /// refuses them, other leads wait for a new date) or `take`. A workspace's own `past_dates` wins.
+    #[schema(value_type = Option<String>, pattern = "^(refuse|take)$", example = "refuse")]
+    past_dates: PastDates,
     /// How many of its requests each node handles at one moment; the setting `ingest.max_concurrent_per_provider` when
     /// absent.
     #[schema(minimum = 1, maximum = 1_000_000)]
@@ -121,6 +125,10 @@ pub(crate) struct ProviderView {
     /// Web sites whose pages may post from a browser (CORS), `*` for all; none by default.
     #[schema(value_type = Vec<String>, max_items = 20, example = json!(["https://shop.example"]))]
     allowed_origins: Vec<String>,
+    /// Whether appointments whose date lies more than an hour back are sold: `refuse` (default: `/appointments/receive`
+    /// refuses them, other leads wait for a new date) or `take`. A workspace's own `past_dates` wins.
+    #[schema(value_type = String, pattern = "^(refuse|take)$", example = "refuse")]
+    past_dates: PastDates,
     /// How many of its requests each node handles at one moment; the setting `ingest.max_concurrent_per_provider` when
     /// absent.
     #[schema(minimum = 1, maximum = 1_000_000)]
@@ -151,6 +159,7 @@ impl ProviderView {
             success_status: provider.posting.success_status,
             allow_get: provider.posting.allow_get,
             allowed_origins: provider.posting.allowed_origins.clone(),
+            past_dates: provider.posting.past_dates,
             max_concurrent: provider.posting.max_concurrent,
             max_bytes_per_day: provider.posting.max_bytes_per_day,
             webhook_path: format!("/webhook/provider-{}", provider.id),
@@ -189,6 +198,7 @@ fn read_input(
         success_status: posting.success_status,
         allow_get: posting.allow_get,
         allowed_origins: posting.allowed_origins,
+        past_dates: posting.past_dates,
         max_concurrent: posting.max_concurrent,
         max_bytes_per_day: posting.max_bytes_per_day,
     });
@@ -228,6 +238,7 @@ impl ProviderInput {
                 success_status: self.success_status,
                 allow_get: self.allow_get,
                 allowed_origins: self.allowed_origins,
+                past_dates: self.past_dates,
                 max_concurrent: self.max_concurrent,
                 max_bytes_per_day: self.max_bytes_per_day,
             },
