@@ -47,7 +47,8 @@ pub async fn salvage(from: &Path, to: &Path) -> anyhow::Result<()> {
     ensure!(!to.join("log").exists(), "--to {}: there is a log already; name another folder", to.display());
     std::fs::create_dir_all(to).with_context(|| format!("{} cannot be made", to.display()))?;
     let found = leadway_eventlog::salvage(&from.join("log"), &to.join("log")).await?;
-    copy_files(from, to).with_context(|| format!("the files of {} cannot be copied", from.display()))?;
+    let beside = copy_files(from, to).and_then(|()| copy_files(&from.join("log"), &to.join("log")));
+    beside.with_context(|| format!("the files of {} cannot be copied", from.display()))?;
     output::print(&report(&found))?;
     let lost: u64 = found.holes.iter().map(|hole| hole.to.0 - hole.from.0).sum();
     output::print(&format!(
@@ -59,12 +60,15 @@ pub async fn salvage(from: &Path, to: &Path) -> anyhow::Result<()> {
     ))
 }
 
-/// What stands beside log and tables, such as keys.
+/// What stands beside the records, such as keys.
 fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
-            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        let (name, target) = (entry.file_name(), to.join(entry.file_name()));
+        let extension = Path::new(&name).extension().and_then(|extension| extension.to_str());
+        let is_made_anew = matches!(extension, Some("log" | "idx" | "partial")) || target.exists();
+        if entry.file_type()?.is_file() && !is_made_anew {
+            std::fs::copy(entry.path(), target)?;
         }
     }
     Ok(())
