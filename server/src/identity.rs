@@ -158,7 +158,9 @@ impl Found {
         is_shared: bool,
     ) -> Result<Self, Unknown> {
         let positions = tables.positions().await?;
-        let (extents, holders) = (log.extents().await?, log.holders().await?);
+        // First: where a topic is gone, where it begins and ends is not told.
+        let holders = log.holders().await?;
+        let extents = log.extents().await?;
         Ok(Self { log: id, holders, extents, tables: said, positions, is_shared })
     }
 

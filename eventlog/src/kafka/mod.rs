@@ -60,6 +60,7 @@ pub(crate) async fn open(options: Options, may_make: &[Topic]) -> Result<Arc<dyn
         clients,
         lanes,
     };
+    log.reader.find_begins().await?;
     Ok(Arc::new(log))
 }
 

@@ -47,6 +47,13 @@ impl Reader {
         })
     }
 
+    /// Asks where the partitions begin. To be called before anything is read; records that are deleted later are missed by
+    /// whoever compares [`extents`](Self::extents).
+    pub(crate) async fn find_begins(&self) -> Result<(), LogError> {
+        self.view.begin_at(&self.ends.begins(self.lanes.all()).await?);
+        Ok(())
+    }
+
     /// This node has written these: whoever reads here must see them from now on.
     pub(crate) fn written(&self, addresses: &[Address]) {
         for address in addresses {
@@ -102,7 +109,7 @@ impl Reader {
         limit: ReadLimit,
         due: Offset,
     ) -> Result<Vec<Record>, LogError> {
-        let records = self.cold.read(lane, from, limit, due).await?;
+        let records = self.cold.read(lane, from.max(self.view.first(lane)), limit, due).await?;
         if let Some(last) = records.last() {
             self.view.noticed(lane, last.next());
         }

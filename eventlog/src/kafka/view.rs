@@ -38,6 +38,8 @@ struct State {
 /// What is known of one partition.
 #[derive(Default)]
 struct Known {
+    /// Where the partition began when this node started: 0, unless its oldest records were deleted.
+    first: Offset,
     /// Behind the last record that this node has written, read or been told of.
     seen: Offset,
     /// What readers of this node must see: what it wrote, and what others wrote whose place it took.
@@ -51,6 +53,8 @@ struct Ring {
     started: bool,
     /// Every record from here up to `passed` is in `records`.
     begin: Offset,
+    /// Where the partition begins: there is nothing to be read before it.
+    first: Offset,
     passed: Offset,
     records: VecDeque<Record>,
     /// Behind the last record before `passed`; not known while none has been met.
@@ -104,6 +108,21 @@ impl View {
         }
     }
 
+    /// These lanes begin there.
+    pub(crate) fn begin_at(&self, firsts: &[Start]) {
+        let mut state = self.state.lock();
+        for first in firsts {
+            if let Some(known) = state.lanes.get_mut(first.lane.0) {
+                known.first = first.at;
+            }
+        }
+    }
+
+    /// Where the lane begins.
+    pub(crate) fn first(&self, lane: Lane) -> Offset {
+        self.state.lock().lanes.get(lane.0).map_or(Offset(0), |known| known.first)
+    }
+
     /// Readers must see everything before these offsets from now on.
     pub(crate) fn due(&self, ends: &[Start]) {
         let mut state = self.state.lock();
@@ -140,10 +159,12 @@ impl View {
         let mut starts = Vec::new();
         for end in ends {
             let Some(known) = state.lanes.get_mut(end.lane.0).filter(|known| known.ring.is_none()) else { continue };
-            let begin = Offset(end.at.0.saturating_sub(FIRST_STEP));
+            let first = known.first;
+            let begin = Offset(end.at.0.saturating_sub(FIRST_STEP)).max(first);
             known.ring = Some(Ring {
                 started: false,
                 begin,
+                first,
                 passed: begin,
                 records: VecDeque::new(),
                 end: None,
@@ -222,7 +243,7 @@ impl View {
     pub(crate) fn plan(&self, lane: Lane, from: Offset, limit: ReadLimit) -> Plan {
         let mut state = self.state.lock();
         let Some(known) = state.lanes.get_mut(lane.0) else { return Plan::Records(Vec::new()) };
-        let due = known.due;
+        let (due, from) = (known.due, from.max(known.first));
         let Some(ring) = known.ring.as_mut().filter(|ring| from >= ring.begin) else { return Plan::Cold { due } };
         ring.used = Instant::now();
         let first = ring.records.partition_point(|record| record.address.offset < from);
@@ -239,7 +260,8 @@ impl View {
         if ring.passed < until.max(known.due) {
             return None;
         }
-        ring.end.or((ring.begin == Offset(0)).then_some(Offset(0)))
+        // Of a partition without records everything that it ever had was deleted.
+        ring.end.or((ring.begin == ring.first).then_some(ring.first))
     }
 
     /// Whether one of the lanes has a record at or behind its offset.
@@ -263,11 +285,11 @@ impl Known {
 impl Ring {
     /// Where to begin anew when everything was read and no record was met.
     fn further_back(&mut self) -> Option<Offset> {
-        if self.end.is_some() || self.begin == Offset(0) || self.passed < self.target {
+        if self.end.is_some() || self.begin <= self.first || self.passed < self.target {
             return None;
         }
         self.step = self.step.saturating_mul(4);
-        let at = Offset(self.begin.0.saturating_sub(self.step));
+        let at = Offset(self.begin.0.saturating_sub(self.step)).max(self.first);
         (self.begin, self.passed, self.started) = (at, at, false);
         Some(at)
     }
@@ -387,6 +409,26 @@ mod tests {
         view.started(&[at(0)]);
         assert_eq!(view.publish(Vec::new(), &[at(1_000)]), []);
         assert_eq!(view.end(LANE, Offset(1_000)), Some(Offset(0)), "there is none");
+    }
+
+    #[test]
+    fn a_partition_whose_oldest_records_were_deleted_is_read_from_where_it_begins() {
+        // All of them: the brokers have no position to tell.
+        let view = View::new(1, 1 << 20);
+        view.begin_at(&[at(30)]);
+        assert_eq!(follow(&view, 30), [at(30)]);
+        assert_eq!(view.end(LANE, Offset(30)), Some(Offset(30)));
+        assert_eq!(offsets(view.plan(LANE, Offset(0), ReadLimit::default())), [0; 0]);
+        view.publish(vec![record(30)], &[at(31)]);
+        assert_eq!(offsets(view.plan(LANE, Offset(0), ReadLimit::default())), [30]);
+        // Some of them, and what is left are marks.
+        let view = View::new(1, 1 << 20);
+        view.begin_at(&[at(900)]);
+        assert_eq!(follow(&view, 1_000), [at(936)]);
+        assert_eq!(view.publish(Vec::new(), &[at(1_000)]), [at(900)], "no further back than that");
+        view.started(&[at(900)]);
+        assert_eq!(view.publish(Vec::new(), &[at(1_000)]), []);
+        assert_eq!(view.end(LANE, Offset(1_000)), Some(Offset(900)));
     }
 
     #[test]
