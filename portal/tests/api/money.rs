@@ -106,6 +106,24 @@ async fn reconciliation_lists_every_planted_difference() {
     assert_eq!(before["balanced"], true, "another span does not have them");
 }
 
+#[tokio::test]
+async fn reconciliation_of_tables_that_are_ahead_of_the_log_is_not_balanced() {
+    let world = World::new().await;
+    world.furnish().await;
+    let balanced = world.get("/api/billing/reconciliation").await.expect(200).json();
+    assert_eq!((&balanced["balanced"], &balanced["positions_ahead"]), (&json!(true), &json!([])));
+    // The tables have applied what the log does not have: it was shortened, or is another one.
+    let (topic, partition) = (Topic::Quarantine, Partition(0));
+    let end = world.log.end(topic, partition).await.unwrap();
+    let from = world.tables.applied(topic, partition).await.unwrap();
+    let next = Offset(end.0 + 3);
+    world.tables.write(vec![], &[Applied { topic, partition, from, next }]).await.unwrap();
+    let report = world.get("/api/billing/reconciliation").await.expect(200).json();
+    let ahead = json!([{"topic": "quarantine", "partition": 0, "applied": end.0 + 3, "log_end": end.0}]);
+    assert_eq!((&report["balanced"], &report["positions_ahead"]), (&json!(false), &ahead));
+    assert_eq!(report["differences"], json!([]));
+}
+
 #[tokio::test(start_paused = true)]
 async fn reconciliation_waits_for_the_tables_instead_of_reporting_lag() {
     let world = World::new().await;
