@@ -15,7 +15,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::problem::Refusal;
 use crate::state::{Portal, Shared};
-use crate::{Deps, Options, auth, completion, docs, metrics};
+use crate::{Deps, Options, auth, completion, docs, lists_csv, metrics};
 use crate::{
     analytics, appointments, audit, billing, command, contacts, events, keys, leads, margin, products, provider_keys,
     providers, quarantine, reconciliation, release, retry, revert, rules, rules_bulk, rules_import, unrouted,
@@ -40,6 +40,7 @@ pub fn api(deps: Deps, extra: OpenApiRouter, options: Options) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .layer(DefaultBodyLimit::max(options.body_limit_bytes))
+        .layer(from_fn(lists_csv::as_csv))
         .layer(from_fn_with_state(portal, auth::require_key))
         .layer(from_fn(metrics::measure))
 }

@@ -8,6 +8,8 @@ use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::schema::{AllOf, Object, Schema, SchemaType, Type};
 use utoipa::openapi::{Components, Content, OpenApi as Document, Ref, RefOr, Response};
 
+use crate::lists_csv;
+
 /// Where schemas stand in the document.
 const SCHEMAS: &str = "#/components/schemas/";
 const JSON: &str = "application/json";
@@ -16,11 +18,15 @@ const MERGE_PATCH_JSON: &str = "application/merge-patch+json";
 /// Completes the document.
 pub(crate) fn complete(document: &mut Document) {
     let components = document.components.get_or_insert_default();
+    unfold_flattened(components);
     join_parts(components);
     for (path, item) in &mut document.paths.paths {
         describe_changes(item, components);
         for (method, operation) in operations(item) {
             add_errors(operation, path.contains('{'), method != Method::GET);
+            if method == Method::GET && lists_csv::serves(path) {
+                offer_csv(operation);
+            }
             complete_parameters(operation);
             complete_responses(operation);
         }
@@ -59,6 +65,41 @@ fn joined(parts: &AllOf, components: &Components) -> Option<Object> {
     Some(whole)
 }
 
+/// A struct with flattened parts is described as all of several objects: it is one with the fields of all.
+fn unfold_flattened(components: &mut Components) {
+    let whole = |schema: &RefOr<Schema>| match own(schema) {
+        Some(Schema::AllOf(parts)) => parts.items.iter().try_fold(Object::new(), |mut whole, part| {
+            let part = match part {
+                RefOr::Ref(reference) => own(components.schemas.get(reference.ref_location.strip_prefix(SCHEMAS)?)?)?,
+                RefOr::T(part) => part,
+            };
+            let Schema::Object(part) = part else { return None };
+            whole.properties.extend(part.properties.clone());
+            whole.required.extend(part.required.clone());
+            whole.example = whole.example.or_else(|| part.example.clone());
+            Some(whole)
+        }),
+        _ => None,
+    };
+    let described = |schema: &RefOr<Schema>| match own(schema) {
+        Some(Schema::AllOf(parts)) => (parts.description.clone(), parts.example.clone()),
+        _ => (None, None),
+    };
+    let unfolded: Vec<(String, Object)> = components
+        .schemas
+        .iter()
+        .filter_map(|(name, schema)| {
+            let (description, example) = described(schema);
+            let mut object = whole(schema)?;
+            object.description = description;
+            object.example = example.or(object.example);
+            object.schema_type = SchemaType::Type(Type::Object);
+            Some((name.clone(), object))
+        })
+        .collect();
+    components.schemas.extend(unfolded.into_iter().map(|(name, object)| (name, Schema::Object(object).into())));
+}
+
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
     [
         (Method::GET, &mut item.get),
@@ -69,6 +110,23 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
     ]
     .into_iter()
     .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// The list can be had as CSV too.
+fn offer_csv(operation: &mut Operation) {
+    let about = "`csv` for all rows as CSV, whatever `limit` says; text that a spreadsheet would run stands behind an apostrophe.";
+    let choices =
+        Object::builder().schema_type(Type::String).enum_values(Some(["json", "csv"])).default(Some("json".into()));
+    let format = Parameter::builder()
+        .name("format")
+        .parameter_in(ParameterIn::Query)
+        .description(Some(about))
+        .schema(Some(choices));
+    operation.parameters.get_or_insert_default().push(format.build().into());
+    if let Some(answer) = operation.responses.responses.get_mut("200").and_then(own_mut) {
+        let text = Object::builder().schema_type(Type::String).build();
+        answer.content.insert("text/csv".to_owned(), Content::new(Some(text)).into());
+    }
 }
 
 /// Adds the errors that the operation can answer with beyond those it names itself.

@@ -30,6 +30,7 @@ mod formula;
 mod idempotency;
 mod keys;
 mod leads;
+mod lists_csv;
 mod margin;
 mod metrics;
 mod options;
