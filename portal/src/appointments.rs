@@ -272,26 +272,15 @@ async fn list(
 async fn by_id(portal: &Portal, wanted: &Wanted) -> Answer<Page<AppointmentView>> {
     let mut descent = Descent::start(portal, &wanted.filter.page, wanted.span.as_ref()).await?;
     let (mut items, mut room) = (Vec::new(), wanted.filter.page.room());
-    'page: loop {
-        let rows = descent.next(portal, |row: &AppointmentRow| row.appointment_id).await?;
-        if rows.is_empty() {
-            break;
-        }
-        for row in rows {
-            let id = row.appointment_id;
-            if !wanted.matches(&row) {
-                continue;
-            }
+    let mut is_full = false;
+    while !is_full && let Some(row) = descent.next(portal).await? {
+        if wanted.matches(&row) {
             let view = shown(portal, row).await?;
-            let is_full = room.is_full_with(&view);
+            is_full = room.is_full_with(&view);
             items.push(view);
-            if is_full {
-                descent.stop_at(id);
-                break 'page;
-            }
         }
     }
-    Ok(Page::new(items, descent.cursor()))
+    Ok(Page::new(items, descent.cursor(portal)))
 }
 
 /// Where the next page of a workspace's appointments starts.

@@ -1,120 +1,223 @@
-//! Reading leads and appointments newest first: down the lead ids, bucket by bucket, from the log's end.
+//! Reading leads and appointments newest first.
 //!
-//! A bucket holds the leads of all log partitions with offsets in one stretch, so descending buckets, and within each
-//! descending ids, is descending ids as a whole. Ids grow with time within a log partition; across partitions that take
-//! about the same load they nearly do, which is what "newest first" means here.
+//! Each partition of the log has its leads in the order of their arrival, but partitions do not keep step: one may be far
+//! behind the others in offsets. So their rows are merged by the time of arrival, as many of each as it takes.
+
+use std::collections::VecDeque;
 
 use leadway_domain::record::Topic;
-use leadway_domain::{LeadId, Offset, Partition};
-use leadway_tables::schema::{BUCKET_SIZE, LeadDayRow, LeadRow, bucket};
-use leadway_tables::{Day, Range, TableRow, key, scan};
+use leadway_domain::{Addressing, LeadId, Offset, Partition, Timestamp};
+use leadway_tables::schema::{AppointmentRow, LeadDayRow, LeadRow, bucket};
+use leadway_tables::{Day, Range, TableRow, get_all, key, scan};
 use serde::{Deserialize, Serialize};
 
 use crate::page::PageRequest;
-use crate::problem::{Answer, Refusal};
+use crate::problem::Answer;
 use crate::span::Span;
 use crate::state::Portal;
 
-/// Most empty buckets that one page passes.
-const MAX_BUCKETS: usize = 256;
+/// Most rows of one partition that are read ahead.
+const MAX_AHEAD: usize = 100;
+/// Fewest of them.
+const MIN_AHEAD: usize = 4;
 
-/// Where the next page of a descent starts.
+/// A row about a lead.
+pub(crate) trait OfLead: TableRow {
+    /// The lead's id.
+    fn lead_id(&self) -> LeadId;
+    /// When the lead arrived; `None` for a row of which only a part has been applied.
+    fn received_at(&self) -> Option<Timestamp>;
+}
+
+impl OfLead for LeadRow {
+    fn lead_id(&self) -> LeadId {
+        self.lead_id
+    }
+    fn received_at(&self) -> Option<Timestamp> {
+        self.received_at
+    }
+}
+
+impl OfLead for AppointmentRow {
+    fn lead_id(&self) -> LeadId {
+        self.appointment_id
+    }
+    fn received_at(&self) -> Option<Timestamp> {
+        self.received_at
+    }
+}
+
+/// Where the next page of a descent starts: above which offset nothing is left, by partition.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Below {
-    before: LeadId,
+    before: Vec<u64>,
 }
 
-/// A bounded walk down the ids. What is passed counts as read: after breaking off in the middle of a chunk, say with
-/// [`stop_at`](Self::stop_at) where.
-pub(crate) struct Descent {
-    before: LeadId,
-    lowest: LeadId,
-    chunk: usize,
-    rows_left: usize,
-    buckets_left: usize,
+/// A bounded walk down the leads of all partitions.
+pub(crate) struct Descent<R> {
+    strands: Vec<Strand<R>>,
+    /// Rows of one partition that are read at once.
+    ahead: usize,
+    /// Keys that may still be looked at.
+    looks_left: usize,
 }
 
-impl Descent {
+/// The rows of one partition.
+struct Strand<R> {
+    partition: Partition,
+    /// The lowest offset that is asked for.
+    lowest: Offset,
+    /// Above it everything has been read.
+    before: Offset,
+    /// Read and not yet taken, newest first.
+    rows: VecDeque<(Timestamp, R)>,
+}
+
+impl<R: OfLead> Descent<R> {
     /// The walk of one page: from the request's cursor, else from the newest lead, through the leads of `span`.
     pub(crate) async fn start(portal: &Portal, page: &PageRequest, span: Option<&Span>) -> Answer<Self> {
-        let mut descent = Self {
-            before: newest(portal).await?,
-            lowest: portal.addressing.id(Partition(0), Offset(0)),
-            // A lead may have 64 KiB.
-            chunk: page.limit.clamp(100, 250),
-            rows_left: portal.options.page_scan_rows,
-            buckets_left: MAX_BUCKETS,
+        let mut strands = match span {
+            Some(span) => strands_of(portal, span).await?,
+            None => all_strands(portal).await?,
         };
-        if let Some(span) = span {
-            match ids_of(portal, span).await? {
-                Some((first, last)) => {
-                    descent.lowest = descent.lowest.max(first);
-                    descent.before = descent.before.min(LeadId(last.0 + 1));
-                }
-                None => descent.before = descent.lowest,
-            }
-        }
         if let Some(Below { before }) = page.position()? {
-            descent.before = descent.before.min(before);
-        }
-        Ok(descent)
-    }
-
-    /// The next rows, descending, none of them empty of rows; `None` when the page has looked at enough or nothing is
-    /// left. `id` tells a row's lead id.
-    pub(crate) async fn next<R: TableRow>(&mut self, portal: &Portal, id: impl Fn(&R) -> LeadId) -> Answer<Vec<R>> {
-        while self.before > self.lowest && self.rows_left > 0 && self.buckets_left > 0 {
-            let Some(last) = self.before.0.checked_sub(1) else { break };
-            let Some(bucket) = bucket(portal.addressing, LeadId(last)) else { break };
-            let limit = self.chunk.min(self.rows_left);
-            let range = Range::last(limit).before(key![self.before]).from(key![self.lowest]);
-            let rows: Vec<R> = scan(&*portal.tables, &key![bucket], range).await?;
-            self.rows_left -= rows.len();
-            self.before = match rows.last() {
-                Some(row) if rows.len() == limit => id(row),
-                _ => {
-                    self.buckets_left -= 1;
-                    portal.addressing.id(Partition(0), Offset(bucket as u64 * BUCKET_SIZE))
-                }
-            };
-            if !rows.is_empty() {
-                return Ok(rows);
+            for (strand, before) in strands.iter_mut().zip(before) {
+                strand.before = strand.before.min(Offset(before));
             }
         }
-        Ok(Vec::new())
+        let ahead = (2 * page.limit / strands.len().max(1)).clamp(MIN_AHEAD, MAX_AHEAD);
+        // Each page must come further, however many partitions there are.
+        let looks_left = portal.options.page_scan_rows.max(2 * ahead * strands.len());
+        Ok(Self { strands, ahead, looks_left })
     }
 
-    /// The page ends with this row.
-    pub(crate) fn stop_at(&mut self, last: LeadId) {
-        self.before = last;
+    /// The next row; `None` when the page has looked at enough or nothing is left.
+    pub(crate) async fn next(&mut self, portal: &Portal) -> Answer<Option<R>> {
+        if !self.fill(portal).await? {
+            return Ok(None);
+        }
+        let head = |strand: &Strand<R>| strand.rows.front().map(|(at, row)| (*at, row.lead_id()));
+        let newest = self.strands.iter_mut().max_by_key(|strand| head(strand));
+        Ok(newest.and_then(|strand| strand.rows.pop_front()).map(|(_, row)| row))
+    }
+
+    /// The next rows, at most `count`; none when the page has looked at enough or nothing is left.
+    pub(crate) async fn next_rows(&mut self, portal: &Portal, count: usize) -> Answer<Vec<R>> {
+        let mut rows = Vec::new();
+        while rows.len() < count
+            && let Some(row) = self.next(portal).await?
+        {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// Leaves the last rows that were taken, given in their order, to the next page.
+    pub(crate) fn put_back(&mut self, portal: &Portal, rows: impl DoubleEndedIterator<Item = R>) {
+        for row in rows.rev() {
+            if let Some(strand) = self.strand_of(portal.addressing, row.lead_id())
+                && let Some(at) = row.received_at()
+            {
+                strand.rows.push_front((at, row));
+            }
+        }
+    }
+
+    fn strand_of(&mut self, addressing: Addressing, id: LeadId) -> Option<&mut Strand<R>> {
+        let (partition, _) = addressing.address(id)?;
+        self.strands.iter_mut().find(|strand| strand.partition == partition)
+    }
+
+    /// Reads on in every partition whose rows have been taken. `false` when that would be too many looks.
+    async fn fill(&mut self, portal: &Portal) -> Answer<bool> {
+        loop {
+            let (ahead, mut looks_left) = (self.ahead, self.looks_left);
+            let mut keys = Vec::new();
+            for strand in self.strands.iter().filter(|strand| strand.must_read()) {
+                let stretch = strand.stretch(ahead);
+                looks_left = match looks_left.checked_sub((stretch.end - stretch.start) as usize) {
+                    Some(left) => left,
+                    None => return Ok(false),
+                };
+                let ids = stretch.map(|offset| portal.addressing.id(strand.partition, Offset(offset)));
+                keys.extend(ids.filter_map(|id| Some(key![bucket(portal.addressing, id)?, id])));
+            }
+            if keys.is_empty() {
+                return Ok(true);
+            }
+            self.looks_left = looks_left;
+            let rows: Vec<Option<R>> = get_all(&*portal.tables, keys).await?;
+            self.take(portal.addressing, rows.into_iter().flatten());
+        }
+    }
+
+    fn take(&mut self, addressing: Addressing, rows: impl Iterator<Item = R>) {
+        let ahead = self.ahead;
+        for strand in self.strands.iter_mut().filter(|strand| strand.must_read()) {
+            strand.before = Offset(strand.stretch(ahead).start);
+        }
+        for row in rows {
+            if let Some(strand) = self.strand_of(addressing, row.lead_id())
+                && let Some(at) = row.received_at()
+            {
+                strand.rows.push_front((at, row));
+            }
+        }
     }
 
     /// Where the next page starts; `None` when nothing is left.
-    pub(crate) fn cursor(&self) -> Option<Below> {
-        (self.before > self.lowest).then_some(Below { before: self.before })
+    pub(crate) fn cursor(&self, portal: &Portal) -> Option<Below> {
+        let left = |strand: &Strand<R>| {
+            let newest = strand.rows.front().and_then(|(_, row)| portal.addressing.address(row.lead_id()));
+            newest.map_or(strand.before, |(_, offset)| offset.next())
+        };
+        let is_over = self.strands.iter().all(|strand| left(strand) <= strand.lowest);
+        (!is_over).then(|| Below { before: self.strands.iter().map(|strand| left(strand).0).collect() })
     }
 }
 
-/// An id above every lead's.
-async fn newest(portal: &Portal) -> Result<LeadId, Refusal> {
-    let mut end = Offset(0);
+impl<R> Strand<R> {
+    fn new(partition: Partition, lowest: Offset, before: Offset) -> Self {
+        Self { partition, lowest, before, rows: VecDeque::new() }
+    }
+
+    fn must_read(&self) -> bool {
+        self.rows.is_empty() && self.before > self.lowest
+    }
+
+    /// The offsets to be read next, at most `ahead`.
+    fn stretch(&self, ahead: usize) -> std::ops::Range<u64> {
+        self.lowest.0.max(self.before.0.saturating_sub(ahead as u64))..self.before.0
+    }
+}
+
+/// Everything in the log.
+async fn all_strands<R>(portal: &Portal) -> Answer<Vec<Strand<R>>> {
+    let mut strands = Vec::new();
     for partition in (0..portal.log.partitions(Topic::Leads)).map(Partition) {
-        end = end.max(portal.log.end(Topic::Leads, partition).await?);
+        let end = portal.log.end(Topic::Leads, partition).await?;
+        strands.push(Strand::new(partition, Offset(0), end));
     }
-    Ok(portal.addressing.id(Partition(0), end))
+    Ok(strands)
 }
 
-/// The smallest and the largest id of the leads that arrived on the span's days; `None` when none did.
-async fn ids_of(portal: &Portal, span: &Span) -> Answer<Option<(LeadId, LeadId)>> {
-    let mut ids = None;
+/// The leads that arrived on the span's days, and what lies between them.
+async fn strands_of<R>(portal: &Portal, span: &Span) -> Answer<Vec<Strand<R>>> {
+    // One for each partition, so that cursors fit whatever the days are.
+    let partitions = (0..portal.log.partitions(Topic::Leads)).map(Partition);
+    let mut strands: Vec<Strand<R>> = partitions.map(|p| Strand::new(p, Offset(0), Offset(0))).collect();
     for day in span.days() {
         let rows: Vec<LeadDayRow> = scan(&*portal.tables, &key![day], Range::first(4_096)).await?;
-        for (first, last) in rows.iter().filter_map(|row| row.first_lead_id.zip(row.last_lead_id)) {
-            let (lowest, highest) = ids.unwrap_or((first, last));
-            ids = Some((lowest.min(first), highest.max(last)));
+        for row in rows {
+            let offset = |id: Option<LeadId>| portal.addressing.address(id?).map(|(_, offset)| offset);
+            let Some((first, last)) = offset(row.first_lead_id).zip(offset(row.last_lead_id)) else { continue };
+            let Some(strand) = strands.get_mut(row.log_partition.0 as usize) else { continue };
+            let is_empty = strand.before == strand.lowest;
+            strand.lowest = if is_empty { first } else { strand.lowest.min(first) };
+            strand.before = strand.before.max(last.next());
         }
     }
-    Ok(ids)
+    Ok(strands)
 }
 
 /// The day of the very first lead; `None` when there is none.

@@ -1,7 +1,5 @@
 //! Leads.
 
-use std::collections::HashMap;
-
 use axum::Json;
 use axum::extract::State;
 use leadway_domain::lead::InterestLevel;
@@ -10,7 +8,7 @@ use leadway_domain::record::Topic;
 use leadway_domain::settings::is_past;
 use leadway_domain::{ContactId, LeadId, Money, Phone, ProviderId, Timestamp, Zip};
 use leadway_tables::schema::{AppointmentRow, LeadRow, bucket};
-use leadway_tables::{Json as JsonCell, Range, get, get_all, key, scan};
+use leadway_tables::{Json as JsonCell, get, get_all, key};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::openapi::schema::Object;
@@ -213,37 +211,31 @@ async fn list(State(portal): State<Shared>, Params(filter): Params<LeadFilter>) 
     };
     let mut descent = Descent::start(&portal, &filter.page, span.as_ref()).await?;
     let (mut items, mut room) = (Vec::new(), filter.page.room());
-    'page: loop {
-        let leads = descent.next(&portal, |lead: &LeadRow| lead.lead_id).await?;
+    let mut is_full = false;
+    while !is_full {
+        let leads = descent.next_rows(&portal, filter.page.at_once()).await?;
         if leads.is_empty() {
             break;
         }
         let appointments = appointments_of(&portal, &leads).await?;
-        for lead in leads.into_iter().filter(is_whole) {
-            let id = lead.lead_id;
-            let mut view = LeadView::of(lead, appointments.get(&id));
-            if !filter.matches(&view, product.as_ref(), span.as_ref()) {
-                continue;
-            }
-            view.extra = view.extra.filter(|_| filter.extra);
-            let is_full = room.is_full_with(&view);
-            items.push(view);
-            if is_full {
-                descent.stop_at(id);
-                break 'page;
+        let mut leads = leads.into_iter().zip(appointments);
+        while !is_full && let Some((lead, appointment)) = leads.next() {
+            let mut view = LeadView::of(lead, appointment.as_ref());
+            if filter.matches(&view, product.as_ref(), span.as_ref()) {
+                view.extra = view.extra.filter(|_| filter.extra);
+                is_full = room.is_full_with(&view);
+                items.push(view);
             }
         }
+        let rest: Vec<LeadRow> = leads.map(|(lead, _)| lead).collect();
+        descent.put_back(&portal, rest.into_iter());
     }
-    Ok(Json(Page::new(items, descent.cursor())))
+    Ok(Json(Page::new(items, descent.cursor(&portal))))
 }
 
-/// What was decided about leads of one bucket, given in descending order.
-async fn appointments_of(portal: &Portal, leads: &[LeadRow]) -> Answer<HashMap<LeadId, AppointmentRow>> {
-    let (Some(newest), Some(oldest)) = (leads.first(), leads.last()) else { return Ok(HashMap::new()) };
-    // A bucket has no more rows than this, whatever the number of partitions.
-    let range = Range::first(1 << 22).from(key![oldest.lead_id]).before(key![LeadId(newest.lead_id.0 + 1)]);
-    let rows: Vec<AppointmentRow> = scan(&*portal.tables, &key![newest.bucket], range).await?;
-    Ok(rows.into_iter().map(|row| (row.appointment_id, row)).collect())
+/// What was decided about these leads, in their order.
+async fn appointments_of(portal: &Portal, leads: &[LeadRow]) -> Answer<Vec<Option<AppointmentRow>>> {
+    Ok(get_all(&*portal.tables, leads.iter().map(|lead| key![lead.bucket, lead.lead_id])).await?)
 }
 
 /// The id in a path: what is no number is nothing's id.

@@ -1,11 +1,11 @@
 //! Lists of results: pages, filters, statuses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::SignedDuration;
 use leadway_domain::{ContactId, LeadId, Offset, Partition, Phone, ProviderId, Timestamp};
 use leadway_tables::schema::{
-    AppointmentByWorkspaceRow, AppointmentEventRow, ContactByDayRow, ContactRow, LeadRow, QuarantineRow,
+    AppointmentByWorkspaceRow, AppointmentEventRow, ContactByDayRow, ContactRow, LeadDayRow, LeadRow, QuarantineRow,
     SettingsChangeRow, UNROUTED_SHARDS, UnroutedRow, bucket, day, event_bucket,
 };
 use leadway_tables::{Applied, Json, TableRow, Tables};
@@ -477,4 +477,45 @@ async fn every_list_of_leads_and_money_is_csv_too_and_says_the_same() {
     world.get("/api/leads?format=xls").await.expect(422);
     world.get("/api/leads?format=csv&status=gone").await.expect(422);
     world.get("/api/providers?format=csv").await.expect(422);
+}
+
+#[tokio::test]
+async fn lists_are_newest_first_though_partitions_do_not_keep_step() {
+    let world = World::new().await;
+    world.furnish().await;
+    world.grow_log(3_000).await;
+    // One partition had 2,000 leads long ago, another has a few, of the same hours, and the third began today.
+    let (start, mut rows, mut expected) = (at("2024-01-10T12:00:00Z"), Vec::new(), Vec::new());
+    let mut days = HashMap::<_, (LeadId, LeadId)>::new();
+    for (partition, count, first, minutes_between) in [(0, 2_000, 0, 1), (1, 40, 30, 60), (2, 5, 3_000, 7)] {
+        for n in 0..count {
+            let id = world.lead_id(partition, n as u64);
+            let received_at = start + SignedDuration::from_mins(first + n * minutes_between);
+            rows.extend(world.lead(id, received_at).1);
+            let mut decided = world.appointment(id, "solar_west_coast", received_at);
+            decided.received_at = Some(received_at);
+            rows.push(decided.upsert());
+            expected.push((received_at, id.0));
+            let stretch = days.entry((day(received_at), Partition(partition))).or_insert((id, id));
+            *stretch = (stretch.0.min(id), stretch.1.max(id));
+        }
+    }
+    for ((day, partition), (first, last)) in days {
+        let stretch =
+            LeadDayRow { first_lead_id: Some(first), last_lead_id: Some(last), ..LeadDayRow::new(day, partition) };
+        rows.push(stretch.upsert());
+    }
+    world.write(rows).await;
+    expected.sort_unstable();
+    let expected: Vec<u64> = expected.into_iter().rev().map(|(_, id)| id).collect();
+    for (path, field) in [("/api/leads", "lead_id"), ("/api/appointments", "appointment_id")] {
+        for limit in [3, 97, 500] {
+            let found = ids(&world.all_pages(path, limit).await, field);
+            assert!(found == expected, "{path} limit {limit}: {} of {}", found.len(), expected.len());
+        }
+        let day = format!("{path}?from=2024-01-11&to=2024-01-11");
+        let found = world.all_pages(&day, 100).await;
+        let within = |lead: &Value| lead["received_at"].as_str().unwrap().starts_with("2024-01-11");
+        assert!(found.iter().all(within) && found.len() == 24 * 60 + 24, "{path}: {}", found.len());
+    }
 }
