@@ -97,6 +97,9 @@ impl Lead {
     /// The lead as a provider could have posted it, by our own names of its fields.
     pub fn as_posted(&self) -> Value {
         let mut posted = self.extra.clone();
+        // With its extension, or with another number beside it.
+        let as_sent =
+            posted.get("phone").and_then(Value::as_str).is_some_and(|text| Phone::parse(text) == Ok(self.phone));
         let mut set = |name: &str, value: Option<String>| {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
                 posted.insert(name.to_owned(), Value::String(value));
@@ -104,7 +107,7 @@ impl Lead {
         };
         set("first_name", Some(self.first_name.clone()));
         set("last_name", Some(self.last_name.clone()));
-        set("phone", Some(self.phone.text().to_string()));
+        set("phone", (!as_sent).then(|| self.phone.text().to_string()));
         set("email", self.email.clone());
         set("product_type", Some(self.product_type.to_string()));
         set("zip_code", Some(self.zip_code.text().to_string()));

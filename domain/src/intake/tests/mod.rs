@@ -340,7 +340,7 @@ fn a_lead_as_a_whole_is_bounded_and_its_largest_field_named() {
 #[test]
 fn a_lead_as_it_could_have_been_posted_is_the_same_lead() {
     let first = lead(serde_json::json!({
-        "first_name": "Ana", "last_name": "Maria", "phone": "(213) 555-0123", "email": "a@example.com", "zip": "2134",
+        "first_name": "Ana", "last_name": "Maria", "phone": "(213) 555-0123 ext. 4", "email": "a@example.com", "zip": "2134",
         "product": "solar panels", "estimated_value": 25000.5, "interest_level": "HOT", "notes": "call\nlate",
         "appointment_date": "2024-12-01T14:00:00Z", "external_id": "x-1", "roof": {"age": 12}, "test": true,
     }));
