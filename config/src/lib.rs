@@ -5,6 +5,7 @@
 //! capitals, `__` between levels), the command line.
 
 mod load;
+mod network;
 mod reference;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, load};
+pub use network::Network;
 pub use reference::reference;
 
 /// All settings of a node.
@@ -167,16 +169,42 @@ pub struct HttpOptions {
     pub providers_listen: Option<SocketAddr>,
     /// An address of its own for the API and its documentation.
     pub api_listen: Option<SocketAddr>,
-    /// An address of its own for `/metrics`, `/healthz` and `/readyz`.
+    /// An address of its own for `/metrics`, `/healthz` and `/readyz`. There `/metrics` needs no key; elsewhere it needs a
+    /// reader's.
     pub ops_listen: Option<SocketAddr>,
-    /// Most connections open at once; a further one waits until one is closed.
+    /// Most connections open at once. For a further one, the one that was idle longest is closed; while none is idle, it waits.
     pub max_connections: usize,
+    /// Most connections open at once from one client address (an IPv6 network of 64 bits counts as one); a further one is
+    /// closed at once. A quarter of `max_connections` by default. Loopback and `trusted_proxies` are exempt.
+    pub max_connections_per_address: Option<usize>,
+    /// Addresses and networks (`10.0.0.0/8`) of the proxies and load balancers in front. They may open as many connections
+    /// as they like, and their `X-Forwarded-For` tells whose a wrong key is.
+    pub trusted_proxies: Vec<Network>,
+    /// Says that TLS ends in front of this node, at a proxy or load balancer: it is then not warned of addresses beyond
+    /// loopback, and answers tell browsers to come back by HTTPS only.
+    pub tls_in_front: bool,
     /// How long a request's head may take to arrive, in milliseconds; a new connection's first one too.
     pub header_timeout_ms: u64,
     /// How long a connection may stay open without a request, in milliseconds.
     pub idle_timeout_ms: u64,
-    /// Most requests under way at once on one HTTP/2 connection.
+    /// How long a client may take to read the next 16 KiB of an answer, in milliseconds; then its connection is closed.
+    pub write_timeout_ms: u64,
+    /// Most memory that requests under way and answers not yet read may take on this node, in bytes: each counts as 8 KiB, and
+    /// an answer that is larger with its size. An eighth of it is for those who have shown no valid key. Beyond it, requests
+    /// are answered 503. `ops_listen` has as much for itself.
+    pub max_held_bytes: usize,
+    /// Whether HTTP/2 (with prior knowledge) is served beside HTTP/1.1.
+    pub http2: bool,
+    /// Most requests under way at once on one HTTP/2 connection. Before its first valid key, 4 of them are worked on and the
+    /// others wait.
     pub http2_max_streams: u32,
+}
+
+impl HttpOptions {
+    /// How many connections one client address may have open.
+    pub fn connections_per_address(&self) -> usize {
+        self.max_connections_per_address.unwrap_or((self.max_connections / 4).max(1))
+    }
 }
 
 impl Default for HttpOptions {
@@ -186,9 +214,15 @@ impl Default for HttpOptions {
             api_listen: None,
             ops_listen: None,
             max_connections: 10_000,
+            max_connections_per_address: None,
+            trusted_proxies: Vec::new(),
+            tls_in_front: false,
             header_timeout_ms: 10_000,
             idle_timeout_ms: 75_000,
-            http2_max_streams: 256,
+            write_timeout_ms: 30_000,
+            max_held_bytes: 128 << 20,
+            http2: true,
+            http2_max_streams: 32,
         }
     }
 }

@@ -215,6 +215,8 @@ fn check(config: &Config, source: &Source) -> Result<(), ConfigError> {
     rule((1..=10_000).contains(&config.http.http2_max_streams), "http.http2_max_streams", "must be 1 to 10000")?;
     rule((1..=4_096).contains(&config.embedded.log.partitions), "embedded.log.partitions", "must be 1 to 4096")?;
     rule((100..=3_600_000).contains(&config.http.idle_timeout_ms), "http.idle_timeout_ms", "must be 100 to 3600000")?;
+    rule((1_000..=600_000).contains(&config.http.write_timeout_ms), "http.write_timeout_ms", "must be 1000 to 600000")?;
+    rule(config.http.max_held_bytes >= 1 << 20, "http.max_held_bytes", "must be at least 1048576")?;
     let within = config.router.dedupe_window_seconds <= u64::from(config.ingest.dedupe_window_seconds);
     rule(within, "router.dedupe_window_seconds", "must be at most ingest.dedupe_window_seconds")?;
     let written = Value::try_from(config).map_err(|e| ConfigError::new(Place::Elsewhere, e.to_string()))?;
@@ -264,6 +266,7 @@ mod tests {
                 ("LEADWAY_DISPATCHER__ALLOW_PRIVATE_TARGETS", "true"),
                 ("LEADWAY_LOGGING__FORMAT", "json"),
                 ("LEADWAY_HTTP__OPS_LISTEN", "127.0.0.1:9100"),
+                ("LEADWAY_HTTP__TRUSTED_PROXIES", "10.0.0.0/8,192.0.2.1"),
                 ("LEADWAY_ADMIN_KEY", "not a setting"),
                 ("LEADWAY_PORT", "tcp://10.0.0.1:8080"),
                 ("LEADWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
@@ -274,6 +277,7 @@ mod tests {
         assert!(config.dispatcher.allow_private_targets);
         assert_eq!(config.listen.port(), 9000);
         assert_eq!(config.http.ops_listen.map(|a| a.port()), Some(9100));
+        assert_eq!(config.http.trusted_proxies.len(), 2);
     }
 
     #[test]
@@ -324,6 +328,7 @@ mod tests {
             ("listen = \"nope\"", "127.0.0.1:8080"),
             ("[ingest]\nmax_body_bytes = -1", "a whole number"),
             ("[dispatcher]\nmax_attempts = \"x\"", "a whole number"),
+            ("[http]\ntrusted_proxies = [\"10.0.0.0/33\"]", "such as 10.0.0.0/8"),
         ] {
             let error = with_file(text, &[]).unwrap_err();
             assert!(error.contains(part) && error.contains("line "), "{error}");

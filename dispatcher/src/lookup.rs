@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, FutureExt};
 use hyper_util::client::legacy::connect::dns::Name;
-use leadway_domain::target::check_address;
+use leadway_domain::target::{check_address, check_plain_address};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tower::{BoxError, Service};
@@ -23,6 +23,8 @@ type Resolver = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 #[derive(Clone)]
 pub(crate) struct PublicOnly {
     allow_private: bool,
+    /// Whether the connections are made without TLS.
+    is_plain: bool,
     permits: Arc<Semaphore>,
     resolver: Arc<Resolver>,
 }
@@ -39,7 +41,17 @@ impl PublicOnly {
         allow_private: bool,
         resolver: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {
-        Self { allow_private, permits: Arc::new(Semaphore::new(AT_ONCE)), resolver: Arc::new(resolver) }
+        Self {
+            allow_private,
+            is_plain: false,
+            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            resolver: Arc::new(resolver),
+        }
+    }
+
+    /// The same for connections without TLS, which may lead to private addresses at most.
+    pub(crate) fn plain(&self) -> Self {
+        Self { is_plain: true, ..self.clone() }
     }
 }
 
@@ -53,7 +65,7 @@ impl Service<Name> for PublicOnly {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let Self { allow_private, permits, resolver } = self.clone();
+        let Self { allow_private, is_plain, permits, resolver } = self.clone();
         async move {
             // The attempt's time covers the wait: when it is over, this future is dropped and leaves the queue.
             let permit = permits.acquire_owned().await?;
@@ -64,7 +76,8 @@ impl Service<Name> for PublicOnly {
             };
             let found = spawn_blocking(look_up).await??;
             // One private address among public ones already shows intent or error: none is used.
-            found.iter().try_for_each(|address| check_address(address.ip(), allow_private))?;
+            let check = if is_plain { check_plain_address } else { check_address };
+            found.iter().try_for_each(|address| check(address.ip(), allow_private))?;
             Ok(found.into_iter())
         }
         .boxed()
@@ -88,8 +101,12 @@ mod tests {
     }
 
     fn request() -> WebhookRequest {
+        request_to("https://client.example.com/")
+    }
+
+    fn request_to(url: &str) -> WebhookRequest {
         WebhookRequest {
-            target: Arc::new(Target::new(&Url::parse("http://client.example.com/").unwrap())),
+            target: Arc::new(Target::new(&Url::parse(url).unwrap())),
             id: "appt_7".into(),
             timestamp: 1_705_314_600,
             signature: "v1,abc".into(),
@@ -105,6 +122,22 @@ mod tests {
         let transport = HttpTransport::resolving(&options, lookups).unwrap();
         let refused = transport.send(request()).await.unwrap_err();
         assert!(matches!(&refused, SendError::Refused(why) if why.contains("10.0.0.1")), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn plain_http_is_not_sent_to_a_name_that_leads_to_a_public_address() {
+        for (address, allow, refused) in
+            [("8.8.8.8:0", true, true), ("10.0.0.1:0", true, false), ("10.0.0.1:0", false, true)]
+        {
+            let address: SocketAddr = address.parse().unwrap();
+            let lookups = PublicOnly::asking(allow, move |_| Ok(vec![address]));
+            let options = Options { allow_private_targets: allow, request_timeout_ms: 100, ..Options::default() };
+            let transport = HttpTransport::resolving(&options, lookups).unwrap();
+            let sent = transport.send(request_to("http://client.example.com/")).await.unwrap_err();
+            let why = sent.to_string();
+            assert_eq!(matches!(sent, SendError::Refused(_)), refused, "{address}: {why}");
+            assert_eq!(why.contains("https://"), refused, "{why}");
+        }
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderValue, Uri};
 use leadway_domain::secret::Secret;
-use leadway_domain::target::{TargetError, check_target};
+use leadway_domain::target::{TargetError, check_plain, check_target};
 use url::Url;
 
 /// Where webhooks are posted: a URL, read and checked once for all attempts.
@@ -32,7 +32,8 @@ impl Target {
 
     /// The same for a host that asks for HTTP Basic authentication: `credentials` are `name:password`.
     pub fn with_credentials(url: &Url, credentials: Option<Secret>) -> Self {
-        let (usable, public) = (check_target(url, true), check_target(url, false));
+        let check = |allow| check_target(url, allow).and_then(|()| check_plain(url, allow));
+        let (usable, public) = (check(true), check(false));
         let authorization = credentials.and_then(|credentials| {
             let basic = format!("Basic {}", STANDARD.encode(credentials.expose()));
             let mut value = HeaderValue::from_maybe_shared(Bytes::from(basic)).ok()?;

@@ -24,6 +24,12 @@ pub enum TargetError {
          LEADWAY_DISPATCHER__ALLOW_PRIVATE_TARGETS=true"
     )]
     NotPublic(String),
+    /// Without TLS, what is delivered would go over the public internet for everybody to read and change.
+    #[error(
+        "must begin with https://: plain http is sent only to private addresses, and only where \
+         LEADWAY_DISPATCHER__ALLOW_PRIVATE_TARGETS=true allows these; {0} is none that is allowed"
+    )]
+    Plain(String),
 }
 
 /// Checks what can be told from the URL alone: scheme, credentials, a name that means this machine, and the address if
@@ -49,6 +55,24 @@ pub fn check_target(url: &Url, allow_private: bool) -> Result<(), TargetError> {
 /// Checks an address that is about to be connected to.
 pub fn check_address(address: IpAddr, allow_private: bool) -> Result<(), TargetError> {
     if allow_private || is_public(address) { Ok(()) } else { Err(TargetError::NotPublic(address.to_string())) }
+}
+
+/// Checks what can be told from the URL alone about sending there without TLS. What a name leads to is to be checked with
+/// [`check_plain_address`] whenever it has been resolved.
+pub fn check_plain(url: &Url, allow_private: bool) -> Result<(), TargetError> {
+    match url.host() {
+        _ if url.scheme() != "http" => Ok(()),
+        Some(Host::Domain(_)) if allow_private => Ok(()),
+        Some(Host::Ipv4(v4)) => check_plain_address(IpAddr::V4(v4), allow_private),
+        Some(Host::Ipv6(v6)) => check_plain_address(IpAddr::V6(v6), allow_private),
+        Some(Host::Domain(name)) => Err(TargetError::Plain(name.to_owned())),
+        None => Err(TargetError::NoHost),
+    }
+}
+
+/// Checks an address that is about to be connected to without TLS.
+pub fn check_plain_address(address: IpAddr, allow_private: bool) -> Result<(), TargetError> {
+    if allow_private && !is_public(address) { Ok(()) } else { Err(TargetError::Plain(address.to_string())) }
 }
 
 /// `localhost` and the names below it always mean this machine (RFC 6761, 6.3).
@@ -102,6 +126,28 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_http_goes_to_private_addresses_only_and_only_where_they_are_allowed() {
+        for (url, allowed, anyway) in [
+            ("https://client.example/", true, true),
+            ("https://8.8.8.8/", true, true),
+            ("http://10.0.0.8/", true, false),
+            ("http://127.0.0.1:8080/", true, false),
+            ("http://[fd00::1]/", true, false),
+            ("http://client.example/", true, false), // what it leads to is told by its address
+            ("http://8.8.8.8/", false, false),
+            ("http://[2606:4700::1]/", false, false),
+        ] {
+            let url: Url = url.parse().unwrap();
+            assert_eq!(check_plain(&url, true).is_ok(), allowed, "{url}");
+            assert_eq!(check_plain(&url, false).is_ok(), anyway, "{url}");
+        }
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(check_plain_address(address("10.0.0.8"), true).is_ok());
+        assert!(check_plain_address(address("10.0.0.8"), false).is_err());
+        assert!(check_plain_address(address("8.8.8.8"), true).is_err());
+    }
 
     #[test]
     fn only_public_addresses_are_public() {

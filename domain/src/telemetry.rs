@@ -42,6 +42,8 @@ metrics! {
     HTTP_REQUESTS = "leadway_http_requests_total", Counter, ["service", "status"], "Requests answered, by service and status.";
     HTTP_SECONDS = "leadway_http_request_seconds", Histogram, ["service"], "Time from the request's head to the answer.";
     HTTP_CONNECTIONS = "leadway_http_connections", Gauge, [], "Open connections.";
+    HTTP_HELD_BYTES = "leadway_http_held_bytes", Gauge, [], "Memory that requests under way and answers not yet read are counted with.";
+    WRONG_KEYS = "leadway_wrong_keys_total", Counter, ["service"], "Requests refused for want of a valid key: by ingest, by the api.";
     INGEST_LEADS = "leadway_ingest_leads_total", Counter, ["provider", "result"], "Leads posted, by provider and result: accepted, duplicate, invalid, refused, conflict.";
     INGEST_BYTES = "leadway_ingest_bytes_total", Counter, ["provider"], "Bytes of leads that providers sent, unpacked, by provider.";
     INGEST_DEDUPE_ENTRIES = "leadway_ingest_dedupe_entries", Gauge, [], "Submissions that the deduplication window holds.";

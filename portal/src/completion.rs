@@ -141,6 +141,7 @@ fn add_errors(operation: &mut Operation, has_id: bool, writes: bool) {
         (has_body, "413", "The body is too large"),
         (has_body, "415", "The body is of another media type"),
         (has_body || has_query, "422", "Fields or parameters are not valid; all of them are listed"),
+        (!writes, "429", "This key has as many reads under way as it may; `Retry-After` says when to come back"),
         (true, "500", "Something is wrong on this side; the node's log says what"),
         (true, "503", "The log or the tables do not serve now; `Retry-After` says when to come back"),
     ];

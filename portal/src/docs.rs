@@ -16,7 +16,8 @@ use crate::problem::{ProblemDocument, ProblemField};
         description = "Providers, workspaces, routing rules, leads, appointments, billing and analytics.\n\n\
             Every request under `/api` needs `Authorization: Bearer <key>`; a reader's key may only read. Amounts are JSON \
             numbers in dollars with at most two decimals, exact. Times are RFC 3339. Errors are RFC 9457 problem documents \
-            that list every wrong field. Lists come in pages: send `next_cursor` back as `cursor` until there is none.",
+            that list every wrong field. Lists come in pages: send `next_cursor` back as `cursor` until there is none. An \
+            answer with the header `X-Leadway-Stale` may be old, because the tables take nothing more: it says why.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     components(schemas(ProblemDocument, ProblemField)),

@@ -15,8 +15,8 @@ use crate::{Error, Random};
 const ADMIN: &str = "admin";
 /// What the node calls itself in the log of changes.
 pub(crate) const SYSTEM: &str = "system";
-/// A key shorter than this is warned of.
-const SHORT_KEY: usize = 16;
+/// A key shorter than this might be guessed.
+const SHORTEST_KEY: usize = 24;
 
 /// What the first start did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -107,8 +107,8 @@ fn with_given_key(settings: &Settings, key: &str, now: Timestamp) -> Result<Opti
     if !key.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Error::AdminKey { rule: "must be visible ASCII characters; or unset it to have one made" });
     }
-    if key.len() < SHORT_KEY {
-        tracing::warn!("LEADWAY_ADMIN_KEY is short enough to be guessed; unset it to have a strong one made");
+    if key.len() < SHORTEST_KEY {
+        return Err(Error::AdminKey { rule: "must have at least 24 characters; or unset it to have one made" });
     }
     match settings.account_by_key(key) {
         Some(holder) if holder.name != ADMIN || holder.role != Role::Admin => {

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use leadway_domain::lead::InterestLevel;
-use leadway_domain::problem::Problem;
 use leadway_domain::record::Topic;
 use leadway_domain::settings::is_past;
 use leadway_domain::{ContactId, LeadId, Money, Phone, ProviderId, Timestamp, Zip};
@@ -260,7 +259,7 @@ pub(crate) async fn lead_row(portal: &Portal, id: LeadId) -> Answer<LeadRow> {
     let Ok(result) = tokio::time::timeout(portal.catch_up_timeout(), applied).await else {
         let late =
             "The log has something under this id, and the tables do not show it yet. Nothing was changed; try again.";
-        return Err(Problem::unavailable(late, 1).into());
+        return Err(portal.late(late, 1).into());
     };
     result?;
     get(&*portal.tables, &key![bucket, id]).await?.filter(is_whole).ok_or_else(missing)

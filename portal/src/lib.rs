@@ -45,6 +45,7 @@ mod providers;
 mod quarantine;
 mod query;
 mod random;
+mod reads;
 mod reconciliation;
 mod release;
 mod reseal;
@@ -68,6 +69,7 @@ mod webhook_url;
 mod workspaces;
 
 pub use api::api;
+pub use auth::behind_key;
 pub use error::Error;
 pub use first_start::{FirstStart, first_start};
 pub use options::Options;

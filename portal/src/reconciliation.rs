@@ -15,7 +15,7 @@ use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::record::Topic;
 use leadway_domain::{LeadId, Money, Timestamp, WorkspaceId};
 use leadway_tables::schema::{AppointmentByWorkspaceRow, AppointmentRow, BillingEventRow, DeliveryRow};
-use leadway_tables::{Range, TableRow, Value, key, scan};
+use leadway_tables::{Day, Range, TableRow, Value, get, key, scan};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -152,7 +152,7 @@ async fn reconciliation(
     let (mut tally, mut looks) = (Tally::default(), Looks(MAX_ROWS));
     for workspace in workspaces {
         let mut sums = Sums::default();
-        for (id, pair) in pairs(&portal, &workspace, &span, &mut looks).await? {
+        for (id, pair) in open_pairs(&portal, &workspace, &span, &mut looks, &mut sums).await? {
             sums.add(&pair);
             tally.add(pair.difference(id, &workspace));
         }
@@ -206,6 +206,8 @@ struct Pair {
 
 /// An appointment that its workspace took.
 struct Taken {
+    /// When it took it.
+    day: Day,
     /// The rate agreed when it was routed.
     price: Option<Money>,
     test: bool,
@@ -214,8 +216,8 @@ struct Taken {
 impl Taken {
     fn of(row: AppointmentRow, workspace: &WorkspaceId, span: &Span) -> Option<Self> {
         let here = row.workspace_id.as_ref() == Some(workspace) && row.forward_status.as_deref() == Some("success");
-        let within = row.forwarded_at.is_some_and(|at| span.contains(at));
-        (here && within).then_some(Self { price: row.price, test: row.test == Some(true) })
+        let at = row.forwarded_at.filter(|at| here && span.contains(*at))?;
+        Some(Self { day: Day::of(at), price: row.price, test: row.test == Some(true) })
     }
 }
 
@@ -237,23 +239,25 @@ impl Looks {
     }
 }
 
-/// Everything of one workspace that was taken or billed within the span.
-async fn pairs(
+/// What one workspace took or was billed for within the span and that does not agree. What agrees is summed and forgotten day
+/// by day, so that a call holds about a day's rows, however long the span.
+async fn open_pairs(
     portal: &Portal,
     workspace: &WorkspaceId,
     span: &Span,
     looks: &mut Looks,
+    sums: &mut Sums,
 ) -> Answer<BTreeMap<LeadId, Pair>> {
     let mut pairs = BTreeMap::<LeadId, Pair>::new();
     for day in span.first_day().plus(-WAITS_DAYS).through(span.last_day()) {
-        let routed =
-            all(portal, &key![workspace.clone(), day], |row: &AppointmentByWorkspaceRow| row.appointment_id).await?;
+        let partition = key![workspace.clone(), day];
+        let routed = all(portal, &partition, |row: &AppointmentByWorkspaceRow| row.appointment_id).await?;
         looks.take(routed.len())?;
         let ids: Vec<LeadId> = routed.iter().map(|row| row.appointment_id).collect();
-        add_taken(&mut pairs, portal, &ids, workspace, span).await?;
-    }
-    for day in span.days() {
-        let partition = key![workspace.clone(), day];
+        add_taken(&mut pairs, portal, &ids, workspace, span, day).await?;
+        if day < span.first_day() {
+            continue;
+        }
         let delivered = all(portal, &partition, |row: &DeliveryRow| row.appointment_id).await?;
         let events = all(portal, &partition, |row: &BillingEventRow| row.appointment_id).await?;
         looks.take(delivered.len() + events.len())?;
@@ -262,33 +266,51 @@ async fn pairs(
         // What was routed before the days above is found by what says that it was taken or billed since.
         let left = delivered.iter().map(|row| row.appointment_id).chain(billed.iter().map(|row| row.appointment_id));
         let ids: BTreeSet<LeadId> = left.filter(|id| !pairs.contains_key(id)).collect();
-        add_taken(&mut pairs, portal, &Vec::from_iter(ids), workspace, span).await?;
+        add_taken(&mut pairs, portal, &Vec::from_iter(ids), workspace, span, day).await?;
         for event in billed {
             pairs.entry(event.appointment_id).or_default().event = Some(Billed(event.amount));
         }
+        pairs.retain(|_, pair| {
+            let agrees = pair.event.is_some() && pair.difference_kind().is_none();
+            if agrees {
+                sums.add(pair);
+            }
+            !agrees
+        });
     }
     Ok(pairs)
 }
 
-/// Adds those of the appointments that the workspace took within the span.
+/// Adds those of the appointments that the workspace took within the span. Those of a day before `today` may have been found
+/// to agree, and are not added again.
 async fn add_taken(
     pairs: &mut BTreeMap<LeadId, Pair>,
     portal: &Portal,
     ids: &[LeadId],
     workspace: &WorkspaceId,
     span: &Span,
+    today: Day,
 ) -> Answer<()> {
     for ids in ids.chunks(LOOKS_AT_ONCE) {
         for row in appointment_rows(portal, ids).await? {
             let id = row.appointment_id;
-            if let Some(taken) = Taken::of(row, workspace, span) {
-                pairs.entry(id).or_default().delivery = Some(taken);
+            let Some(taken) = Taken::of(row, workspace, span) else { continue };
+            let was_compared = taken.day < today && !pairs.contains_key(&id);
+            if was_compared && agrees(portal, workspace, id, &taken).await? {
+                continue;
             }
+            pairs.entry(id).or_default().delivery = Some(taken);
         }
         // Reads of an embedded store never wait: others get their turn.
         tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+/// Whether the event of an appointment that was taken bills what was agreed.
+async fn agrees(portal: &Portal, workspace: &WorkspaceId, id: LeadId, taken: &Taken) -> Answer<bool> {
+    let event: Option<BillingEventRow> = get(&*portal.tables, &key![workspace.clone(), taken.day, id]).await?;
+    Ok(event.is_some_and(|event| !taken.test && event.amount == taken.price))
 }
 
 impl Pair {
@@ -297,14 +319,18 @@ impl Pair {
         self.delivery.as_ref().filter(|d| !d.test)
     }
 
+    fn difference_kind(&self) -> Option<DifferenceKind> {
+        match (&self.delivery, &self.event) {
+            (Some(delivery), Some(_)) if delivery.test => Some(DifferenceKind::TestBilled),
+            (Some(delivery), Some(Billed(amount))) if delivery.price != *amount => Some(DifferenceKind::AmountDiffers),
+            (None, Some(_)) => Some(DifferenceKind::EventWithoutDelivery),
+            (Some(_), None) if self.billable().is_some() => Some(DifferenceKind::MissingEvent),
+            _ => None,
+        }
+    }
+
     fn difference(&self, appointment_id: LeadId, workspace: &WorkspaceId) -> Option<Difference> {
-        let kind = match (&self.delivery, &self.event) {
-            (Some(delivery), Some(_)) if delivery.test => DifferenceKind::TestBilled,
-            (Some(delivery), Some(Billed(amount))) if delivery.price != *amount => DifferenceKind::AmountDiffers,
-            (None, Some(_)) => DifferenceKind::EventWithoutDelivery,
-            (Some(_), None) if self.billable().is_some() => DifferenceKind::MissingEvent,
-            _ => return None,
-        };
+        let kind = self.difference_kind()?;
         Some(Difference {
             appointment_id,
             workspace_id: workspace.clone(),

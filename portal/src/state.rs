@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use crate::answers::Answers;
 use crate::change::SettingsWriter;
 use crate::problem::Answer;
+use crate::reads::Reads;
 use crate::retry_rules::RuleRetries;
 use crate::{Options, Random};
 
@@ -47,6 +48,8 @@ pub(crate) struct Portal {
     pub(crate) writer: SettingsWriter,
     /// Hears what was decided about commands.
     pub(crate) answers: Answers,
+    /// The reads under way.
+    pub(crate) reads: Reads,
     /// Held while a lead leaves the quarantine, so that two callers cannot release it twice.
     pub(crate) releasing: Mutex<()>,
     /// Changed rules whose unrouted leads are still to be routed again.
@@ -71,6 +74,7 @@ impl Portal {
             random,
             options,
             writer,
+            reads: Reads::default(),
             releasing: Mutex::default(),
             rule_retries: RuleRetries::default(),
         }
@@ -90,6 +94,16 @@ impl Portal {
         }
     }
 
+    /// What a caller is told who waited in vain for the tables to show what the log has.
+    pub(crate) fn late(&self, otherwise: &str, seconds: u64) -> Problem {
+        if !self.tables.are_full() {
+            return Problem::unavailable(otherwise, seconds);
+        }
+        let detail = "The tables are full and show nothing that came since. Nothing is lost: the log has it. Give them more \
+                      room (embedded.tables.map_bytes) and start the node again.";
+        Problem::unavailable(detail, 60)
+    }
+
     /// Waits until the tables show everything that the log holds now of these topics; refuses when that takes too long.
     pub(crate) async fn catch_up(&self, topics: &[Topic]) -> Answer<()> {
         let wait = async {
@@ -107,7 +121,7 @@ impl Portal {
             "The tables are behind the log, and what they show now would mislead. Nothing was changed; try again.";
         tokio::time::timeout(self.catch_up_timeout() * 10, wait)
             .await
-            .unwrap_or_else(|_| Err(Problem::unavailable(late, 10).into()))
+            .unwrap_or_else(|_| Err(self.late(late, 10).into()))
     }
 
     pub(crate) fn catch_up_timeout(&self) -> Duration {

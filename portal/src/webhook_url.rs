@@ -1,6 +1,6 @@
 //! Which URLs appointments may be posted to, and the name and password that may stand in them.
 
-use leadway_domain::target::check_target;
+use leadway_domain::target::{check_plain, check_target};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -77,9 +77,30 @@ pub(crate) fn shown(url: &Url, has_credentials: bool) -> Url {
     shown
 }
 
+/// What is to be said of a URL that is taken nevertheless.
+pub(crate) fn warning(field: &str, url: Option<&Url>, allow_private: bool) -> Option<String> {
+    let url = url.filter(|url| url.scheme() == "http")?;
+    Some(match check_plain(url, allow_private) {
+        Err(rule) => format!("{field} {rule}. Nothing is delivered there until it does."),
+        Ok(()) => format!(
+            "{field} has no TLS: whoever is on the way can read and change what is delivered. It is delivered to private \
+             addresses only."
+        ),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn urls_without_tls_are_warned_of() {
+        let warned = |url: &str, allow| warning("outbound_webhook_url", Some(&Url::parse(url).unwrap()), allow);
+        assert_eq!(warned("https://client.example/", false), None);
+        assert!(warned("http://client.example/", false).unwrap().contains("Nothing is delivered"));
+        assert!(warned("http://8.8.8.8/", true).unwrap().contains("Nothing is delivered"));
+        assert!(warned("http://10.0.0.8/", true).unwrap().contains("private addresses only"));
+    }
 
     #[test]
     fn only_public_http_urls_are_taken() {

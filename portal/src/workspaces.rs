@@ -108,17 +108,36 @@ struct WorkspaceView {
     updated_at: Timestamp,
 }
 
+/// A workspace as it was just set.
+#[derive(Serialize, ToSchema)]
+struct WorkspaceAsSet {
+    #[serde(flatten)]
+    workspace: WorkspaceView,
+    /// What was taken and should still be changed: webhooks without TLS. Absent when there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
 /// A workspace with its new signing secret, which is shown this once.
 #[derive(Serialize, ToSchema)]
 struct WorkspaceWithSecret {
     #[serde(flatten)]
-    workspace: WorkspaceView,
+    workspace: WorkspaceAsSet,
     /// What its deliveries are signed with (Standard Webhooks). It cannot be shown again.
     #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw…")]
     signing_secret: String,
     /// How long the secret before stays valid, after a rotation.
     #[serde(skip_serializing_if = "Option::is_none")]
     previous_secret_valid_until: Option<Timestamp>,
+}
+
+impl WorkspaceAsSet {
+    fn of(w: &Workspace, allow_private: bool) -> Self {
+        let urls = [("outbound_webhook_url", &w.outbound_webhook_url), ("test_webhook_url", &w.test_webhook_url)];
+        let warnings =
+            urls.into_iter().filter_map(|(field, url)| webhook_url::warning(field, url.as_ref(), allow_private));
+        Self { workspace: WorkspaceView::of(w), warnings: warnings.collect() }
+    }
 }
 
 impl WorkspaceView {
@@ -147,7 +166,7 @@ fn read_input(
     existing: Option<&WorkspaceId>,
     allow_private: bool,
 ) -> Result<(WorkspaceInput, UserInfos), Problem> {
-    fields.read_only(&["created_at", "updated_at"]);
+    fields.read_only(&["created_at", "updated_at", "warnings"]);
     let id = fields.id("id", existing);
     let name = fields.required_text("name", 200);
     let (outbound_webhook_url, outbound) = read_url(&mut fields, "outbound_webhook_url", allow_private);
@@ -310,7 +329,7 @@ async fn create(
         let credentials = webhook_credentials(&portal, settings, &input, user_infos, None, now)?;
         let workspace = input.into_workspace(secrets, credentials, now, now);
         let answer = WorkspaceWithSecret {
-            workspace: WorkspaceView::of(&workspace),
+            workspace: WorkspaceAsSet::of(&workspace, portal.options.allow_private_targets),
             signing_secret: secret,
             previous_secret_valid_until: None,
         };
@@ -326,7 +345,7 @@ async fn read(State(portal): State<Shared>, Path(id): Path<String>) -> Answer<Js
     Ok(Json(WorkspaceView::of(find(&portal.settings.load(), &id)?)))
 }
 
-async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: bool) -> Answer<Json<WorkspaceView>> {
+async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: bool) -> Answer<Json<WorkspaceAsSet>> {
     let decide = |settings: &Settings, now| {
         let present = find(settings, id)?;
         let fields = if merge { fields.merged_onto(&WorkspaceView::of(present))? } else { fields };
@@ -334,7 +353,7 @@ async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: b
         let credentials = webhook_credentials(portal, settings, &input, user_infos, Some(present), now)?;
         let workspace = input.into_workspace(present.signing_secrets.clone(), credentials, present.created_at, now);
         let resumed = (present.paused && !workspace.paused).then(|| workspace.id.clone());
-        let view = WorkspaceView::of(&workspace);
+        let view = WorkspaceAsSet::of(&workspace, portal.options.allow_private_targets);
         Ok::<_, Refusal>(Decided::new(put(workspace), (view, resumed)))
     };
     let (view, resumed) = portal.writer.change(actor, decide).await?;
@@ -346,26 +365,26 @@ async fn change(portal: &Shared, actor: &str, id: &str, fields: Fields, merge: b
 
 /// Replaces what is set about a workspace; what is left out takes its default.
 #[utoipa::path(put, path = "/api/workspaces/{id}", operation_id = "replace_workspace", tag = "Workspaces", request_body = WorkspaceInput,
-    responses((status = 200, body = WorkspaceView)))]
+    responses((status = 200, body = WorkspaceAsSet)))]
 async fn replace(
     State(portal): State<Shared>,
     Actor(actor): Actor,
     Path(id): Path<String>,
     Input(fields): Input,
-) -> Answer<Json<WorkspaceView>> {
+) -> Answer<Json<WorkspaceAsSet>> {
     change(&portal, &actor, &id, fields, false).await
 }
 
 /// Changes the fields that are sent (RFC 7396) and leaves the others.
 #[utoipa::path(patch, path = "/api/workspaces/{id}", operation_id = "update_workspace", tag = "Workspaces",
     request_body(content = WorkspaceInput, example = json!({"webhook_active": false})),
-    responses((status = 200, body = WorkspaceView)))]
+    responses((status = 200, body = WorkspaceAsSet)))]
 async fn patch(
     State(portal): State<Shared>,
     Actor(actor): Actor,
     Path(id): Path<String>,
     Input(fields): Input,
-) -> Answer<Json<WorkspaceView>> {
+) -> Answer<Json<WorkspaceAsSet>> {
     change(&portal, &actor, &id, fields, true).await
 }
 
@@ -417,7 +436,7 @@ async fn rotate_secret(
         workspace.webhook_credentials.changed_at = Some(now);
         workspace.updated_at = now;
         let answer = WorkspaceWithSecret {
-            workspace: WorkspaceView::of(&workspace),
+            workspace: WorkspaceAsSet::of(&workspace, portal.options.allow_private_targets),
             signing_secret: secret,
             previous_secret_valid_until: until,
         };

@@ -19,7 +19,7 @@ use leadway_dispatcher::{Dispatcher, HttpTransport, Transport};
 use leadway_domain::settings::Settings;
 use leadway_domain::{
     Addressing, Clock, ZipDirectory,
-    telemetry::{DELIVERIES_OFF, LOG_BYTES},
+    telemetry::{DELIVERIES_OFF, HTTP_HELD_BYTES, LOG_BYTES},
 };
 use leadway_eventlog::{EventLog, SettingsHandle};
 use leadway_ingest::Ingest;
@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::http::Front;
+use crate::http::{Bounds, Front};
 use crate::ops::{self, Readiness};
 use crate::seal_key::SealKeys;
 use crate::storage::Opened;
@@ -113,6 +113,7 @@ impl Node {
         }
 
         let readiness = Readiness::default();
+        let bounds = Arc::new(Bounds::new(&config.http));
         let [stop_http, stop_stages, stop_ops] = std::array::from_fn(|_| CancellationToken::new());
         let mut stages = JoinSet::new();
         // The stages alone stop where log and tables do not belong together any more.
@@ -122,11 +123,13 @@ impl Node {
         let upkeep = Upkeep {
             log: parts.log.clone(),
             settings: parts.settings.clone(),
+            tables: parts.tables.clone(),
             data: (config.log == LogKind::Embedded).then(|| config.data.clone()),
             births: telemetry::Births::new(config.stages.clone()),
             prometheus: prometheus.clone(),
             ingest: ingest.clone(),
             readiness: readiness.clone(),
+            bounds: bounds.clone(),
         };
         stages.spawn(upkeep.run(stop_stages.clone()));
         let watch = Watch {
@@ -144,10 +147,14 @@ impl Node {
         stages.spawn(clocks::watch(parts.tables.clone(), parts.clock.clone(), stop_stages.clone()));
         telemetry::tell_settings(&config)?;
 
-        let ops = ops::routes(readiness.clone(), prometheus, parts.settings.clone());
+        let ops = Ops {
+            health: ops::health(readiness.clone()),
+            metrics: ops::metrics(prometheus, parts.settings.clone()),
+            settings: parts.settings.clone(),
+        };
         let api = config.stages.contains(&StageName::Portal).then(|| api(&config, &parts, matcher, random));
         let mut served = Served { stop: &stop_http, http: JoinSet::new(), stop_ops: &stop_ops, ops: JoinSet::new() };
-        let addresses = listen(&config, ingest.clone(), api, ops, &mut served).await?;
+        let addresses = listen(&config, ingest.clone(), api, ops, bounds, &mut served).await?;
         let (http, ops) = (served.http, served.ops);
         let drain = Duration::from_secs(config.drain_seconds);
         let node = Self {
@@ -328,25 +335,34 @@ struct Served<'t> {
     ops: JoinSet<()>,
 }
 
+/// What operators' tools ask.
+struct Ops {
+    health: axum::Router,
+    metrics: axum::Router,
+    settings: SettingsHandle,
+}
+
 /// Binds the addresses and serves: one for everything, unless the settings give a part its own.
 async fn listen(
     config: &Config,
     ingest: Option<Ingest>,
     api: Option<axum::Router>,
-    ops: axum::Router,
+    ops: Ops,
+    bounds: Arc<Bounds>,
     served: &mut Served<'_>,
 ) -> anyhow::Result<Addresses> {
     let drain = Duration::from_secs(config.drain_seconds);
     let own = &config.http;
+    let options = Arc::new(own.clone());
+    let front = |ingest, rest| Front { ingest, rest, options: options.clone() };
     let main = bind(config.listen).await?;
     let main_address = main.local_addr()?;
     let mut addresses = Addresses { providers: main_address, api: main_address, ops: main_address };
-    let mut front = Front { ingest, rest: axum::Router::new() };
-    let mut others = Vec::new();
+    let (mut main_ingest, mut others) = (ingest, Vec::new());
     if let Some(address) = own.providers_listen {
         let listener = bind(address).await?;
         addresses.providers = listener.local_addr()?;
-        others.push((listener, Front { ingest: front.ingest.take(), rest: ops::nothing_else() }));
+        others.push((listener, front(main_ingest.take(), ops::nothing_else())));
     }
     // The API's own fallback answers what nobody serves.
     let mut rest = ops::nothing_else();
@@ -355,26 +371,40 @@ async fn listen(
             Some(address) => {
                 let listener = bind(address).await?;
                 addresses.api = listener.local_addr()?;
-                others.push((listener, Front { ingest: None, rest: api }));
+                others.push((listener, front(None, api)));
             }
             None => rest = api,
         }
     }
-    front.rest = match own.ops_listen {
+    let rest = match own.ops_listen {
         Some(address) => {
             let listener = bind(address).await?;
             addresses.ops = listener.local_addr()?;
-            let front = Front { ingest: None, rest: ops.merge(ops::nothing_else()) };
-            served.ops.spawn(crate::http::serve(listener, front, config.http.clone(), drain, served.stop_ops.clone()));
+            let only = front(None, ops.health.merge(ops.metrics).merge(ops::nothing_else()));
+            // What the clients of the other listeners hold must not make the node look dead.
+            let bounds = Arc::new(Bounds::new(own));
+            served.ops.spawn(crate::http::serve(listener, only, bounds, drain, served.stop_ops.clone()));
             rest
         }
-        None => rest.merge(ops),
+        None => rest.merge(ops.health).merge(leadway_portal::behind_key(ops.metrics, ops.settings)),
     };
-    others.push((main, front));
+    others.push((main, front(main_ingest, rest)));
     for (listener, front) in others {
-        served.http.spawn(crate::http::serve(listener, front, config.http.clone(), drain, served.stop.clone()));
+        warn_of_strangers(listener.local_addr()?, &addresses, own.tls_in_front);
+        served.http.spawn(crate::http::serve(listener, front, bounds.clone(), drain, served.stop.clone()));
     }
     Ok(addresses)
+}
+
+/// Keys and personal data go over the network as they are where nothing in front adds TLS.
+fn warn_of_strangers(address: SocketAddr, addresses: &Addresses, tls_in_front: bool) {
+    let serves_them = [addresses.providers, addresses.api].contains(&address);
+    if serves_them && !address.ip().is_loopback() && !tls_in_front {
+        tracing::warn!(
+            %address,
+            "listens beyond this machine without TLS; let a proxy in front end TLS and set http.tls_in_front"
+        );
+    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -387,12 +417,14 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 struct Upkeep {
     log: Arc<dyn EventLog>,
     settings: SettingsHandle,
+    tables: Arc<dyn Tables>,
     /// The data folder, where this node has one.
     data: Option<PathBuf>,
     births: telemetry::Births,
     prometheus: metrics_exporter_prometheus::PrometheusHandle,
     ingest: Option<Ingest>,
     readiness: Readiness,
+    bounds: Arc<Bounds>,
 }
 
 impl Upkeep {
@@ -405,6 +437,7 @@ impl Upkeep {
             if let Some(ingest) = &self.ingest {
                 self.readiness.set("ingest", ingest.is_ready());
             }
+            self.readiness.set("tables", !self.tables.are_full());
             if changes.has_changed().unwrap_or(false) {
                 changes.mark_unchanged();
                 let settings = self.settings.load();
@@ -412,6 +445,7 @@ impl Upkeep {
                 self.check_seal_key(&settings);
             }
             if round.is_multiple_of(100) {
+                metrics::gauge!(HTTP_HELD_BYTES).set(self.bounds.held_bytes() as f64);
                 if let Some(bytes) = self.log.disk_bytes() {
                     metrics::gauge!(LOG_BYTES).set(bytes as f64);
                 }

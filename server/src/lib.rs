@@ -1,7 +1,5 @@
 //! The leadway binary's parts: a node ([`flow`]), its front ([`http`], [`ops`]) and its tools.
 
-mod activity;
-mod aside;
 mod census;
 mod changes;
 mod clocks;

@@ -52,13 +52,19 @@ impl Readiness {
     }
 }
 
-/// The three endpoints. `/healthz` answers as long as the process does; `/readyz` tells whether to send traffic.
-pub fn routes(readiness: Readiness, prometheus: PrometheusHandle, settings: SettingsHandle) -> Router {
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .with_state(readiness)
-        .route("/metrics", get(metrics).with_state((prometheus, settings)))
+/// `/healthz` answers as long as the process does; `/readyz` tells whether to send traffic.
+pub fn health(readiness: Readiness) -> Router {
+    Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(readyz)).with_state(readiness)
+}
+
+/// Whether the path is one of [`health`].
+pub(crate) fn is_health(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
+}
+
+/// `/metrics`.
+pub fn metrics(prometheus: PrometheusHandle, settings: SettingsHandle) -> Router {
+    Router::new().route("/metrics", get(render).with_state((prometheus, settings)))
 }
 
 /// Answers every path with 404, for a listener that serves only a part.
@@ -74,7 +80,7 @@ async fn readyz(extract::State(readiness): extract::State<Readiness>) -> impl In
     (status, Json(readiness.by_name()))
 }
 
-async fn metrics(
+async fn render(
     extract::State((prometheus, settings)): extract::State<(PrometheusHandle, SettingsHandle)>,
 ) -> impl IntoResponse {
     let shown = telemetry::without_deleted(&prometheus.render(), &settings.load());

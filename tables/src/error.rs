@@ -9,6 +9,9 @@ pub enum TablesError {
     /// when the database is another machine's: see [`Tables`](crate::Tables).
     #[error("the tables cannot be used now: {0}")]
     Unavailable(String),
+    /// They have grown as far as they may: reads go on, and writes fail until somebody gives them more room.
+    #[error("the tables are full: {0}")]
+    Full(String),
     /// The tables do not stand where the batch begins: another writer has applied these positions.
     #[error("the tables stand elsewhere: {0}")]
     Stale(String),
@@ -43,6 +46,6 @@ impl TablesError {
 
     /// Whether the same call can succeed later without anybody's doing.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Full(_))
     }
 }

@@ -229,6 +229,12 @@ pub trait Tables: Send + Sync + 'static {
     /// Says which log the tables are made of, whatever was said before. Durable when it returns; [`clear`](Self::clear) leaves it.
     async fn set_log(&self, log: &LogOfTables) -> Result<(), TablesError>;
 
+    /// Whether the last write failed because there is no room left ([`TablesError::Full`]): reads show what was written
+    /// before, until somebody gives the tables more room. A provider that cannot tell says no.
+    fn are_full(&self) -> bool {
+        false
+    }
+
     /// Removes every row and position.
     async fn clear(&self) -> Result<(), TablesError>;
 

@@ -117,9 +117,63 @@ async fn the_first_start_makes_products_and_an_admin_once() {
 async fn the_environments_key_is_the_admins_at_every_start() {
     let log = MemoryLog::new(1);
     let key = |settings: &SettingsHandle, key: &str| settings.load().account_by_key(key).is_some();
-    start(&log, Some("the-first-admin-key")).await.unwrap();
-    let (settings, _) = start(&log, Some("the-second-admin-key")).await.unwrap();
-    assert!(!key(&settings, "the-first-admin-key") && key(&settings, "the-second-admin-key"));
+    start(&log, Some("the-first-admin-key-of-all")).await.unwrap();
+    let (settings, _) = start(&log, Some("the-second-admin-key-of-all")).await.unwrap();
+    assert!(!key(&settings, "the-first-admin-key-of-all") && key(&settings, "the-second-admin-key-of-all"));
     assert_eq!(settings.load().accounts.len(), 1, "the account is the same");
-    assert!(matches!(start(&log, Some("not visible")).await, Err(Error::AdminKey { .. })));
+    for bad in ["a key of characters that are not visible", "23-characters-are-short"] {
+        assert!(matches!(start(&log, Some(bad)).await, Err(Error::AdminKey { .. })), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_has_few_reads_under_way_and_keeps_nobody_else_waiting() {
+    let world = World::new().await;
+    let mut keys = Vec::new();
+    for name in ["greedy", "other"] {
+        let made = world.post("/api/keys", json!({"name": name, "role": "reader"})).await.expect(201).json();
+        keys.push(made["key"].as_str().unwrap().to_owned());
+    }
+    let (greedy, other) = (keys[0].as_str(), keys[1].as_str());
+    let heavy = "/api/leads";
+    let mut unread = Vec::new();
+    for _ in 0..2 {
+        unread.push(world.open(greedy, heavy).await);
+    }
+    let refused = world.call_as(greedy, "GET", heavy, None).await.expect(429);
+    assert_eq!(refused.headers["retry-after"], "2");
+    world.call_as(other, "GET", heavy, None).await.expect(200);
+    world.call_as(greedy, "GET", "/api/products", None).await.expect(200);
+    for _ in 0..16 {
+        unread.push(world.open(greedy, "/api/products").await);
+    }
+    world.call_as(greedy, "GET", "/api/products", None).await.expect(429);
+    world.call_as(crate::world::ADMIN_KEY, "GET", "/api/products", None).await.expect(200);
+    unread.clear();
+    world.call_as(greedy, "GET", heavy, None).await.expect(200);
+    world.call_as(greedy, "GET", "/api/products", None).await.expect(200);
+}
+
+#[tokio::test]
+async fn webhooks_without_tls_are_warned_of() {
+    let world = World::new().await;
+    let mut workspace = crate::world::workspace();
+    let made = world.post("/api/workspaces", workspace.clone()).await.expect(201).json();
+    assert!(made.get("warnings").is_none(), "{made}");
+    workspace["id"] = json!("plain");
+    workspace["outbound_webhook_url"] = json!("http://client.example.com/hook");
+    let made = world.post("/api/workspaces", workspace).await.expect(201).json();
+    assert!(
+        made["warnings"][0].as_str().unwrap().starts_with("outbound_webhook_url must begin with https://"),
+        "{made}"
+    );
+    let path = "/api/workspaces/plain";
+    let read = world.get(path).await.expect(200).json();
+    assert!(read.get("warnings").is_none(), "it is said when it is set");
+    let changed = world.call("PATCH", path, Some(json!({"name": "Plain"}))).await.expect(200).json();
+    assert_eq!(changed["warnings"], made["warnings"]);
+    world.call("PUT", path, Some(changed)).await.expect(200);
+    let secure = json!({"outbound_webhook_url": "https://client.example.com/hook"});
+    let mended = world.call("PATCH", path, Some(secure)).await.expect(200).json();
+    assert!(mended.get("warnings").is_none(), "{mended}");
 }

@@ -173,6 +173,12 @@ impl World {
         self.send(request.body(body).unwrap()).await
     }
 
+    /// A read whose answer nobody has read yet.
+    pub(crate) async fn open(&self, key: &str, path: &str) -> axum::response::Response {
+        let request = Request::builder().uri(path).header(header::AUTHORIZATION, format!("Bearer {key}"));
+        self.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.call("GET", path, None).await
     }

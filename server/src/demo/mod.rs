@@ -33,6 +33,8 @@ pub async fn run(mut config: Config, options: DemoOptions, stop: CancellationTok
     config.dispatcher.allow_private_targets = true;
     config.dispatcher.first_retry_ms = 2_000; // nobody watches a demo for long
     config.listen = free_address(config.listen).await?;
+    // With an address of its own, the metrics can be looked at without a key.
+    config.http.ops_listen = Some(free_address(SocketAddr::new(config.listen.ip(), 0)).await?);
     config.logging.filter = "warn".into();
 
     let receiver = client::Receiver::start().await?;
@@ -44,7 +46,7 @@ pub async fn run(mut config: Config, options: DemoOptions, stop: CancellationTok
     let base = &api.base;
     println!("leadway demo: 3 providers, 4 clients, real webhooks over HTTP on this machine\n");
     println!("  API, browsable   {base}/docs");
-    println!("  metrics          {base}/metrics");
+    println!("  metrics          http://{}/metrics", node.addresses.ops);
     println!("  admin key        {}", api.key);
     println!("  look at it       curl -H 'Authorization: Bearer {}' '{base}/api/appointments?limit=3'\n", api.key);
     println!("Ctrl-C ends it; its data is then removed.\n");

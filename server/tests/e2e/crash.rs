@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Reply, answer, around_today, eventually, http_client, sample_lead};
 
-const KEY: &str = "lwk_key_of_the_crash_test";
+pub(crate) const KEY: &str = "lwk_key_of_the_crash_test";
 const POSTERS: u32 = 8;
 
 /// How often the process is killed; `CRASH_ROUNDS` asks for more.
@@ -20,11 +20,11 @@ fn rounds() -> u32 {
     std::env::var("CRASH_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(20)
 }
 
-struct Process(Child, String);
+pub(crate) struct Process(Child, String);
 
 impl Process {
     /// Starts the binary on the folder; returns when it says where it listens.
-    fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_leadway"))
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
@@ -40,6 +40,14 @@ impl Process {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let base = lines.find_map(|l| l.ok()?.split_once("http://").map(|(_, a)| format!("http://{a}")));
         Self(child, base.expect("the process says where it listens"))
+    }
+
+    pub(crate) fn base(&self) -> &str {
+        &self.1
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     fn kill(mut self) {

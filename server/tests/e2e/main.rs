@@ -13,11 +13,14 @@ mod damage;
 mod delivery;
 mod folder;
 mod formats;
+mod front;
+mod front_http2;
 mod identity;
 mod logs;
 mod main_path;
 mod operations;
 mod routing;
 mod secrets;
+mod tables_full;
 
 const PAIRING: support::Pairing = support::Pairing::Embedded;

@@ -16,6 +16,7 @@ mod strands;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -73,6 +74,8 @@ struct Inner {
     waiters: Waiters,
     folder: Mutex<Folder>,
     flush: Flush,
+    /// Whether the last write found no room.
+    is_full: AtomicBool,
 }
 
 impl Inner {
@@ -99,13 +102,16 @@ impl Inner {
             waiters: Waiters::default(),
             folder: Mutex::new(folder),
             flush,
+            is_full: AtomicBool::new(false),
         })
     }
 
     fn write(&self, writes: &[Write], positions: &[Applied]) -> Result<(), TablesError> {
         let started = Instant::now();
         self.folder.lock().mark()?;
-        let rows = self.store.write(writes, positions)?;
+        let written = self.store.write(writes, positions);
+        self.is_full.store(matches!(written, Err(TablesError::Full(_))), Ordering::Relaxed);
+        let rows = written?;
         self.applied.send_modify(|applied| {
             applied.extend(positions.iter().map(|p| ((p.topic, p.partition), p.next)));
         });
@@ -217,6 +223,10 @@ impl Tables for EmbeddedTables {
     async fn set_log(&self, log: &LogOfTables) -> Result<(), TablesError> {
         let log = log.clone();
         self.in_turn(move |inner| identity::write(inner.folder.lock().path(), &log)).await
+    }
+
+    fn are_full(&self) -> bool {
+        self.inner.is_full.load(Ordering::Relaxed)
     }
 
     async fn clear(&self) -> Result<(), TablesError> {

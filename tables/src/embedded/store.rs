@@ -454,7 +454,7 @@ fn unreadable(table: &Table, reason: String) -> TablesError {
 fn failed(error: heed::Error) -> TablesError {
     match error {
         heed::Error::Mdb(MdbError::MapFull) => {
-            TablesError::Unavailable("they have reached tables.map_bytes: raise it and restart".into())
+            TablesError::Full("they have reached embedded.tables.map_bytes; raise it and restart".into())
         }
         heed::Error::Mdb(MdbError::ReadersFull) => {
             TablesError::Unavailable("tables.max_readers reads are under way".into())
