@@ -24,13 +24,13 @@ struct List {
     /// Its path; the name of the file is its last part.
     path: &'static str,
     /// Where its rows stand in the answer.
-    rows: Rows,
+    rows: Place,
     /// The columns: where a row has them.
     columns: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rows {
+enum Place {
     /// On pages, as `items`.
     Items,
     /// As `rows`.
@@ -63,11 +63,11 @@ const LEAD: &[&str] = &[
 ];
 
 const LISTS: &[List] = &[
-    List { path: "/api/leads", rows: Rows::Items, columns: LEAD },
-    List { path: "/api/contacts/{id}/leads", rows: Rows::Items, columns: LEAD },
+    List { path: "/api/leads", rows: Place::Items, columns: LEAD },
+    List { path: "/api/contacts/{id}/leads", rows: Place::Items, columns: LEAD },
     List {
         path: "/api/contacts",
-        rows: Rows::Items,
+        rows: Place::Items,
         columns: &[
             "contact_id",
             "provider_id",
@@ -82,7 +82,7 @@ const LISTS: &[List] = &[
     },
     List {
         path: "/api/appointments",
-        rows: Rows::Items,
+        rows: Place::Items,
         columns: &[
             "appointment_id",
             "received_at",
@@ -117,17 +117,17 @@ const LISTS: &[List] = &[
     },
     List {
         path: "/api/unrouted",
-        rows: Rows::Items,
+        rows: Place::Items,
         columns: &["lead_id", "decided_at", "service_type", "customer_zip", "code", "reason"],
     },
     List {
         path: "/api/quarantine",
-        rows: Rows::Items,
+        rows: Place::Items,
         columns: &["id", "provider_id", "received_at", "posted_as", "errors", "body"],
     },
     List {
         path: "/api/billing/events",
-        rows: Rows::Items,
+        rows: Place::Items,
         columns: &[
             "appointment_id",
             "workspace_id",
@@ -141,17 +141,17 @@ const LISTS: &[List] = &[
     },
     List {
         path: "/api/billing/margin",
-        rows: Rows::Rows,
+        rows: Place::Rows,
         columns: &["day", "workspace_id", "provider_id", "product_type", "revenue", "provider_cost", "margin"],
     },
     List {
         path: "/api/billing/reconciliation",
-        rows: Rows::Workspaces,
+        rows: Place::Workspaces,
         columns: &["workspace_id", "deliveries", "delivered_amount", "billing_events", "billed_amount", "differences"],
     },
     List {
         path: "/api/analytics/performance",
-        rows: Rows::Rows,
+        rows: Place::Rows,
         columns: &[
             "day",
             "workspace_id",
@@ -247,7 +247,7 @@ impl Pages {
 
     async fn page_from(&self, cursor: Option<String>) -> Response {
         let mut query = self.query.clone();
-        if self.list.rows == Rows::Items {
+        if self.list.rows == Place::Items {
             query.retain(|(name, _)| name != "limit" && (name != "cursor" || cursor.is_none()));
             query.push(("limit".to_owned(), PAGE_ROWS.to_owned()));
             query.extend(cursor.map(|cursor| ("cursor".to_owned(), cursor)));
