@@ -18,7 +18,6 @@ const MERGE_PATCH_JSON: &str = "application/merge-patch+json";
 /// Completes the document.
 pub(crate) fn complete(document: &mut Document) {
     let components = document.components.get_or_insert_default();
-    unfold_flattened(components);
     join_parts(components);
     for (path, item) in &mut document.paths.paths {
         describe_changes(item, components);
@@ -63,41 +62,6 @@ fn joined(parts: &AllOf, components: &Components) -> Option<Object> {
         whole.example = whole.example.take().or_else(|| part.example.clone());
     }
     Some(whole)
-}
-
-/// A struct with flattened parts is described as all of several objects: it is one with the fields of all.
-fn unfold_flattened(components: &mut Components) {
-    let whole = |schema: &RefOr<Schema>| match own(schema) {
-        Some(Schema::AllOf(parts)) => parts.items.iter().try_fold(Object::new(), |mut whole, part| {
-            let part = match part {
-                RefOr::Ref(reference) => own(components.schemas.get(reference.ref_location.strip_prefix(SCHEMAS)?)?)?,
-                RefOr::T(part) => part,
-            };
-            let Schema::Object(part) = part else { return None };
-            whole.properties.extend(part.properties.clone());
-            whole.required.extend(part.required.clone());
-            whole.example = whole.example.or_else(|| part.example.clone());
-            Some(whole)
-        }),
-        _ => None,
-    };
-    let described = |schema: &RefOr<Schema>| match own(schema) {
-        Some(Schema::AllOf(parts)) => (parts.description.clone(), parts.example.clone()),
-        _ => (None, None),
-    };
-    let unfolded: Vec<(String, Object)> = components
-        .schemas
-        .iter()
-        .filter_map(|(name, schema)| {
-            let (description, example) = described(schema);
-            let mut object = whole(schema)?;
-            object.description = description;
-            object.example = example.or(object.example);
-            object.schema_type = SchemaType::Type(Type::Object);
-            Some((name.clone(), object))
-        })
-        .collect();
-    components.schemas.extend(unfolded.into_iter().map(|(name, object)| (name, Schema::Object(object).into())));
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
