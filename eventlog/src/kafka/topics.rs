@@ -1,7 +1,7 @@
 //! leadway's topics on the brokers: made where they are missing, checked where they exist.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use leadway_domain::Addressing;
@@ -74,10 +74,11 @@ pub(crate) async fn open(clients: &Clients, may_make: &[Topic]) -> Result<Topics
     let options = &clients.options;
     let names: BTreeMap<Topic, String> =
         Topic::ALL.into_iter().map(|topic| (topic, format!("{}{}", options.topic_prefix, topic.name()))).collect();
-    let began = Instant::now();
-    let deadline = began + Duration::from_millis(options.start_timeout_ms);
+    let deadline = Instant::now() + Duration::from_millis(options.start_timeout_ms);
+    let missing_since = OnceLock::new();
     loop {
-        let ask = Preparing { asker: &asker, admin: &admin, options, names: &names, may_make, began };
+        let ask =
+            Preparing { asker: &asker, admin: &admin, options, names: &names, may_make, missing_since: &missing_since };
         let reason = match ask.prepare().await {
             Ok(topics) => {
                 check_offsets_retention(&admin, topics.broker).await;
@@ -105,7 +106,8 @@ struct Preparing<'a> {
     options: &'a Options,
     names: &'a BTreeMap<Topic, String>,
     may_make: &'a [Topic],
-    began: Instant,
+    /// Since when brokers that answered lacked a topic: they may come up late.
+    missing_since: &'a OnceLock<Instant>,
 }
 
 impl Preparing<'_> {
@@ -142,13 +144,13 @@ impl Preparing<'_> {
             false => "others of the same log exist, or the tables were made of it".to_owned(),
         };
         let error = missing_topics(&names, &reason);
-        match self.began.elapsed() < APPEARING {
+        match self.missing_since.get_or_init(Instant::now).elapsed() < APPEARING {
             true => Err(NotYet::Wait(error)),
             false => Err(NotYet::Never(LogError::Unusable(error))),
         }
     }
 
-    /// One of the topics that ever held a record, other than settings that nothing but the first start has touched.
+    /// One of the topics that ever held a record.
     async fn with_records(&self, found: &BTreeMap<Topic, Found>) -> Result<Option<Topic>, NotYet> {
         for (topic, found) in found {
             let Some(name) = self.names.get(topic) else { continue };
