@@ -201,6 +201,14 @@ impl Options {
         if self.sasl() && self.user.is_empty() {
             return wrong("kafka.user is not set, but kafka.security asks for a user and a password".into());
         }
+        let scram = self.sasl() && self.sasl_mechanism != SaslMechanism::Plain;
+        if cfg!(not(feature = "tls")) && (self.tls() || scram) {
+            return wrong(format!(
+                "kafka.security is {}, but this leadway was built without TLS and SCRAM for Kafka; build it with \
+                 `cargo build --release --features tls`, or take the image, which has them",
+                serde_json::to_string(&self.security).unwrap_or_default().trim_matches('"')
+            ));
+        }
         if self.certificate_file.is_some() != self.key_file.is_some() {
             return wrong("kafka.certificate_file and kafka.key_file go together: set both or none".into());
         }
@@ -232,6 +240,14 @@ mod tests {
             (Options { request_timeout_ms: 10, ..good.clone() }, "kafka.request_timeout_ms"),
             (Options { max_busy_ms: 7_000, ..good.clone() }, "kafka.max_busy_ms"),
             (Options { security: Security::SaslTls, ..good.clone() }, "kafka.user"),
+            (
+                Options { security: Security::Tls, key_file: Some("k".into()), ..good.clone() },
+                if cfg!(feature = "tls") {
+                    "kafka.certificate_file"
+                } else {
+                    "kafka.security is tls, but this leadway was built"
+                },
+            ),
             (Options { key_file: Some("k".into()), ..good }, "kafka.certificate_file"),
         ];
         for (options, setting) in cases {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::client::pauses;
 use super::options::{Consistency as Asked, Options};
+#[cfg(feature = "tls")]
 use super::tls;
 use crate::TablesError;
 
@@ -63,8 +64,11 @@ fn builder(options: &Options) -> Result<SessionBuilder, TablesError> {
         .keepalive_interval(KEEPALIVE)
         .keepalive_timeout(KEEPALIVE)
         .schema_agreement_timeout(options.start_timeout())
-        .keyspaces_to_fetch([options.keyspace.as_str()])
-        .tls_context(tls::config(options)?);
+        .keyspaces_to_fetch([options.keyspace.as_str()]);
+    #[cfg(feature = "tls")]
+    {
+        builder = builder.tls_context(tls::config(options)?);
+    }
     if !options.user.is_empty() {
         builder = builder.user(&options.user, options.read_password()?);
     }

@@ -19,6 +19,7 @@ mod schema;
 mod statements;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
 mod tls;
 mod wait;
 mod write;

@@ -142,6 +142,13 @@ impl Options {
                 return wrong(format!("scylla.{name} is {value}; it must be {low} to {high}"));
             }
         }
+        if cfg!(not(feature = "tls")) && self.tls {
+            return wrong(
+                "scylla.tls is true, but this leadway was built without TLS for ScyllaDB; build it with \
+                 `cargo build --release --features tls`, or take the image, which has it"
+                    .into(),
+            );
+        }
         if self.certificate_file.is_some() != self.key_file.is_some() {
             return wrong("scylla.certificate_file and scylla.key_file go together: set both or none".into());
         }
@@ -169,7 +176,14 @@ mod tests {
             (Options { request_timeout_ms: 10, ..good.clone() }, "scylla.request_timeout_ms"),
             (Options { max_concurrent_requests: 0, ..good.clone() }, "scylla.max_concurrent_requests"),
             (Options { ca_file: Some("c".into()), ..good.clone() }, "scylla.ca_file"),
-            (Options { tls: true, key_file: Some("k".into()), ..good }, "scylla.certificate_file"),
+            (
+                Options { tls: true, key_file: Some("k".into()), ..good },
+                if cfg!(feature = "tls") {
+                    "scylla.certificate_file"
+                } else {
+                    "scylla.tls is true, but this leadway was built"
+                },
+            ),
         ];
         for (options, setting) in cases {
             let error = options.check().unwrap_err().to_string();

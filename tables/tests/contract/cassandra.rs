@@ -261,6 +261,7 @@ async fn a_database_that_dies_or_sleeps_in_mid_write_loses_and_doubles_nothing()
 }
 
 #[tokio::test]
+#[cfg_attr(not(feature = "tls"), ignore = "needs the feature tls")]
 async fn a_password_and_encryption_are_used_as_set() {
     let asked = CassandraOptions { password: true, tls: true, ..CassandraOptions::default() };
     let server = blocking(move || Cassandra::start_with(&asked).unwrap_or_else(|error| panic!("{error}"))).await;

@@ -130,6 +130,7 @@ async fn a_record_that_is_too_large_is_refused_and_one_that_just_fits_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(feature = "tls"), ignore = "needs the feature tls")]
 async fn tls_and_passwords_let_in_whom_they_should() {
     let asked = leadway_servers::KafkaOptions { sasl: true, tls: true, ..Default::default() };
     let cluster = tokio::task::spawn_blocking(move || KafkaCluster::start_with(&asked).unwrap()).await.unwrap();
