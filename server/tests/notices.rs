@@ -38,7 +38,7 @@ const NOT_OURS: [&str; 6] = ["tests", "test", "benches", "examples", "fuzz", "do
 fn compiled_in() -> (Metadata, BTreeSet<PackageId>) {
     let platform = "--filter-platform=x86_64-unknown-linux-gnu".to_owned();
     let mut command = MetadataCommand::new();
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).features(CargoOpt::SomeFeatures(Vec::new()));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).features(CargoOpt::AllFeatures);
     let metadata = command.other_options(vec!["--locked".to_owned(), platform]).exec().unwrap();
     let nodes = &metadata.resolve.as_ref().unwrap().nodes;
     let mut open = vec![metadata.packages.iter().find(|p| p.name == "leadway-server").unwrap().id.clone()];
