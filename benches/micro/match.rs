@@ -254,6 +254,7 @@ fn put_workspace(n: u32) -> Result<Change> {
         payment_rate: Money::from_cents(15_050),
         signing_secrets: Vec::new(),
         webhook_credentials: Default::default(),
+        ignore_answer_body: false,
         phone_format: Default::default(),
         rate_limit: None,
         max_concurrency: None,

@@ -183,6 +183,7 @@ fn workspace(n: u64, secrets: u8) -> Workspace {
         payment_rate: Money::from_cents(15_000),
         signing_secrets: vec![secret; secrets.into()],
         webhook_credentials: Default::default(),
+        ignore_answer_body: false,
         phone_format: Default::default(),
         rate_limit: None,
         max_concurrency: None,

@@ -189,7 +189,10 @@ impl Running {
     fn send(&mut self, job: Job, client: &Client, target: &Arc<Target>, now: Timestamp) {
         self.lanes.attempt_started(&client.workspace.id);
         match request(&job, client, target, now) {
-            Some(request) => self.flights.start(job, self.transport.clone(), request),
+            Some(request) => {
+                let body_counts = !client.workspace.ignore_answer_body;
+                self.flights.start(job, self.transport.clone(), request, body_counts);
+            }
             None => self.attempt_ended(Ended { job, attempt: Attempt::Impossible(NO_SECRET), took: Duration::ZERO }),
         }
     }

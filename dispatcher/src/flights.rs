@@ -33,11 +33,18 @@ impl Flights {
         self.under_way.len()
     }
 
-    pub(crate) fn start(&mut self, job: Job, transport: Arc<dyn Transport>, request: WebhookRequest) {
+    /// Sends. Where `body_counts`, an answer's body can say that it is a refusal.
+    pub(crate) fn start(
+        &mut self,
+        job: Job,
+        transport: Arc<dyn Transport>,
+        request: WebhookRequest,
+        body_counts: bool,
+    ) {
         let flight = async move {
             let started = Instant::now();
             let attempt = match AssertUnwindSafe(transport.send(request)).catch_unwind().await {
-                Ok(Ok(answer)) => Attempt::Answered(answer),
+                Ok(Ok(answer)) => Attempt::answered(answer, body_counts),
                 Ok(Err(error)) => Attempt::NotAnswered(error),
                 Err(_) => {
                     tracing::error!("an attempt broke off");

@@ -52,6 +52,8 @@ pub(crate) struct Settled {
 /// How an attempt ended.
 pub(crate) enum Attempt {
     Answered(Answer),
+    /// With 2xx, and a body that says that it was not taken.
+    Declined(Answer),
     NotAnswered(SendError),
     /// It could not be made; the text names the way out.
     Impossible(&'static str),
@@ -61,7 +63,9 @@ impl Attempt {
     /// How long the client asks to be left alone, with an answer that is not a success.
     pub(crate) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
         match self {
-            Self::Answered(answer) if !self.succeeded() => retry_after(answer.retry_after.as_deref()?, now),
+            Self::Answered(answer) | Self::Declined(answer) if !self.succeeded() => {
+                retry_after(answer.retry_after.as_deref()?, now)
+            }
             _ => None,
         }
     }
@@ -71,6 +75,10 @@ impl Attempt {
         match self {
             _ if self.succeeded() => None,
             Self::Answered(answer) => Some(format!("the client answered {}", answer.status)),
+            Self::Declined(answer) => Some(format!(
+                "the client answered {}, but the answer's body says that it did not take it",
+                answer.status
+            )),
             Self::NotAnswered(error) => Some(error.to_string()),
             Self::Impossible(why) => Some((*why).to_owned()),
         }
@@ -82,9 +90,41 @@ impl Attempt {
         let Self::Answered(Answer { location: Some(to), .. }) = self else { return Some(failure) };
         Some(format!("{failure} and points to {to}; redirects are not followed: enter that address"))
     }
-    pub(crate) fn succeeded(&self) -> bool {
-        matches!(self, Self::Answered(answer) if (200..300).contains(&answer.status))
+
+    /// A client answered. Where its body counts, a 2xx that says no is none.
+    pub(crate) fn answered(answer: Answer, body_counts: bool) -> Self {
+        match body_counts && is_success(&answer) && declines(&answer.body) {
+            true => Self::Declined(answer),
+            false => Self::Answered(answer),
+        }
     }
+
+    pub(crate) fn succeeded(&self) -> bool {
+        matches!(self, Self::Answered(answer) if is_success(answer))
+    }
+}
+
+fn is_success(answer: &Answer) -> bool {
+    (200..300).contains(&answer.status)
+}
+
+/// Whether a body is a JSON object with `"success": false` or `"ok": false`: what software answers that cannot set a status.
+fn declines(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Verdict {
+        #[serde(default)]
+        success: serde_json::Value,
+        #[serde(default)]
+        ok: serde_json::Value,
+    }
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    // Most answers have no such word: they are not parsed.
+    let has_word = |word: &[u8]| body.windows(word.len()).any(|window| window == word);
+    if !is_object || !has_word(b"false") || !(has_word(b"\"success\"") || has_word(b"\"ok\"")) {
+        return false;
+    }
+    let verdict = serde_json::from_slice::<Verdict>(body);
+    verdict.is_ok_and(|verdict| verdict.success == false || verdict.ok == false)
 }
 
 impl Job {
@@ -119,7 +159,7 @@ impl Job {
         let attempts = self.attempts.saturating_add(1);
         let (succeeded, error, asked) = (attempt.succeeded(), attempt.advice(), attempt.retry_after(now));
         let (status, body) = match attempt {
-            Attempt::Answered(answer) => (Some(answer.status), Some(text(&answer.body))),
+            Attempt::Answered(answer) | Attempt::Declined(answer) => (Some(answer.status), Some(text(&answer.body))),
             Attempt::NotAnswered(_) | Attempt::Impossible(_) => (None, None),
         };
         let next = schedule.next(attempts, now, asked, random);
@@ -231,6 +271,36 @@ pub(crate) mod tests {
 
     fn now() -> Timestamp {
         "2024-01-15T10:31:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_2xx_that_says_no_in_its_body_is_a_failure_where_the_body_counts() {
+        let attempt = |status, body: &'static str, body_counts| {
+            Attempt::answered(Answer { status, body: Bytes::from(body), ..Answer::default() }, body_counts)
+        };
+        for body in [
+            r#"{"success":false,"error":"duplicate lead"}"#,
+            " {\"data\": {}, \"success\" : false}",
+            r#"{"ok":false}"#,
+            r#"{"ok":true,"success":false}"#,
+        ] {
+            assert!(!attempt(200, body, true).succeeded(), "{body}");
+            assert!(attempt(200, body, true).failure().unwrap().contains("did not take it"), "{body}");
+            assert!(attempt(202, body, false).succeeded(), "{body}");
+            assert_eq!(attempt(503, body, true).failure().unwrap(), "the client answered 503");
+        }
+        for body in [
+            "",
+            "OK",
+            r#"{"success":true}"#,
+            r#"{"success":"false"}"#,
+            r#"{"lead":{"success":false}}"#,
+            r#"{"note":"\"success\" false"}"#,
+            r#"[{"success":false}]"#,
+            r#"{"success":false"#,
+        ] {
+            assert!(attempt(200, body, true).succeeded(), "{body}");
+        }
     }
 
     fn job(attempts: u32) -> Job {

@@ -83,6 +83,10 @@ struct WorkspaceInput {
     /// What one delivered appointment pays, in dollars, with at most two decimals. An appointment keeps the rate of the moment it was routed.
     #[schema(value_type = f64, minimum = 0, maximum = 1_000_000, example = 150)]
     payment_rate: Money,
+    /// Whether a 2xx counts though the answer's body says `"success": false` or `"ok": false`. False by default: such an
+    /// answer is a failure, tried again and not billed.
+    #[schema(value_type = Option<bool>)]
+    ignore_answer_body: bool,
     /// How it wants to read telephone numbers: `dashed` (default), `e164`, `national` or `digits`.
     #[schema(value_type = Option<String>, pattern = "^(dashed|e164|national|digits)$", example = "dashed")]
     phone_format: PhoneFormat,
@@ -152,6 +156,7 @@ impl WorkspaceView {
             past_dates: w.past_dates,
             business_type: w.business_type.clone(),
             payment_rate: w.payment_rate,
+            ignore_answer_body: w.ignore_answer_body,
             phone_format: w.phone_format,
             rate_limit: w.rate_limit,
             max_concurrency: w.max_concurrency,
@@ -176,6 +181,7 @@ fn read_input(
     let past_dates = fields.optional("past_dates");
     let business_type = fields.text("business_type", 200);
     let payment_rate = fields.amount("payment_rate");
+    let ignore_answer_body = fields.optional("ignore_answer_body").unwrap_or(false);
     let phone_format = fields.optional("phone_format").unwrap_or_default();
     let rate_limit = read_rate_limit(&mut fields);
     let max_concurrency: Option<u32> = fields.optional("max_concurrency");
@@ -197,6 +203,7 @@ fn read_input(
         past_dates,
         business_type,
         payment_rate,
+        ignore_answer_body,
         phone_format,
         rate_limit,
         max_concurrency,
@@ -282,6 +289,7 @@ impl WorkspaceInput {
             payment_rate: self.payment_rate,
             signing_secrets,
             webhook_credentials,
+            ignore_answer_body: self.ignore_answer_body,
             phone_format: self.phone_format,
             rate_limit: self.rate_limit,
             max_concurrency: self.max_concurrency,

@@ -153,6 +153,7 @@ impl World {
             payment_rate: Money::from_cents(15_000),
             signing_secrets: vec![SigningSecret { secret: "whsec_bmV3".into(), valid_until: None }],
             webhook_credentials: Default::default(),
+            ignore_answer_body: false,
             phone_format: Default::default(),
             rate_limit: None,
             max_concurrency: None,

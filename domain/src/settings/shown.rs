@@ -34,6 +34,7 @@ fn visible(kind: EntityKind) -> &'static [&'static str] {
             "payment_rate",
             "signing_secrets.valid_until",
             "webhook_credentials.changed_at",
+            "ignore_answer_body",
             "phone_format",
             "rate_limit",
             "max_concurrency",

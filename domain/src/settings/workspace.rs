@@ -66,6 +66,9 @@ pub struct Workspace {
     /// What its URLs' hosts ask for, if they do.
     #[serde(default)]
     pub webhook_credentials: WebhookCredentials,
+    /// Whether its 2xx counts though the answer's body says `"success": false`.
+    #[serde(default)]
+    pub ignore_answer_body: bool,
     /// How it wants to read telephone numbers.
     #[serde(default)]
     pub phone_format: PhoneFormat,

@@ -46,6 +46,7 @@ pub(crate) fn workspace(name: &str) -> Workspace {
         payment_rate: Money::from_cents(15_050),
         signing_secrets: Vec::new(),
         webhook_credentials: Default::default(),
+        ignore_answer_body: false,
         phone_format: Default::default(),
         rate_limit: None,
         max_concurrency: None,

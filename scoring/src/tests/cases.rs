@@ -405,6 +405,7 @@ async fn a_batch_of_settings_is_shown_change_by_change_without_secrets() {
         payment_rate: Money::from_cents(15_000),
         signing_secrets: vec![SigningSecret { secret: "whsec_hidden".into(), valid_until: None }],
         webhook_credentials: Default::default(),
+        ignore_answer_body: false,
         phone_format: Default::default(),
         rate_limit: None,
         max_concurrency: None,

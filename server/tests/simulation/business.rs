@@ -62,6 +62,7 @@ fn workspace(id: &str, price: i64, rate_limit: Option<RateLimit>, now: Timestamp
         payment_rate: Money::from_cents(price),
         signing_secrets: vec![SigningSecret { secret: "whsec_c2VjcmV0".into(), valid_until: None }],
         webhook_credentials: Default::default(),
+        ignore_answer_body: false,
         phone_format: Default::default(),
         rate_limit,
         max_concurrency: None,
