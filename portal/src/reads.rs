@@ -33,7 +33,7 @@ const RETRY_AFTER: u64 = 2;
 const KEYS: usize = 1_000;
 
 /// Reads of many rows. All others find few, or what is in memory anyway.
-const HEAVY_PATHS: [&str; 14] = [
+const HEAVY_PATHS: [&str; 15] = [
     "/api/analytics/performance",
     "/api/appointments",
     "/api/billing/events",
@@ -46,6 +46,7 @@ const HEAVY_PATHS: [&str; 14] = [
     "/api/routing-rules",
     "/api/routing-rules/export",
     "/api/routing/coverage",
+    "/api/routing/coverage/gaps",
     "/api/settings/changes",
     "/api/unrouted",
 ];

@@ -41,10 +41,11 @@ impl Stack {
         let exporter = [format!("--web.listen-address={ANY_PORT}")];
         let mut exporter = Running::start(&Program::NodeExporter.find()?, &exporter, output("exporter.out"))?;
         let node = demo.address("API, browsable   http://", deadline()).await.context("leadway demo")?;
+        let ops = demo.address("metrics          http://", deadline()).await.context("leadway demo")?;
         let machine = exporter.address(LISTENING, deadline()).await.context("node_exporter")?;
 
         let configuration = folder.path().join("prometheus.yml");
-        std::fs::write(&configuration, configured(node, machine))?;
+        std::fs::write(&configuration, configured(ops, machine))?;
         let arguments = [
             format!("--config.file={}", configuration.display()),
             format!("--storage.tsdb.path={}", folder.path().join("data").display()),
@@ -53,7 +54,7 @@ impl Stack {
         let mut scraper = Running::start(&Program::Prometheus.find()?, &arguments, output("prometheus.out"))?;
         let server = scraper.address(LISTENING, deadline()).await.context("Prometheus")?;
 
-        until_answered(&http, &format!("http://{node}/readyz"), &mut demo).await?;
+        until_answered(&http, &format!("http://{ops}/readyz"), &mut demo).await?;
         until_answered(&http, &format!("http://{machine}/metrics"), &mut exporter).await?;
         until_answered(&http, &format!("http://{server}/-/ready"), &mut scraper).await?;
         let prometheus = Prometheus::new(format!("http://{server}"), http.clone());
@@ -71,13 +72,13 @@ impl Stack {
 }
 
 /// The jobs that rules and dashboards select, at a pace for tests.
-fn configured(node: SocketAddr, machine: SocketAddr) -> String {
+fn configured(ops: SocketAddr, machine: SocketAddr) -> String {
     let rules = repository().join("deploy/prometheus/alerts.yml");
     format!(
         "global: {{ scrape_interval: 1s, evaluation_interval: 1s, external_labels: {{ runbooks: docs/runbooks }} }}\n\
          rule_files: ['{}']\n\
          scrape_configs:\n\
-         - {{ job_name: leadway, static_configs: [{{ targets: ['{node}'] }}] }}\n\
+         - {{ job_name: leadway, static_configs: [{{ targets: ['{ops}'] }}] }}\n\
          - {{ job_name: stores, static_configs: [{{ targets: ['{machine}'] }}] }}\n",
         rules.display()
     )
