@@ -87,7 +87,7 @@ async fn every_refusal_says_what_is_wrong() {
         ("/webhook/provider-nobody", &key, json, lead.as_str(), 401),
         ("/leads/elsewhere", &key, json, lead.as_str(), 404),
         ("/webhook/provider-a", &key, json, big.as_str(), 413),
-        ("/webhook/provider-a", &key, "image/png", lead.as_str(), 415),
+        ("/webhook/provider-a", &key, "image/png", "a picture, and no lead", 415),
         ("/webhook/provider-a", &key, json, "{\"phone\": }", 400),
         ("/webhook/provider-a", &key, json, "{}", 422),
     ] {

@@ -7,7 +7,7 @@ use leadway_server::identity::Accepted;
 use leadway_server::{rebuild, storage};
 use serde_json::json;
 
-use crate::support::{Client, Pairing, Reply, TestNode, eventually, sample_lead};
+use crate::support::{ADMIN_KEY, Client, Pairing, Reply, TestNode, eventually, sample_lead};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_tells_that_it_is_ready_and_exposes_only_specified_metrics() {
@@ -59,7 +59,8 @@ async fn the_series_of_what_was_deleted_are_forgotten() {
     let ops = node.node.as_ref().unwrap().addresses.ops;
     let shown = async |fits: &dyn Fn(&str) -> bool| {
         eventually("the series", async || {
-            let text = node.http.get(format!("http://{ops}/metrics")).send().await.unwrap().text().await.unwrap();
+            let text = node.http.get(format!("http://{ops}/metrics")).bearer_auth(ADMIN_KEY).send().await;
+            let text = text.unwrap().text().await.unwrap();
             if fits(&text) { Ok(text) } else { Err(text) }
         })
         .await
