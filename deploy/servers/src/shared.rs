@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::cassandra::Cassandra;
+use crate::cassandra::{Cassandra, CassandraOptions};
 use crate::error::{Error, Result};
 use crate::kafka::KafkaCluster;
 
@@ -21,5 +21,7 @@ pub fn shared_kafka() -> std::result::Result<&'static KafkaCluster, &'static Err
 /// What the first start said, each time.
 pub fn shared_cassandra() -> std::result::Result<&'static Cassandra, &'static Error> {
     static CASSANDRA: OnceLock<Result<Cassandra>> = OnceLock::new();
-    CASSANDRA.get_or_init(Cassandra::start).as_ref()
+    // Each test has a keyspace of its own, and each of its tables takes about a megabyte.
+    let roomy = CassandraOptions { heap_mib: 2_048, ..CassandraOptions::default() };
+    CASSANDRA.get_or_init(|| Cassandra::start_with(&roomy)).as_ref()
 }
