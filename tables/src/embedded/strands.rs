@@ -91,6 +91,7 @@ mod tests {
             "appointment_events",
             "billing_events",
             "deliveries",
+            "command_keys",
         ];
         assert_eq!(by_lead.collect::<Vec<_>>(), expected);
         let key = b"anything";
