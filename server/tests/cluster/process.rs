@@ -12,13 +12,16 @@ pub(crate) struct Process {
     /// Where it listens: `http://127.0.0.1:…`
     pub(crate) base: String,
     stages: &'static str,
+    /// Its notes; removed with it.
+    _folder: tempfile::TempDir,
 }
 
 impl Process {
     /// Starts a node that runs `stages`; returns when it says that it is ready.
     pub(crate) async fn start(stages: &'static str, environment: &[(String, String)]) -> Self {
         let mut command = leadway(environment);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--stages", stages]);
+        let folder = tempfile::tempdir().unwrap();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--stages", stages, "--data"]).arg(folder.path());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let listening = move || {
@@ -26,7 +29,12 @@ impl Process {
             lines.find_map(|l| l.ok()?.split_once("http://").map(|(_, a)| format!("http://{}", a.trim())))
         };
         let base = tokio::task::spawn_blocking(listening).await.unwrap();
-        Self { child, base: base.unwrap_or_else(|| panic!("a node of {stages} did not become ready")), stages }
+        Self {
+            child,
+            base: base.unwrap_or_else(|| panic!("a node of {stages} did not become ready")),
+            stages,
+            _folder: folder,
+        }
     }
 
     /// Starts another one that runs the same stages.
