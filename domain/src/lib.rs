@@ -5,6 +5,7 @@
 
 pub mod clock;
 mod digits;
+pub mod formula;
 pub mod histogram;
 pub mod hours;
 pub mod id;

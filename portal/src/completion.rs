@@ -8,7 +8,7 @@ use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::schema::{AllOf, Object, Schema, SchemaType, Type};
 use utoipa::openapi::{Components, Content, OpenApi as Document, Ref, RefOr, Response};
 
-use crate::lists_csv;
+use crate::{lists_csv, reads};
 
 /// Where schemas stand in the document.
 const SCHEMAS: &str = "#/components/schemas/";
@@ -22,7 +22,7 @@ pub(crate) fn complete(document: &mut Document) {
     for (path, item) in &mut document.paths.paths {
         describe_changes(item, components);
         for (method, operation) in operations(item) {
-            add_errors(operation, path.contains('{'), method != Method::GET);
+            add_errors(operation, path, method != Method::GET);
             if method == Method::GET && lists_csv::serves(path) {
                 offer_csv(operation);
             }
@@ -94,7 +94,9 @@ fn offer_csv(operation: &mut Operation) {
 }
 
 /// Adds the errors that the operation can answer with beyond those it names itself.
-fn add_errors(operation: &mut Operation, has_id: bool, writes: bool) {
+fn add_errors(operation: &mut Operation, path: &str, writes: bool) {
+    let has_id = path.contains('{');
+    let is_heavy = reads::is_heavy(path);
     let has_body = operation.request_body.is_some();
     let has_query = parameters(Some(operation)).any(|parameter| parameter.parameter_in == ParameterIn::Query);
     let wanted = [
@@ -105,7 +107,12 @@ fn add_errors(operation: &mut Operation, has_id: bool, writes: bool) {
         (has_body, "413", "The body is too large"),
         (has_body, "415", "The body is of another media type"),
         (has_body || has_query, "422", "Fields or parameters are not valid; all of them are listed"),
-        (!writes, "429", "This key has as many reads under way as it may; `Retry-After` says when to come back"),
+        (
+            !writes && is_heavy,
+            "429",
+            "This key has 2 lists, reports or exports under way; `Retry-After` says when to come back",
+        ),
+        (!writes && !is_heavy, "429", "This key has 16 reads under way; `Retry-After` says when to come back"),
         (true, "500", "Something is wrong on this side; the node's log says what"),
         (true, "503", "The log or the tables do not serve now; `Retry-After` says when to come back"),
     ];

@@ -21,6 +21,9 @@ const MAX_AHEAD: usize = 100;
 /// Fewest of them.
 const MIN_AHEAD: usize = 4;
 
+/// Records of each partition among which its first lead is looked for at once.
+const FIRST_LEADS: u64 = 8;
+
 /// A row about a lead.
 pub(crate) trait OfLead: TableRow {
     /// The lead's id.
@@ -220,8 +223,31 @@ async fn strands_of<R>(portal: &Portal, span: &Span) -> Answer<Vec<Strand<R>>> {
     Ok(strands)
 }
 
-/// The day of the very first lead; `None` when there is none.
+/// The day of the very first lead of all partitions; `None` when there is none.
 pub(crate) async fn first_day(portal: &Portal) -> Answer<Option<Day>> {
-    let first: Vec<LeadRow> = scan(&*portal.tables, &key![0_i64], Range::first(1)).await?;
-    Ok(first.first().and_then(|lead| lead.received_at).map(leadway_tables::schema::day))
+    let mut without = Vec::new();
+    for partition in (0..portal.log.partitions(Topic::Leads)).map(Partition) {
+        let end = portal.log.end(Topic::Leads, partition).await?;
+        without.extend((end.0 > 0).then_some((partition, end)));
+    }
+    let (mut first, mut before, mut looks_left) = (None::<Timestamp>, 0, portal.options.page_scan_rows);
+    // The first record of nearly every partition is a lead that the tables have: one look finds all of them.
+    while !without.is_empty() && looks_left > 0 {
+        looks_left = looks_left.saturating_sub(without.len() * FIRST_LEADS as usize);
+        let stretch = before..before + FIRST_LEADS;
+        let ids = without
+            .iter()
+            .flat_map(|(partition, _)| stretch.clone().map(|offset| portal.addressing.id(*partition, Offset(offset))));
+        let keys = ids.filter_map(|id| Some(key![bucket(portal.addressing, id)?, id]));
+        let rows: Vec<Option<LeadRow>> = get_all(&*portal.tables, keys.collect::<Vec<_>>()).await?;
+        before = stretch.end;
+        for row in rows.into_iter().flatten() {
+            if let Some((at, (partition, _))) = row.received_at.zip(portal.addressing.address(row.lead_id)) {
+                first = Some(first.map_or(at, |first| first.min(at)));
+                without.retain(|(other, _)| *other != partition);
+            }
+        }
+        without.retain(|(_, end)| end.0 > before);
+    }
+    Ok(first.map(leadway_tables::schema::day))
 }

@@ -16,8 +16,8 @@ use leadway_domain::problem::{FieldError, Problem};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::formula::neutral;
 use crate::problem::Refusal;
+use leadway_domain::formula::neutral;
 
 /// A list that can be had as CSV.
 struct List {

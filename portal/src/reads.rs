@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request};
-use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body::{Frame, SizeHint};
@@ -32,23 +31,23 @@ const RETRY_AFTER: u64 = 2;
 /// When so many keys are known, those that read nothing now are forgotten.
 const KEYS: usize = 1_000;
 
-/// Reads of many rows. All others find few, or what is in memory anyway.
-const HEAVY_PATHS: [&str; 15] = [
-    "/api/analytics/performance",
-    "/api/appointments",
-    "/api/billing/events",
-    "/api/billing/margin",
-    "/api/billing/reconciliation",
-    "/api/contacts",
-    "/api/contacts/{id}/leads",
-    "/api/leads",
-    "/api/quarantine",
-    "/api/routing-rules",
-    "/api/routing-rules/export",
-    "/api/routing/coverage",
-    "/api/routing/coverage/gaps",
-    "/api/settings/changes",
-    "/api/unrouted",
+/// Reads of few rows, or of what is in memory anyway. All others are heavy, so that none is light by oversight.
+const LIGHT_PATHS: [&str; 15] = [
+    "/api/appointments/{id}",
+    "/api/appointments/{id}/events",
+    "/api/commands/{id}",
+    "/api/contacts/{id}",
+    "/api/keys",
+    "/api/keys/{id}",
+    "/api/leads/{id}",
+    "/api/products",
+    "/api/products/{name}",
+    "/api/providers",
+    "/api/providers/{id}",
+    "/api/quarantine/{provider_id}/{id}",
+    "/api/routing-rules/{id}",
+    "/api/workspaces",
+    "/api/workspaces/{id}",
 ];
 
 /// The reads under way.
@@ -72,7 +71,9 @@ impl Default for Reads {
 impl Reads {
     /// Carries a read out when there is room for it. It has its place until its answer was read to the end.
     pub(crate) async fn run(&self, account: Uuid, request: Request, next: Next) -> Response {
-        let is_heavy = is_heavy(&request);
+        // HEAD costs what GET costs. A path that leads nowhere costs nothing.
+        let path = request.extensions().get::<MatchedPath>();
+        let is_heavy = path.is_some_and(|path| is_heavy(path.as_str()));
         let lanes = self.of(account);
         let places = async {
             let own = if is_heavy { lanes.heavy } else { lanes.light }.acquire_owned().await.ok()?;
@@ -105,9 +106,9 @@ impl Lanes {
     }
 }
 
-fn is_heavy(request: &Request) -> bool {
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    *request.method() == Method::GET && path.is_some_and(|path| HEAVY_PATHS.contains(&path))
+/// Whether a read of this path is heavy.
+pub(crate) fn is_heavy(path: &str) -> bool {
+    !LIGHT_PATHS.contains(&path)
 }
 
 fn too_many(is_heavy: bool) -> Problem {

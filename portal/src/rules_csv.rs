@@ -3,9 +3,9 @@
 use leadway_domain::problem::FieldError;
 use leadway_domain::settings::Rule;
 
-use crate::formula::{meant, neutral};
 use crate::rule_check::RuleDraft;
 use crate::rules_report::{ImportRow, ImportRows};
+use leadway_domain::formula::{meant, neutral};
 
 /// The columns, in the order in which the export writes them.
 const COLUMNS: [&str; 8] =
@@ -90,7 +90,7 @@ fn read_row<'r>(cell: impl Fn(&str) -> &'r str) -> RuleDraft {
     RuleDraft {
         id: Some(cell("id").to_owned()).filter(|id| !id.is_empty()),
         workspace_id: Some(cell("workspace_id").to_owned()),
-        product_types: Some(list(cell("product_types"), &['|'])),
+        product_types: Some(list(meant(cell("product_types")), &['|'])),
         zip_codes: Some(list(cell("zip_codes"), &['|', ' '])),
         priority,
         is_active,
@@ -100,15 +100,19 @@ fn read_row<'r>(cell: impl Fn(&str) -> &'r str) -> RuleDraft {
     }
 }
 
-/// Writes rules as CSV with a head. No cell is one that a spreadsheet runs as a formula.
+/// The first line of CSV.
+pub(crate) fn head() -> String {
+    COLUMNS.join(",") + "\n"
+}
+
+/// Writes rules as the lines below the head. No cell is one that a spreadsheet runs as a formula.
 pub(crate) fn write<'a>(rules: impl Iterator<Item = &'a Rule>) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(COLUMNS)?;
     for rule in rules {
         writer.write_record([
             rule.id.to_string(),
             rule.workspace_id.to_string(),
-            rule.product_types.join("|"),
+            neutral(&rule.product_types.join("|")).into_owned(),
             rule.zip_codes.join("|"),
             rule.priority.to_string(),
             rule.is_active.to_string(),

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::settings::{Change, Entity, EntityKind, Rule, Settings};
 use leadway_domain::{RuleId, Timestamp};
@@ -20,12 +20,13 @@ use utoipa_axum::routes;
 use crate::auth::Actor;
 use crate::change::Decided;
 use crate::fields::{Fields, is_json, media_type, reason, unsupported};
-use crate::problem::{Answer, Refusal};
+use crate::problem::Answer;
 use crate::query::{FromQuery, Params, Query};
 use crate::retry_rules::retry_for_rules;
 use crate::rule_check::{CheckedRule, IdField, PatternChecks, RuleDraft, RuleIds, RuleInput, taken};
 use crate::rules::{RuleView, check_count};
 use crate::rules_csv;
+use crate::rules_export;
 use crate::rules_report::{ImportRow, ImportRows, Place, Report, RowError};
 use crate::shapes::choice;
 use crate::state::{Portal, Shared};
@@ -352,16 +353,5 @@ impl FromQuery for ExportParams {
 #[utoipa::path(get, path = "/api/routing-rules/export", operation_id = "export_rules", tag = "Routing rules", params(ExportParams),
     responses((status = 200, content((Vec<RuleView> = "application/json"), (String = "text/csv")))))]
 async fn export(State(portal): State<Shared>, Params(params): Params<ExportParams>) -> Answer<Response> {
-    let settings = portal.settings.load();
-    let rules = settings.rules.values().map(|rule| &**rule);
-    if !params.csv {
-        return Ok(Json(rules.map(RuleView::of).collect::<Vec<_>>()).into_response());
-    }
-    let text = rules_csv::write(rules).map_err(|error| {
-        tracing::error!(%error, "rules cannot be written as CSV");
-        Refusal(Problem::unavailable("The rules cannot be written as CSV; take format=json.", 60))
-    })?;
-    let disposition = "attachment; filename=\"routing-rules.csv\"";
-    Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8"), (header::CONTENT_DISPOSITION, disposition)], text)
-        .into_response())
+    Ok(rules_export::answer(portal.settings.load(), params.csv))
 }

@@ -17,6 +17,8 @@ mod credentials;
 mod description;
 #[path = "api/lists.rs"]
 mod lists;
+#[path = "api/lists_csv.rs"]
+mod lists_csv;
 #[path = "api/lost_answers.rs"]
 mod lost_answers;
 #[path = "api/money.rs"]

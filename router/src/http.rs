@@ -22,6 +22,7 @@ use utoipa_axum::routes;
 
 use crate::coverage::{Coverage, coverage};
 use crate::explain::{Explanation, explain};
+use crate::gaps::Survey;
 use crate::history::settings_at;
 use crate::matcher::Matcher;
 
@@ -42,7 +43,7 @@ pub struct ApiDeps {
 
 /// `GET /api/routing/explain`, `GET /api/routing/coverage` and its `gaps`. They read only; who may ask is for the caller to check.
 pub fn api(deps: ApiDeps) -> OpenApiRouter {
-    let state = Shared { deps, coverage: Arc::default() };
+    let state = Shared { deps, coverage: Arc::default(), gaps: Arc::default() };
     OpenApiRouter::default()
         .routes(routes!(explain_routing))
         .routes(routes!(routing_coverage))
@@ -55,6 +56,8 @@ struct Shared {
     deps: ApiDeps,
     /// The last coverage that was made. The lock makes it once for all who ask meanwhile.
     coverage: Arc<Mutex<Option<Surveyed>>>,
+    /// The last gaps that were found, and when; likewise.
+    gaps: Arc<Mutex<Option<(Timestamp, Arc<Survey>)>>>,
 }
 
 /// The coverage by one version of the settings.
@@ -264,8 +267,12 @@ mod tests {
     const MONDAY: &str = "2024-11-25T12:00:00Z";
     const WEDNESDAY: &str = "2024-11-27T12:00:00Z";
 
-    /// A rule to `a` on Monday, and one that beats it, to `b`, on Wednesday.
     async fn router() -> axum::Router {
+        world().await.0
+    }
+
+    /// A rule to `a` on Monday, and one that beats it, to `b`, on Wednesday.
+    async fn world() -> (axum::Router, ApiDeps) {
         let log = MemoryLog::new(1);
         let record = |time: &str, change: Change| {
             NewRecord::of(&SettingsChange::new(&Settings::default(), "test", at(time), change), at(time))
@@ -291,7 +298,8 @@ mod tests {
             row.customer_zip = Zip::parse("10001").ok();
             tables.write(vec![row.upsert()], &[]).await.unwrap();
         }
-        api(ApiDeps { matcher, zips, log, tables: Arc::new(tables), clock: Clock::manual(at(WEDNESDAY)) }).into()
+        let deps = ApiDeps { matcher, zips, log, tables: Arc::new(tables), clock: Clock::manual(at(WEDNESDAY)) };
+        (api(deps.clone()).into(), deps)
     }
 
     async fn text(uri: &str) -> String {
@@ -322,11 +330,60 @@ mod tests {
         assert!(found.is_sorted() && !found.iter().any(|zip| zip.starts_with("902")), "each once, covered ones never");
         let csv = text(&format!("{uri}?product_type=solar&state=ca&format=csv")).await;
         assert_eq!(csv.lines().count(), zips + 1);
-        assert!(csv.starts_with("product_type,zip_code,state,leads_lost\n\"Solar\","), "{}", &csv[..80]);
+        assert!(csv.starts_with("product_type,zip_code,state,leads_lost\nSolar,"), "{}", &csv[..80]);
 
         for wrong in ["state=XX", "format=xml", "limit=0", "cursor=x", "product_type=Boats", "zip=1"] {
             assert_eq!(get(&format!("{uri}?{wrong}")).await.0, 422, "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn gaps_are_found_once_for_all_who_ask_until_settings_or_time_go_on() {
+        let (router, deps) = world().await;
+        let lost = async || {
+            let request = Request::get("/api/routing/coverage/gaps?limit=1").body(Body::empty()).unwrap();
+            let body = router.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+            serde_json::from_slice::<Value>(&body).unwrap()["leads_lost"].as_u64().unwrap()
+        };
+        let one_more = async |n: u64| {
+            let lead = LeadId(n);
+            let mut row = UnroutedRow::new(unrouted_shard(lead), lead);
+            (row.decision, row.service_type, row.code) = (Some(1), Some("HVAC".into()), Some("no_rule".into()));
+            row.customer_zip = Zip::parse("10002").ok();
+            deps.tables.write(vec![row.upsert()], &[]).await.unwrap();
+        };
+        assert_eq!(lost().await, 3);
+        one_more(9_000).await;
+        assert_eq!(lost().await, 3, "as found a moment ago");
+        deps.clock.advance_to(at("2024-11-27T12:00:10Z"));
+        assert_eq!(lost().await, 4, "the time is over");
+        let change =
+            SettingsChange::new(&Settings::default(), "test", at(WEDNESDAY), put_rule(3, "a", "HVAC", "10001", 1));
+        deps.log.append(vec![NewRecord::of(&change, at(WEDNESDAY))]).await.unwrap();
+        while deps.matcher.load().settings_version.0 < 6 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(lost().await, 1, "the settings are others");
+    }
+
+    #[tokio::test]
+    async fn the_csv_of_gaps_comes_in_parts_and_has_them_all() {
+        let (router, _) = world().await;
+        let request = Request::get("/api/routing/coverage/gaps?format=csv").body(Body::empty()).unwrap();
+        let mut body = router.clone().oneshot(request).await.unwrap().into_body();
+        let (mut text, mut largest) = (String::new(), 0);
+        while let Some(frame) = body.frame().await {
+            let part = frame.unwrap().into_data().unwrap();
+            largest = largest.max(part.len());
+            text.push_str(std::str::from_utf8(&part).unwrap());
+        }
+        assert!(largest < 64 << 10, "{largest} bytes at once of {}", text.len());
+        let request = Request::get("/api/routing/coverage/gaps?limit=1").body(Body::empty()).unwrap();
+        let page = router.oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        let page: Value = serde_json::from_slice(&page).unwrap();
+        assert_eq!(text.lines().count() as u64, page["zips"].as_u64().unwrap() + 1);
+        let unlike: std::collections::BTreeSet<&str> = text.lines().collect();
+        assert_eq!(unlike.len(), text.lines().count(), "each once");
     }
 
     async fn get(uri: &str) -> (u16, String, Value) {

@@ -142,6 +142,11 @@ async fn a_key_has_few_reads_under_way_and_keeps_nobody_else_waiting() {
     }
     let refused = world.call_as(greedy, "GET", heavy, None).await.expect(429);
     assert_eq!(refused.headers["retry-after"], "2");
+    for path in [heavy, "/api/routing/coverage/gaps", "/api/routing/explain?product_type=Solar&zip_code=90210"] {
+        for method in ["GET", "HEAD"] {
+            world.call_as(greedy, method, path, None).await.expect(429);
+        }
+    }
     world.call_as(other, "GET", heavy, None).await.expect(200);
     world.call_as(greedy, "GET", "/api/products", None).await.expect(200);
     for _ in 0..16 {

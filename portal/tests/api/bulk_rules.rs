@@ -186,3 +186,58 @@ async fn a_lenient_import_takes_the_good_rows_and_reports_the_others_by_line_and
     let both = import_csv(&world, &format!("{IMPORT}?replace=true&lenient=true"), text).await.expect(422);
     assert_eq!(both.errors(), [("lenient".to_owned(), "invalid".to_owned())]);
 }
+
+#[tokio::test]
+async fn an_export_comes_in_parts_and_has_every_rule_once() {
+    let world = World::new().await;
+    world.furnish().await;
+    let rule = |n: usize| json!({"workspace_id": "solar_west_coast", "product_types": ["Solar"], "zip_codes": ["90210"], "external_id": format!("r{n}"), "notes": "x".repeat(200)});
+    let rules: Vec<Value> = (0..1_200).map(rule).collect();
+    world.post(&format!("{IMPORT}?replace=true"), json!(rules)).await.expect(200);
+    for format in ["json", "csv"] {
+        let path = format!("/api/routing-rules/export?format={format}");
+        let mut body = world.open(crate::world::ADMIN_KEY, &path).await.into_body();
+        let (mut bytes, mut largest) = (Vec::new(), 0);
+        while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+            let part = frame.unwrap().into_data().unwrap();
+            largest = largest.max(part.len());
+            bytes.extend_from_slice(&part);
+        }
+        assert!(largest * 2 < bytes.len(), "{format}: {largest} of {} bytes at once", bytes.len());
+        let names: Vec<String> = match format {
+            "json" => {
+                let all: Vec<Value> = serde_json::from_slice(&bytes).unwrap();
+                all.iter().map(|rule| rule["external_id"].as_str().unwrap().to_owned()).collect()
+            }
+            _ => csv::Reader::from_reader(&*bytes).records().map(|row| row.unwrap()[7].to_owned()).collect(),
+        };
+        let expected: Vec<&str> = rules.iter().map(|rule| rule["external_id"].as_str().unwrap()).collect();
+        assert_eq!(names, expected, "{format}");
+    }
+    let empty = World::new().await;
+    assert_eq!(empty.get("/api/routing-rules/export").await.expect(200).json(), json!([]));
+    let csv = empty.get("/api/routing-rules/export?format=csv").await.expect(200).text;
+    assert_eq!(csv, "id,workspace_id,product_types,zip_codes,priority,is_active,notes,external_id\n");
+}
+
+#[tokio::test]
+async fn a_product_named_like_a_formula_is_none_in_csv_and_goes_round() {
+    let world = World::new().await;
+    world.furnish().await;
+    let name = "=HYPERLINK(1)";
+    world.post("/api/products", json!({"name": name})).await.expect(201);
+    let rule = json!({"workspace_id": "solar_west_coast", "product_types": [name], "zip_codes": ["90210"]});
+    world.post("/api/routing-rules", rule).await.expect(201);
+    let before = world.get("/api/routing-rules/export").await.expect(200).text;
+    let csv = world.get("/api/routing-rules/export?format=csv").await.expect(200).text;
+    let cells: Vec<String> =
+        csv::Reader::from_reader(csv.as_bytes()).records().map(|row| row.unwrap()[2].to_owned()).collect();
+    assert_eq!(cells, ["Solar", "'=HYPERLINK(1)"]);
+    world
+        .call_as(crate::world::ADMIN_KEY, "POST", &format!("{IMPORT}?replace=true"), Some(("text/csv", &csv)))
+        .await
+        .expect(200);
+    assert_eq!(world.get("/api/routing-rules/export").await.expect(200).text, before);
+    let gaps = world.get("/api/routing/coverage/gaps?format=csv&state=CA").await.expect(200).text;
+    assert!(gaps.contains("\n'=HYPERLINK(1),90001,CA,0\n") && !gaps.contains("\n="), "{}", &gaps[..200]);
+}

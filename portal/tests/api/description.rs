@@ -64,6 +64,48 @@ const OPERATIONS: &[&str] = &[
     "get /api/billing/reconciliation",
     "get /api/billing/margin",
     "get /api/settings/changes",
+    "get /api/routing/explain",
+    "get /api/routing/coverage",
+    "get /api/routing/coverage/gaps",
+];
+
+/// Reads of which a key may have two under way, since they look at many rows.
+const HEAVY: &[&str] = &[
+    "/api/analytics/performance",
+    "/api/appointments",
+    "/api/billing/events",
+    "/api/billing/margin",
+    "/api/billing/reconciliation",
+    "/api/contacts",
+    "/api/contacts/{id}/leads",
+    "/api/leads",
+    "/api/quarantine",
+    "/api/routing-rules",
+    "/api/routing-rules/export",
+    "/api/routing/coverage",
+    "/api/routing/coverage/gaps",
+    "/api/routing/explain",
+    "/api/settings/changes",
+    "/api/unrouted",
+];
+
+/// Reads of which it may have sixteen.
+const LIGHT: &[&str] = &[
+    "/api/appointments/{id}",
+    "/api/appointments/{id}/events",
+    "/api/commands/{id}",
+    "/api/contacts/{id}",
+    "/api/keys",
+    "/api/keys/{id}",
+    "/api/leads/{id}",
+    "/api/products",
+    "/api/products/{name}",
+    "/api/providers",
+    "/api/providers/{id}",
+    "/api/quarantine/{provider_id}/{id}",
+    "/api/routing-rules/{id}",
+    "/api/workspaces",
+    "/api/workspaces/{id}",
 ];
 
 async fn document() -> Value {
@@ -87,6 +129,23 @@ async fn every_operation_is_described_and_no_other() {
     described.sort();
     expected.sort();
     assert_eq!(described, expected);
+}
+
+#[tokio::test]
+async fn every_read_is_heavy_or_light_on_purpose() {
+    let document = document().await;
+    let (mut heavy, mut light) = (BTreeSet::new(), BTreeSet::new());
+    for (path, item) in api_paths(&document).filter(|(_, item)| item.get("get").is_some()) {
+        let busy = item["get"]["responses"]["429"]["description"].as_str().unwrap();
+        let kind = match busy.split(';').next() {
+            Some("This key has 2 lists, reports or exports under way") => &mut heavy,
+            Some("This key has 16 reads under way") => &mut light,
+            other => panic!("{path}: {other:?}"),
+        };
+        kind.insert(path.as_str());
+    }
+    assert_eq!(heavy, HEAVY.iter().copied().collect());
+    assert_eq!(light, LIGHT.iter().copied().collect());
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use jiff::SignedDuration;
 use leadway_domain::{ContactId, LeadId, Offset, Partition, Phone, ProviderId, Timestamp};
 use leadway_tables::schema::{
-    AppointmentByWorkspaceRow, AppointmentEventRow, ContactByDayRow, ContactRow, LeadDayRow, LeadRow, QuarantineRow,
-    SettingsChangeRow, UNROUTED_SHARDS, UnroutedRow, bucket, day, event_bucket,
+    AppointmentByWorkspaceRow, AppointmentEventRow, ContactByDayRow, ContactRow, LeadDayRow, QuarantineRow,
+    SettingsChangeRow, UNROUTED_SHARDS, UnroutedRow, day, event_bucket,
 };
 use leadway_tables::{Applied, Json, TableRow, Tables};
 use serde_json::{Value, json};
@@ -418,68 +418,6 @@ async fn pages_are_bounded_in_bytes_and_extra_is_shown_on_request() {
 }
 
 #[tokio::test]
-async fn every_list_of_leads_and_money_is_csv_too_and_says_the_same() {
-    let world = World::new().await;
-    world.furnish().await;
-    world.grow_log(1_300).await;
-    let mut rows = Vec::new();
-    for n in 0..1_203u64 {
-        let id = world.lead_id((n % 3) as u32, n / 3);
-        rows.extend(world.lead(id, at("2024-01-15T10:00:00Z")).1);
-        if n == 7 {
-            let key = bucket(world.addressing, id).unwrap();
-            let notes = Some("=HYPERLINK(\"http://x\"), \"quoted\"".to_owned());
-            rows.push(LeadRow { notes, ..LeadRow::new(key, id) }.upsert());
-        }
-    }
-    world.write(rows).await;
-    let reply = world.get("/api/leads?format=csv&limit=7&provider_id=a").await.expect(200);
-    assert_eq!(reply.headers["content-type"], "text/csv; charset=utf-8");
-    let mut csv = csv::Reader::from_reader(reply.text.as_bytes());
-    let head = csv.headers().unwrap().clone();
-    let at_column = |name: &str| head.iter().position(|column| column == name).unwrap();
-    let found: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
-    let listed = world.all_pages("/api/leads?provider_id=a", 500).await;
-    assert_eq!(found.len(), 1_203, "all of them, though a page has 500");
-    for (row, lead) in found.iter().zip(&listed) {
-        assert_eq!(row[at_column("lead_id")], lead["lead_id"].to_string());
-        assert_eq!(row[at_column("phone")], *lead["phone"].as_str().unwrap());
-        assert_eq!(row[at_column("state")], *lead["state"].as_str().unwrap_or_default());
-    }
-    let notes: Vec<&str> = found.iter().map(|row| &row[at_column("notes")]).filter(|n| n.contains("HYPER")).collect();
-    assert_eq!(notes, ["'=HYPERLINK(\"http://x\"), \"quoted\""], "no spreadsheet runs it");
-    for path in [
-        "/api/appointments",
-        "/api/contacts",
-        "/api/unrouted",
-        "/api/quarantine",
-        "/api/billing/events",
-        "/api/billing/margin",
-        "/api/billing/reconciliation",
-        "/api/analytics/performance",
-    ] {
-        let reply = world.get(&format!("{path}?format=csv")).await.expect(200);
-        let mut csv = csv::Reader::from_reader(reply.text.as_bytes());
-        let head = csv.headers().unwrap().clone();
-        let rows = csv.records().map(Result::unwrap).count();
-        let whole = world.get(&format!("{path}?format=json")).await.expect(200).json();
-        let items = ["items", "rows", "workspaces"].into_iter().find_map(|name| whole[name].as_array()).unwrap();
-        assert_eq!(rows, items.len(), "{path}");
-        // Every column is one that the rows have: where there are rows, no column is empty for a wrong name.
-        if let Some(item) = items.first() {
-            let outer = |column: &str| column.split('/').next().unwrap().to_owned();
-            let groups = ["day", "workspace_id", "provider_id", "product_type"];
-            let unknown: Vec<&str> =
-                head.iter().filter(|c| item.get(outer(c)).is_none() && !groups.contains(c)).collect();
-            assert!(unknown.is_empty(), "{path}: {unknown:?}");
-        }
-    }
-    world.get("/api/leads?format=xls").await.expect(422);
-    world.get("/api/leads?format=csv&status=gone").await.expect(422);
-    world.get("/api/providers?format=csv").await.expect(422);
-}
-
-#[tokio::test]
 async fn lists_are_newest_first_though_partitions_do_not_keep_step() {
     let world = World::new().await;
     world.furnish().await;
@@ -518,4 +456,30 @@ async fn lists_are_newest_first_though_partitions_do_not_keep_step() {
         let within = |lead: &Value| lead["received_at"].as_str().unwrap().starts_with("2024-01-11");
         assert!(found.iter().all(within) && found.len() == 1_280 + 24, "{path}: {}", found.len());
     }
+}
+
+#[tokio::test]
+async fn lists_go_back_to_the_first_day_of_every_partition() {
+    let world = World::new().await;
+    world.furnish().await;
+    world.grow_log(20).await;
+    // The first leads of partition 0 are younger than those of the others, of which one has nothing at first.
+    let (mut appointments, mut contacts) = (Vec::new(), Vec::new());
+    for (partition, offset, received_at) in
+        [(2, 11, "2024-01-03T12:00:00Z"), (1, 0, "2024-01-08T12:00:00Z"), (0, 0, "2024-01-12T12:00:00Z")]
+    {
+        let (id, received_at) = (world.lead_id(partition, offset), at(received_at));
+        world.write(world.lead(id, received_at).1).await;
+        world.write(routed(&world, id, "solar_west_coast", received_at).into()).await;
+        let phone = Phone::from_digits(2_135_550_100 + u64::from(partition)).unwrap();
+        let contact = ContactId::derive(phone, &ProviderId::new("a").unwrap());
+        let row = ContactRow { created_at: Some(received_at), ..ContactRow::new(contact) };
+        world.write(vec![row.upsert(), ContactByDayRow::new(day(received_at), received_at, contact).upsert()]).await;
+        appointments.insert(0, id.0);
+        contacts.insert(0, contact.to_string());
+    }
+    let found = world.all_pages("/api/appointments?workspace_id=solar_west_coast", 1).await;
+    assert_eq!(ids(&found, "appointment_id"), appointments);
+    let found = world.all_pages("/api/contacts", 1).await;
+    assert_eq!(found.iter().map(|c| c["contact_id"].as_str().unwrap()).collect::<Vec<_>>(), contacts);
 }

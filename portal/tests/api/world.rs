@@ -18,11 +18,11 @@ use leadway_eventlog::{
     Address, EventLog, LogError, MemoryLog, NewRecord, Position, ReadLimit, Record, SettingsHandle, Stage,
 };
 use leadway_portal::{Deps, Options, Random, api, first_start};
+use leadway_router::{ApiDeps, Matcher};
 use leadway_tables::schema::{AppointmentRow, ContactRow, LeadDayRow, LeadRow, bucket, day};
 use leadway_tables::{MemoryTables, TableRow, Tables, Write};
 use serde_json::Value;
 use tower::ServiceExt;
-use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) const ADMIN_KEY: &str = "lwk_the-admin-key-of-the-tests";
 pub(crate) const PARTITIONS: u32 = 3;
@@ -137,16 +137,24 @@ impl World {
         let given = Some(ADMIN_KEY.to_owned());
         let first = first_start(shared.clone(), settings.clone(), clock.clone(), &random, given).await.unwrap();
         assert_eq!(first.new_admin_key, None);
+        let zips = ZipDirectory::builtin();
+        let routing = leadway_router::api(ApiDeps {
+            matcher: Matcher::follow(settings.clone(), zips.clone()),
+            zips: zips.clone(),
+            log: shared.clone(),
+            tables: shared_tables.clone(),
+            clock: clock.clone(),
+        });
         let deps = Deps {
             log: shared,
             tables: shared_tables,
             settings: settings.clone(),
-            zips: ZipDirectory::builtin(),
+            zips,
             clock: clock.clone(),
             addressing,
             random,
         };
-        let app = api(deps, OpenApiRouter::default(), options);
+        let app = api(deps, routing, options);
         Self { log, tables, settings, clock, addressing, app }
     }
 

@@ -1,10 +1,16 @@
 //! `GET /api/routing/coverage/gaps`: the ZIPs that no rule takes, page by page or as CSV.
 
+use std::sync::Arc;
+
 use axum::Json;
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, stream};
+use jiff::SignedDuration;
+use leadway_domain::formula::neutral;
 use leadway_domain::problem::{FieldError, PROBLEM_JSON, Problem};
 use leadway_domain::settings::Settings;
 use leadway_domain::{Zip, ZipDirectory};
@@ -12,10 +18,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Failure, Shared, broken, known_product, unreadable};
-use crate::gaps::{Gap, GapRank, Lost, gaps};
+use crate::gaps::{Gap, GapRank, Lost, Survey, Wanted};
 
 /// Gaps on a page when the caller does not say, and at most.
 const LIMITS: (usize, usize) = (100, 500);
+/// Rows of CSV that are made at once.
+const STRETCH: usize = 1_000;
+/// How long what was found is good enough: a lead more or less in a gap changes little.
+const FRESH: SignedDuration = SignedDuration::from_secs(10);
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -54,8 +64,7 @@ pub(super) struct GapsPage {
 
 /// What is asked for, checked.
 struct Asked {
-    products: Vec<String>,
-    state: Option<String>,
+    wanted: Wanted,
     csv: bool,
     limit: usize,
     after: Option<GapRank>,
@@ -64,7 +73,7 @@ struct Asked {
 /// Which ZIPs are not covered
 ///
 /// Every known ZIP that no rule takes, per product, with the leads that wait there for want of one; where most wait comes
-/// first. A paused workspace's rules take nothing.
+/// first. A paused workspace's rules take nothing. Leads are counted every ten seconds.
 #[utoipa::path(
     get,
     path = "/api/routing/coverage/gaps",
@@ -83,40 +92,69 @@ pub(super) async fn routing_gaps(
 ) -> Result<Response, Failure> {
     let Query(query) = query.map_err(unreadable)?;
     let deps = &shared.deps;
-    let routing = deps.matcher.latest().await;
-    let Asked { products, state, csv, limit, after } =
-        check(query, &routing.settings, &deps.zips).map_err(|e| Failure(Problem::validation(e)))?;
+    let settings = deps.matcher.latest().await.settings.clone();
+    let asked = check(query, &settings, &deps.zips).map_err(|e| Failure(Problem::validation(e)))?;
+    let Asked { wanted, csv, limit, after } = asked;
+    let survey = survey(&shared).await?;
+    if csv {
+        return Ok(as_csv(survey, wanted));
+    }
+    let all_leads_counted = survey.is_complete();
+    let found =
+        tokio::task::spawn_blocking(move || (survey.totals(&wanted), survey.page(&wanted, after.as_ref(), limit + 1)));
+    let ((zips, leads_lost), mut items) = found.await.map_err(|_| broken("list of gaps"))?;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next_cursor = items.last().filter(|_| more).map(cursor);
+    Ok(Json(GapsPage { items, zips, leads_lost, all_leads_counted, next_cursor }).into_response())
+}
+
+/// The gaps as they were a moment ago, or now. One caller looks for them while the others wait for what it finds.
+async fn survey(shared: &Shared) -> Result<Arc<Survey>, Failure> {
+    let deps = &shared.deps;
+    let mut last = shared.gaps.lock().await;
+    let (routing, now) = (deps.matcher.latest().await, deps.clock.now());
+    if let Some((made_at, survey)) = &*last
+        && survey.settings_version() == routing.settings_version
+        && now.duration_since(*made_at).abs() < FRESH
+    {
+        return Ok(survey.clone());
+    }
     let lost = Lost::count(&*deps.tables).await.map_err(|error| {
         tracing::warn!(%error, "the unrouted leads cannot be counted");
         Failure(Problem::unavailable("The tables cannot be read now. Try again.", 2))
     })?;
-    let complete = lost.complete;
     let zips = deps.zips.clone();
-    let found = tokio::task::spawn_blocking(move || gaps(&routing, &zips, &lost, &products, state.as_deref())).await;
-    let found = found.map_err(|_| broken("list of gaps"))?;
-    if csv {
-        return Ok(as_csv(&found));
-    }
-    let (zips, leads_lost) = (found.len(), found.iter().map(|gap| gap.leads_lost).sum());
-    let from = after.map_or(0, |after| found.partition_point(|gap| gap.rank() <= after));
-    let items: Vec<Gap> = found.iter().skip(from).take(limit).cloned().collect();
-    let more = from + items.len() < zips;
-    let next_cursor = items.last().filter(|_| more).map(cursor);
-    Ok(Json(GapsPage { items, zips, leads_lost, all_leads_counted: complete, next_cursor }).into_response())
+    let made = tokio::task::spawn_blocking(move || Arc::new(Survey::make(routing, zips, lost))).await;
+    let survey = made.map_err(|_| broken("list of gaps"))?;
+    *last = Some((now, survey.clone()));
+    Ok(survey)
 }
 
-/// The texts in it are product names and states, which no spreadsheet takes for formulas: a name begins with what it folds
-/// to or is quoted, and a leading sign is set off by an apostrophe.
-fn as_csv(gaps: &[Gap]) -> Response {
-    let mut text = String::from("product_type,zip_code,state,leads_lost\n");
-    for gap in gaps {
-        let sign = if gap.product_type.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
-        let name = gap.product_type.replace('"', "\"\"");
-        text.push_str(&format!("\"{sign}{name}\",{},{},{}\n", gap.zip_code, gap.state, gap.leads_lost));
-    }
+/// All of them, a stretch at a time. One that fails breaks the answer off, so that nobody takes a part for all.
+fn as_csv(survey: Arc<Survey>, wanted: Wanted) -> Response {
+    let rows = stream::try_unfold((survey, Arc::new(wanted), None::<GapRank>), |(survey, wanted, after)| async move {
+        let (from, of) = (survey.clone(), wanted.clone());
+        let found = tokio::task::spawn_blocking(move || {
+            let gaps = from.page(&of, after.as_ref(), STRETCH);
+            Ok::<_, std::io::Error>((written(&gaps)?, gaps.last().map(Gap::rank)))
+        });
+        let (text, last) = found.await.map_err(std::io::Error::other)??;
+        Ok::<_, std::io::Error>(last.map(|last| (text, (survey, wanted, Some(last)))))
+    });
+    let head = stream::iter([Ok(b"product_type,zip_code,state,leads_lost\n".to_vec())]);
     let disposition = "attachment; filename=\"coverage-gaps.csv\"";
-    ([(header::CONTENT_TYPE, "text/csv; charset=utf-8"), (header::CONTENT_DISPOSITION, disposition)], text)
-        .into_response()
+    let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8"), (header::CONTENT_DISPOSITION, disposition)];
+    (headers, Body::from_stream(head.chain(rows))).into_response()
+}
+
+fn written(gaps: &[Gap]) -> std::io::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for gap in gaps {
+        let (zip, lost) = (gap.zip_code.to_string(), gap.leads_lost.to_string());
+        writer.write_record([&*neutral(&gap.product_type), &zip, &gap.state, &lost])?;
+    }
+    writer.into_inner().map_err(|error| error.into_error())
 }
 
 fn cursor(last: &Gap) -> String {
@@ -132,10 +170,11 @@ fn position(cursor: &str) -> Option<GapRank> {
 
 fn check(query: GapsQuery, settings: &Settings, zips: &ZipDirectory) -> Result<Asked, Vec<FieldError>> {
     let mut errors = Vec::new();
-    let products = match query.product_type.as_deref() {
+    let mut products: Vec<String> = match query.product_type.as_deref() {
         None => settings.products.values().map(|p| p.name.clone()).collect(),
         Some(name) => known_product(name, settings).map_err(|e| errors.push(e)).into_iter().collect(),
     };
+    products.sort_unstable();
     let state = query.state.map(|state| state.to_ascii_uppercase());
     if state.as_ref().is_some_and(|state| !zips.iter().any(|zip| *zip.state == **state)) {
         errors.push(FieldError::new("state", "unknown", "is no state with ZIP codes: two letters, such as CA"));
@@ -160,5 +199,6 @@ fn check(query: GapsQuery, settings: &Settings, zips: &ZipDirectory) -> Result<A
     if after == Some(None) {
         errors.push(FieldError::new("cursor", "invalid", "must be the next_cursor of a page of the same list"));
     }
-    if errors.is_empty() { Ok(Asked { products, state, csv, limit, after: after.flatten() }) } else { Err(errors) }
+    let wanted = Wanted { products, state };
+    if errors.is_empty() { Ok(Asked { wanted, csv, limit, after: after.flatten() }) } else { Err(errors) }
 }

@@ -8,12 +8,12 @@ fn is_formula(text: &str) -> bool {
 }
 
 /// The text as a cell that no spreadsheet runs: an apostrophe stands before what looks like a formula.
-pub(crate) fn neutral(text: &str) -> Cow<'_, str> {
+pub fn neutral(text: &str) -> Cow<'_, str> {
     if is_formula(text) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
 }
 
 /// The text of a cell that [`neutral`] wrote.
-pub(crate) fn meant(cell: &str) -> &str {
+pub fn meant(cell: &str) -> &str {
     cell.strip_prefix('\'').filter(|text| is_formula(text)).unwrap_or(cell)
 }
 
