@@ -57,8 +57,11 @@ struct Shared {
     /// The last coverage that was made. The lock makes it once for all who ask meanwhile.
     coverage: Arc<Mutex<Option<Surveyed>>>,
     /// The last gaps that were found, and when; likewise.
-    gaps: Arc<Mutex<Option<(Timestamp, Arc<Survey>)>>>,
+    gaps: Arc<Mutex<Option<Found>>>,
 }
+
+/// The gaps, and when they were found.
+type Found = (Timestamp, Arc<Survey>);
 
 /// The coverage by one version of the settings.
 struct Surveyed {
