@@ -160,7 +160,7 @@ impl Running {
 
     /// An outcome is in the log.
     fn landed(&mut self, settled: Settled, offset: Offset) {
-        let Settled { record, source } = settled;
+        let Settled { record, failure, source } = settled;
         self.lanes.left(record.appointment_id, source.assignment);
         if let Some(owned) = self.partitions.get_mut(&source.partition) {
             owned.progress.landed(offset);
@@ -175,11 +175,11 @@ impl Running {
             // Scoring has to see it first: a row that is due at once is looked for after a pause.
             self.scans.at(&record.workspace_id, due_at.max(later(record.at, PAUSE / 4)));
         }
-        self.count(&record);
+        self.count(&record, failure.as_deref());
     }
 
-    /// Tests say nothing about how clients and the pipeline do.
-    fn count(&mut self, record: &DeliveryRecord) {
+    /// Tests say nothing about how clients and the pipeline do. What a client's answer holds is not for the log.
+    fn count(&mut self, record: &DeliveryRecord, failure: Option<&str>) {
         if record.test {
             return;
         }
@@ -189,7 +189,7 @@ impl Running {
         match record.outcome {
             Outcome::Delivered => self.meters.delivered(record),
             Outcome::GivenUp => {
-                let (appointment, error) = (record.appointment_id.0, record.error.as_deref().unwrap_or_default());
+                let (appointment, error) = (record.appointment_id.0, failure.unwrap_or_default());
                 tracing::warn!(workspace = %record.workspace_id, appointment, attempts = record.attempts, error, "given up");
             }
             Outcome::Retry { .. } | Outcome::Held { .. } => {}

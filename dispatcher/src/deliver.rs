@@ -212,7 +212,7 @@ impl Running {
         }
         self.lanes.attempt_ended(&id);
         let settled = job.attempted(attempt, took, now, &self.schedule, &mut self.random);
-        if let Some(error) = &settled.record.error {
+        if let Some(error) = &settled.failure {
             let (appointment, attempts) = (settled.record.appointment_id.0, settled.record.attempts);
             tracing::debug!(workspace = %id, appointment, attempts, error, "an attempt failed");
         }
@@ -220,16 +220,17 @@ impl Running {
     }
 
     /// Lets the circuit know how an attempt ended, heeds what the client asks for, and has the rows looked at when it may
-    /// be reached again.
+    /// be reached again. A client that declines this appointment by its answer's body may take the next one.
     fn judge_client(&mut self, id: &WorkspaceId, attempt: &Attempt, now: Timestamp) {
         let longest = Duration::from_secs(self.options.max_retry_after_seconds);
         let Some(lane) = self.lanes.get(id) else { return };
-        if let Some(asked) = attempt.retry_after(now) {
+        let works = attempt.client_works();
+        if let Some(asked) = attempt.retry_after(now).filter(|_| !works) {
             lane.quiet_until = lane.quiet_until.max(Some(later(now, asked.min(longest))));
         }
-        let failure = attempt.failure();
+        let failure = attempt.failure().filter(|_| !works);
         let was_closed = lane.circuit.is_closed();
-        lane.circuit.ended(failure.is_none(), now, self.circuit_rule);
+        lane.circuit.ended(works, now, self.circuit_rule);
         if let Permit::NotBefore(until) = lane.circuit.permit(now) {
             self.scans.at(id, until);
             if was_closed {
@@ -261,4 +262,64 @@ fn request(job: &Job, client: &Client, target: &Arc<Target>, now: Timestamp) -> 
     let id = sign::webhook_id(job.id());
     let signature = client.keys.sign(&id, now, &body)?;
     Some(WebhookRequest { target: target.clone(), id, timestamp: now.as_second(), signature, body: Bytes::from(body) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Answer;
+    use crate::due::tests::running;
+    use crate::outcome::tests::appointment;
+    use crate::outcome::{Place, Source};
+    use leadway_domain::Partition;
+    use leadway_domain::record::{Outcome, Topic};
+    use leadway_tables::MemoryTables;
+    use parking_lot::Mutex;
+    use std::fmt::{Debug, Write};
+    use tokio_util::sync::CancellationToken;
+    use tracing::field::Field;
+    use tracing::span::{Attributes, Id, Record};
+
+    /// All that a thread writes to the process's log.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<String>>);
+
+    impl tracing::Subscriber for Log {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &tracing::Event<'_>) {
+            let mut text = self.0.lock();
+            event.record(&mut |field: &Field, value: &dyn Debug| write!(text, "{field}={value:?} ").unwrap());
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[tokio::test]
+    async fn the_log_says_why_it_was_given_up_without_what_the_client_answered() {
+        let log = Log::default();
+        let _listening = tracing::subscriber::set_default(log.clone());
+        let mut running = running(&MemoryTables::default()).await;
+        let now = running.clock.now();
+        let source = Source { partition: Partition(0), assignment: 1, place: Place::Row(now) };
+        let attempts = running.options.max_attempts - 1;
+        let job = Job { appointment: Arc::new(appointment(1, "w")), attempts, source, since: now };
+        let location = Some("https://other.example/?token=s3cret".to_owned());
+        let answer = Answer { status: 302, location, body: Bytes::from_static(b"s3cret"), ..Answer::default() };
+        running.attempt_ended(Ended { job, attempt: Attempt::answered(answer, true), took: Duration::ZERO });
+        let record = running.outbox.front().unwrap().record.clone();
+        assert!(record.outcome == Outcome::GivenUp && record.error.unwrap().contains("s3cret"), "the tables tell all");
+        let stages = running.log.clone();
+        let mut stage = stages.stage("dispatcher", Topic::Appointments, &[Topic::Deliveries]).await.unwrap();
+        running.commit(&mut *stage, &CancellationToken::new()).await.unwrap();
+        let told = log.0.lock().clone();
+        assert!(told.contains("given up") && told.contains("an attempt failed"), "{told}");
+        assert!(told.contains("the client answered 302") && !told.contains("s3cret"), "{told}");
+    }
 }

@@ -127,7 +127,7 @@ impl Running {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::endpoint::tests::workspace;
     use crate::outcome::tests::appointment;
@@ -153,12 +153,12 @@ mod tests {
         }
     }
 
-    fn w() -> WorkspaceId {
+    pub(crate) fn w() -> WorkspaceId {
         WorkspaceId::new("w").unwrap()
     }
 
     /// A dispatcher with one partition and one workspace, of which a delivery is due on disk.
-    async fn running(tables: &MemoryTables) -> Running {
+    pub(crate) async fn running(tables: &MemoryTables) -> Running {
         let clock = Clock::manual(Timestamp::from_second(1_000).unwrap());
         let mut row = OpenDeliveryRow::new(w(), clock.now(), LeadId(1));
         (row.attempts, row.appointment) = (Some(1), Some(Json(appointment(1, "w"))));

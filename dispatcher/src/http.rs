@@ -113,8 +113,13 @@ async fn was_not_read(error: &legacy::Error) -> bool {
         return heard.was_not_read().await;
     }
     let h2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
-    let refused = |h2: &h2::Error| h2.is_io() || h2.is_go_away() || h2.reason() == Some(h2::Reason::REFUSED_STREAM);
-    heard.is_reused() && h2.is_none_or(refused)
+    heard.is_reused() && h2.is_some_and(is_refused)
+}
+
+/// Whether the other side said that it did not look at the request (RFC 9113, 8.7). A GOAWAY is an error only of the
+/// streams after the last one that it names; the others go on. A connection that just ended says nothing.
+fn is_refused(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
 /// A webhook as it is sent, however often: copies share everything.
@@ -186,8 +191,8 @@ fn unreadable(error: &legacy::Error) -> Option<Answer> {
     Some(Answer { status, body, ..Answer::default() })
 }
 
-/// Reads the body until its end, the limit or the deadline. The status has told what became of the appointment; the body
-/// is only kept for people to read, so that a slow or torn one does not make an accepted appointment a failed one.
+/// Reads the body until its end, the limit or the deadline. The status has told what became of the appointment, unless the
+/// whole body says otherwise; so a slow or torn one does not make an accepted appointment a failed one.
 async fn read_body(mut incoming: Incoming, deadline: Instant) -> Bytes {
     let mut body = BytesMut::new();
     while body.len() < BODY_LIMIT {

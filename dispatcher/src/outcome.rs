@@ -6,6 +6,7 @@ use std::time::Duration;
 use leadway_domain::record::{Appointment, DeliveryRecord, HeldReason, Outcome};
 use leadway_domain::text::readable;
 use leadway_domain::{LeadId, Offset, Partition, Timestamp};
+use serde_json::Value;
 
 use crate::schedule::{Schedule, retry_after};
 use crate::{Answer, SendError};
@@ -46,6 +47,8 @@ pub(crate) enum Place {
 /// An outcome on its way to the log.
 pub(crate) struct Settled {
     pub(crate) record: DeliveryRecord,
+    /// Why an attempt failed, for the process's log: unlike the record's error it holds nothing of the client's answer.
+    pub(crate) failure: Option<String>,
     pub(crate) source: Source,
 }
 
@@ -54,6 +57,8 @@ pub(crate) enum Attempt {
     Answered(Answer),
     /// With 2xx, and a body that says that it was not taken.
     Declined(Answer),
+    /// The same, and the body says why: the client has the appointment already.
+    Known(Answer),
     NotAnswered(SendError),
     /// It could not be made; the text names the way out.
     Impossible(&'static str),
@@ -70,6 +75,11 @@ impl Attempt {
         }
     }
 
+    /// Whether it says that the client's system works: also one that declines an appointment has read and understood it.
+    pub(crate) fn client_works(&self) -> bool {
+        self.succeeded() || matches!(self, Self::Declined(_) | Self::Known(_))
+    }
+
     /// Why it failed, in words that hold nothing of the client's answer; `None` when it did not.
     pub(crate) fn failure(&self) -> Option<String> {
         match self {
@@ -77,6 +87,11 @@ impl Attempt {
             Self::Answered(answer) => Some(format!("the client answered {}", answer.status)),
             Self::Declined(answer) => Some(format!(
                 "the client answered {}, but the answer's body says that it did not take it",
+                answer.status
+            )),
+            Self::Known(answer) => Some(format!(
+                "the client answered {}, but the answer's body says that it has this appointment already, from elsewhere: \
+                 to send it again cannot help, and it is not billed",
                 answer.status
             )),
             Self::NotAnswered(error) => Some(error.to_string()),
@@ -93,9 +108,10 @@ impl Attempt {
 
     /// A client answered. Where its body counts, a 2xx that says no is none.
     pub(crate) fn answered(answer: Answer, body_counts: bool) -> Self {
-        match body_counts && is_success(&answer) && declines(&answer.body) {
-            true => Self::Declined(answer),
-            false => Self::Answered(answer),
+        match decline(&answer.body).filter(|_| body_counts && is_success(&answer)) {
+            None => Self::Answered(answer),
+            Some(Decline::Known) => Self::Known(answer),
+            Some(Decline::Other) => Self::Declined(answer),
         }
     }
 
@@ -108,23 +124,51 @@ fn is_success(answer: &Answer) -> bool {
     (200..300).contains(&answer.status)
 }
 
-/// Whether a body is a JSON object with `"success": false` or `"ok": false`: what software answers that cannot set a status.
-fn declines(body: &[u8]) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Verdict {
-        #[serde(default)]
-        success: serde_json::Value,
-        #[serde(default)]
-        ok: serde_json::Value,
-    }
+/// Why a client did not take an appointment, by its answer's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decline {
+    /// It has it already.
+    Known,
+    Other,
+}
+
+/// Reads a JSON object with `"success": false` or `"ok": false`: what software answers that cannot set a status.
+fn decline(body: &[u8]) -> Option<Decline> {
     let is_object = body.trim_ascii_start().starts_with(b"{");
     // Most answers have no such word: they are not parsed.
     let has_word = |word: &[u8]| body.windows(word.len()).any(|window| window == word);
     if !is_object || !has_word(b"false") || !(has_word(b"\"success\"") || has_word(b"\"ok\"")) {
-        return false;
+        return None;
     }
-    let verdict = serde_json::from_slice::<Verdict>(body);
-    verdict.is_ok_and(|verdict| verdict.success == false || verdict.ok == false)
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    let declines = ["success", "ok"].iter().any(|word| answer.get(word) == Some(&Value::Bool(false)));
+    let reason = if says_known(&answer) { Decline::Known } else { Decline::Other };
+    declines.then_some(reason)
+}
+
+/// Whether a text says that the client has it already, or a field does that is not empty: `"duplicate": false` says no.
+fn says_known(value: &Value) -> bool {
+    let word = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        text.contains("duplicate") || text.contains("already")
+    };
+    match value {
+        Value::String(text) => word(text),
+        Value::Array(values) => values.iter().any(says_known),
+        Value::Object(fields) => fields.iter().any(|(name, value)| word(name) && says_yes(value) || says_known(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn says_yes(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(yes) => *yes,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !["", "0", "false", "no", "none"].contains(&text.trim().to_ascii_lowercase().as_str()),
+        Value::Array(values) => !values.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
 }
 
 impl Job {
@@ -147,7 +191,8 @@ impl Job {
 
     /// The outcome of an attempt that ended at `now` after `took`. Anything but 2xx is tried again until the schedule
     /// ends, also a 4xx and even 410: most are mended by somebody, and no appointment should be lost to a typing error in
-    /// a URL.
+    /// a URL. A client that has it already got it by an earlier attempt, whose answer was lost; if there was none, it got it
+    /// from elsewhere, and the next attempt would tell the same.
     pub(crate) fn attempted(
         self,
         attempt: Attempt,
@@ -157,9 +202,14 @@ impl Job {
         random: &mut fastrand::Rng,
     ) -> Settled {
         let attempts = self.attempts.saturating_add(1);
-        let (succeeded, error, asked) = (attempt.succeeded(), attempt.advice(), attempt.retry_after(now));
+        let is_known = matches!(attempt, Attempt::Known(_));
+        let delivered = attempt.succeeded() || is_known && self.attempts > 0;
+        let (failure, error) = (attempt.failure().filter(|_| !delivered), attempt.advice().filter(|_| !delivered));
+        let asked = attempt.retry_after(now);
         let (status, body) = match attempt {
-            Attempt::Answered(answer) | Attempt::Declined(answer) => (Some(answer.status), Some(text(&answer.body))),
+            Attempt::Answered(answer) | Attempt::Declined(answer) | Attempt::Known(answer) => {
+                (Some(answer.status), Some(text(&answer.body)))
+            }
             Attempt::NotAnswered(_) | Attempt::Impossible(_) => (None, None),
         };
         let next = schedule.next(attempts, now, asked, random);
@@ -168,25 +218,25 @@ impl Job {
         record.latency_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         (record.status, record.response, record.error) = (status, body, error);
         record.outcome = match next {
-            _ if succeeded => Outcome::Delivered,
-            Some(due_at) => Outcome::Retry { due_at, appointment: self.appointment },
-            None => Outcome::GivenUp,
+            _ if delivered => Outcome::Delivered,
+            Some(due_at) if !is_known => Outcome::Retry { due_at, appointment: self.appointment },
+            _ => Outcome::GivenUp,
         };
-        Settled { record, source }
+        Settled { record, failure, source }
     }
 
     /// It waits on disk, without an attempt.
     pub(crate) fn held(self, reason: HeldReason, due_at: Timestamp, now: Timestamp) -> Settled {
         let mut record = self.record(self.attempts, now);
         record.outcome = Outcome::Held { due_at, reason, appointment: self.appointment };
-        Settled { record, source: self.source }
+        Settled { record, failure: None, source: self.source }
     }
 
     /// It is given up without a further attempt.
     pub(crate) fn given_up(self, why: &str, now: Timestamp) -> Settled {
         let mut record = self.record(self.attempts, now);
         record.error = Some(why.to_owned());
-        Settled { record, source: self.source }
+        Settled { failure: record.error.clone(), record, source: self.source }
     }
 
     /// Its record with nothing told about an attempt, given up until something better is put in.
@@ -285,7 +335,7 @@ pub(crate) mod tests {
             r#"{"ok":true,"success":false}"#,
         ] {
             assert!(!attempt(200, body, true).succeeded(), "{body}");
-            assert!(attempt(200, body, true).failure().unwrap().contains("did not take it"), "{body}");
+            assert!(attempt(200, body, true).failure().unwrap().contains("the answer's body says"), "{body}");
             assert!(attempt(202, body, false).succeeded(), "{body}");
             assert_eq!(attempt(503, body, true).failure().unwrap(), "the client answered 503");
         }
@@ -329,6 +379,38 @@ pub(crate) mod tests {
             assert_eq!((record.status, record.attempts, record.latency_us), (Some(status), 1, 1_500));
             assert_eq!((record.response.as_deref(), record.previous_due_at), (Some("ok"), Some(Timestamp::UNIX_EPOCH)));
         }
+    }
+
+    #[test]
+    fn a_client_that_has_it_already_got_it_by_an_earlier_attempt_or_from_elsewhere() {
+        let ended = |attempts, body: &'static str| {
+            let answer = Answer { status: 200, body: Bytes::from(body), ..Answer::default() };
+            attempted(attempts, Attempt::answered(answer, true))
+        };
+        for known in [
+            r#"{"success":false,"error":"duplicate lead"}"#,
+            r#"{"ok":false,"message":"ALREADY received"}"#,
+            r#"{"success":false,"error":{"code":"DUPLICATE_LEAD"}}"#,
+            r#"{"success":false,"duplicate":true}"#,
+            r#"{"success":false,"errors":[{"alreadyExists":["phone"]}]}"#,
+        ] {
+            for attempts in 1..5 {
+                let record = ended(attempts, known);
+                assert_eq!((record.outcome, record.error, record.status), (Outcome::Delivered, None, Some(200)), "{known}");
+            }
+            let refused = ended(0, known);
+            assert_eq!((refused.outcome, refused.attempts), (Outcome::GivenUp, 1), "{known}");
+            assert!(refused.error.unwrap().contains("has this appointment already"), "{known}");
+        }
+        for other in [
+            r#"{"success":false}"#,
+            r#"{"success":false,"duplicate":false,"error":"no such ZIP"}"#,
+            r#"{"ok":false,"duplicates":[],"already_sent":0,"duplicate_of":null,"is_duplicate":"No"}"#,
+        ] {
+            assert!((0..4).all(|attempts| matches!(ended(attempts, other).outcome, Outcome::Retry { .. })), "{other}");
+            assert_eq!(ended(4, other).outcome, Outcome::GivenUp, "{other}");
+        }
+        assert_eq!(attempted(0, answer(500, b"duplicate")).outcome, attempted(0, answer(500, b"")).outcome);
     }
 
     #[test]

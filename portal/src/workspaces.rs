@@ -84,7 +84,8 @@ struct WorkspaceInput {
     #[schema(value_type = f64, minimum = 0, maximum = 1_000_000, example = 150)]
     payment_rate: Money,
     /// Whether a 2xx counts though the answer's body says `"success": false` or `"ok": false`. False by default: such an
-    /// answer is a failure, tried again and not billed.
+    /// answer declines the appointment, which is tried again and not billed. If it also says `duplicate` or `already`, a
+    /// later attempt counts as delivered, and the first is given up.
     #[schema(value_type = Option<bool>)]
     ignore_answer_body: bool,
     /// How it wants to read telephone numbers: `dashed` (default), `e164`, `national` or `digits`.

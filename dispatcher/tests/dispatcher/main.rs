@@ -252,6 +252,31 @@ async fn a_client_that_keeps_failing_is_left_alone_and_probed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_declines_appointments_is_not_left_alone() {
+    let mut world =
+        World::new(Options { circuit_failures: 3, max_in_flight_per_workspace: 1, ..Options::default() }).await;
+    world.workspace("choosy", |_| {}).await;
+    let mut seen = std::collections::HashSet::new();
+    world.script("choosy", move |request| {
+        let body = match seen.insert(request.id.clone()) {
+            true => &br#"{"success":false,"error":"no agent is free"}"#[..],
+            false => br#"{"success":false,"error":"Duplicate lead"}"#,
+        };
+        let (body, retry_after) = (body.into(), Some("3600".to_owned()));
+        (Duration::from_millis(5), Ok(Answer { status: 200, body, retry_after, ..Answer::default() }))
+    });
+    let node = world.start();
+    let ids = world.route("choosy", 50).await;
+    sleep(60 * SECOND).await;
+    assert_eq!(world.requests_to("choosy").len(), 50, "the others do not wait, and none is repeated at once");
+    let outcomes = world.ended(50).await;
+    node.stop().await;
+    assert_eq!(delivered(&outcomes), ids, "it knows them from the first attempts");
+    assert_eq!(world.requests_to("choosy").len(), 100);
+    assert!(!outcomes.iter().any(|r| matches!(r.outcome, Outcome::Held { .. })));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_dead_client_keeps_waiting_is_given_up_in_the_end() {
     let mut world = World::new(Options { circuit_failures: 3, give_up_after_hours: 1, ..Options::default() }).await;
     world.workspace("dead", |_| {}).await;
