@@ -396,7 +396,11 @@ pub(crate) mod tests {
         ] {
             for attempts in 1..5 {
                 let record = ended(attempts, known);
-                assert_eq!((record.outcome, record.error, record.status), (Outcome::Delivered, None, Some(200)), "{known}");
+                assert_eq!(
+                    (record.outcome, record.error, record.status),
+                    (Outcome::Delivered, None, Some(200)),
+                    "{known}"
+                );
             }
             let refused = ended(0, known);
             assert_eq!((refused.outcome, refused.attempts), (Outcome::GivenUp, 1), "{known}");

@@ -265,6 +265,7 @@ fn start_stages(
         readiness.off("dispatcher", "off: the node was told to deliver nothing");
     }
     if runs(StageName::Dispatcher) && config.deliver {
+        leadway_dispatcher::warn_of_plain_targets(&parts.settings.load(), config.dispatcher.allow_private_targets);
         let transport: Arc<dyn Transport> = Arc::new(HttpTransport::new(&config.dispatcher)?);
         let (parts, options, token) = (p(), config.dispatcher.clone(), stop.clone());
         tasks.spawn(keep_running("dispatcher", readiness.clone(), stop.clone(), move || {

@@ -53,10 +53,7 @@ impl Authority {
 }
 
 /// A server's end of TLS that shows this certificate and offers these protocols.
-fn acceptor(
-    (certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>),
-    protocols: &[&str],
-) -> TlsAcceptor {
+fn acceptor((certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>), protocols: &[&str]) -> TlsAcceptor {
     let tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let tls = tls.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
     let mut tls = tls.with_single_cert(vec![certificate], key).unwrap();
