@@ -172,13 +172,15 @@ pub struct HttpOptions {
     /// An address of its own for `/metrics`, `/healthz` and `/readyz`. There `/metrics` needs no key; elsewhere it needs a
     /// reader's.
     pub ops_listen: Option<SocketAddr>,
-    /// Most connections open at once. For a further one, the one that was idle longest is closed; while none is idle, it waits.
+    /// Most connections open at once at each address that the node listens on. For a further one, the one that was idle longest
+    /// is closed; while none is idle, it waits.
     pub max_connections: usize,
     /// Most connections open at once from one client address (an IPv6 network of 64 bits counts as one); a further one is
     /// closed at once. A quarter of `max_connections` by default. Loopback and `trusted_proxies` are exempt.
     pub max_connections_per_address: Option<usize>,
     /// Addresses and networks (`10.0.0.0/8`) of the proxies and load balancers in front. They may open as many connections
-    /// as they like, and their `X-Forwarded-For` tells whose a wrong key is.
+    /// as they like, and their `X-Forwarded-For` tells whose a wrong key is
+    /// and who holds answers unread.
     pub trusted_proxies: Vec<Network>,
     /// Says that TLS ends in front of this node, at a proxy or load balancer: it is then not warned of addresses beyond
     /// loopback, and answers tell browsers to come back by HTTPS only.
@@ -190,8 +192,8 @@ pub struct HttpOptions {
     /// How long a client may take to read the next 16 KiB of an answer, in milliseconds; then its connection is closed.
     pub write_timeout_ms: u64,
     /// Most memory that requests under way and answers not yet read may take on this node, in bytes: each counts as 8 KiB, and
-    /// an answer that is larger with its size. An eighth of it is for those who have shown no valid key. Beyond it, requests
-    /// are answered 503. `ops_listen` has as much for itself.
+    /// an answer that is larger with its size. An eighth of it is for those who have shown no valid key, of which one client
+    /// address has an eighth. Beyond it, requests are answered 503. `ops_listen` has as much for itself.
     pub max_held_bytes: usize,
     /// Whether HTTP/2 (with prior knowledge) is served beside HTTP/1.1.
     pub http2: bool,

@@ -160,6 +160,10 @@ impl Source {
     }
 }
 
+/// Shortest submission window, in seconds: a signed message is taken for five minutes before and after its time, and must
+/// be known for as long.
+const SHORTEST_WINDOW: u32 = 600;
+
 /// Numbers for which 0 has a meaning; every other number is at least 1.
 const MAY_BE_ZERO: [&str; 13] = [
     "drain_seconds",
@@ -217,6 +221,12 @@ fn check(config: &Config, source: &Source) -> Result<(), ConfigError> {
     rule((100..=3_600_000).contains(&config.http.idle_timeout_ms), "http.idle_timeout_ms", "must be 100 to 3600000")?;
     rule((1_000..=600_000).contains(&config.http.write_timeout_ms), "http.write_timeout_ms", "must be 1000 to 600000")?;
     rule(config.http.max_held_bytes >= 1 << 20, "http.max_held_bytes", "must be at least 1048576")?;
+    let window = config.ingest.dedupe_window_seconds;
+    rule(
+        window >= SHORTEST_WINDOW,
+        "ingest.dedupe_window_seconds",
+        "must be at least 600: signed messages may be sent again for so long",
+    )?;
     let within = config.router.dedupe_window_seconds <= u64::from(config.ingest.dedupe_window_seconds);
     rule(within, "router.dedupe_window_seconds", "must be at most ingest.dedupe_window_seconds")?;
     let written = Value::try_from(config).map_err(|e| ConfigError::new(Place::Elsewhere, e.to_string()))?;
@@ -305,6 +315,11 @@ mod tests {
         assert!(error.contains("dispatcher.retry_factor"), "{error}");
         let longer = with_file("[router]\ndedupe_window_seconds = 100000\n", &[]).unwrap_err();
         assert!(longer.contains("line 2") && longer.contains("ingest.dedupe_window_seconds"), "{longer}");
+        for seconds in [0, 599] {
+            let shorter = with_file(&format!("[ingest]\ndedupe_window_seconds = {seconds}\n"), &[]).unwrap_err();
+            assert!(shorter.contains("line 2") && shorter.contains("must be at least 600"), "{shorter}");
+        }
+        assert!(with_file("[ingest]\ndedupe_window_seconds = 600\n", &[]).is_ok());
         assert!(with_file("[scoring]\nlinger_ms = 0\n", &[]).is_ok());
     }
 

@@ -25,6 +25,9 @@ pub struct Metric {
     pub help: &'static str,
 }
 
+/// What may become of a posted lead: the label `result` of `INGEST_LEADS`.
+pub const INGEST_RESULTS: [&str; 5] = ["accepted", "duplicate", "invalid", "refused", "conflict"];
+
 macro_rules! metrics {
     ($($(#[$doc:meta])* $konst:ident = $name:literal, $kind:ident, [$($label:literal),*], $help:literal;)*) => {
         $(

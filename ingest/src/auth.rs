@@ -21,10 +21,10 @@ static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub(crate) enum Sender {
     /// Its key proved who it is.
     Known(Arc<Provider>),
-    /// It signed the body as sent, packed or not, and nothing else: one of these is to be its HMAC-SHA256.
-    SignedBody(Vec<[u8; 32]>),
+    /// It signed the body as sent, packed or not, and nothing else: one of the signatures is to be its HMAC-SHA256.
+    SignedBody { named: Arc<Provider>, signatures: Vec<[u8; 32]> },
     /// It signed id, time and body, as Standard Webhooks says.
-    SignedMessage(Stamp),
+    SignedMessage { named: Arc<Provider>, stamp: Stamp },
 }
 
 /// A sender that is proven, and what makes its request the same as another.
@@ -46,6 +46,8 @@ pub(crate) enum Identity {
 impl Sender {
     /// By the first that is not empty of: `X-Api-Key`, `Authorization: Bearer`, the password of `Authorization: Basic`, the
     /// query's `key` or `api_key`, the signature of Standard Webhooks, a signature of the body.
+    ///
+    /// What no body could make valid is refused here: anybody can send a signature, and a body takes memory and time.
     pub(crate) fn of(head: &Parts, target: Target<'_>, settings: &Settings, now: Timestamp) -> Result<Self, Refusal> {
         let known = |key: &str| by_key(settings, target, key, now).map(Self::Known);
         if let Some(key) = key_in_headers(&head.headers) {
@@ -58,10 +60,14 @@ impl Sender {
             return known(&key);
         }
         if let Some(stamp) = Stamp::of(&head.headers) {
-            return Ok(Self::SignedMessage(stamp));
+            let named = signer(settings, named(head, target), Signing::StandardWebhooks);
+            let named = named.filter(|_| stamp.is_of(now)).ok_or(Refusal::Unauthorized)?;
+            return Ok(Self::SignedMessage { named, stamp });
         }
         let signatures = signature::of_body(&head.headers);
-        if signatures.is_empty() { Err(Refusal::Unauthorized) } else { Ok(Self::SignedBody(signatures)) }
+        let named = signer(settings, named(head, target), Signing::LegacyBody);
+        let named = named.filter(|_| !signatures.is_empty()).ok_or(Refusal::Unauthorized)?;
+        Ok(Self::SignedBody { named, signatures })
     }
 
     /// The sender for certain, now that the body is there.
@@ -84,14 +90,11 @@ impl Sender {
         };
         match self {
             Self::Known(provider) => Ok(Proven { provider, identity: Identity::Header }),
-            Self::SignedBody(signatures) => {
+            Self::SignedBody { signatures, .. } => {
                 let provider = signed(Signing::LegacyBody, &[body], &signatures)?;
                 Ok(Proven { provider, identity: Identity::ContentAlone })
             }
-            Self::SignedMessage(stamp) => {
-                if !stamp.is_of(now) {
-                    return Err(Refusal::Unauthorized);
-                }
+            Self::SignedMessage { stamp, .. } => {
                 let before = stamp.before_body();
                 let provider = signed(Signing::StandardWebhooks, &[before.as_bytes(), body], &stamp.signatures)?;
                 Ok(Proven { provider, identity: Identity::Id(stamp.id) })
@@ -152,6 +155,11 @@ fn named<'r>(head: &'r Parts, target: Target<'r>) -> &'r str {
             header.map(str::trim).unwrap_or_default()
         }
     }
+}
+
+/// A provider that `name` may mean and that signs this way.
+fn signer(settings: &Settings, name: &str, way: Signing) -> Option<Arc<Provider>> {
+    candidates(settings, name).find(|provider| provider.credentials.signing == way).cloned()
 }
 
 /// The provider called `name`, with or without the prefix `provider-`, that `proves` takes.

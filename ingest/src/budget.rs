@@ -69,6 +69,13 @@ impl Share {
         self.held = self.held.saturating_add(by);
         Ok(())
     }
+
+    /// What it holds is from now on held of another budget. Where there is no room, nothing is held any more.
+    pub(crate) fn move_to(&mut self, budget: &Arc<Budget>) -> Result<(), Exhausted> {
+        let held = self.held;
+        *self = budget.share();
+        self.grow(held)
+    }
 }
 
 impl Drop for Share {
@@ -100,6 +107,19 @@ mod tests {
         assert_eq!(other.grow(1), Err(Exhausted));
         drop(one);
         assert_eq!(other.grow(1), Ok(()));
+    }
+
+    #[test]
+    fn what_is_moved_leaves_its_part_free() {
+        let whole = Budget::new(10);
+        let (part, other) = (whole.part(6), whole.part(8));
+        let mut share = part.share();
+        assert_eq!(share.grow(6), Ok(()));
+        assert_eq!(share.move_to(&other), Ok(()), "the whole holds it once, and not twice");
+        let used = |budget: &Budget| budget.used.load(Ordering::Relaxed);
+        assert_eq!((used(&part), used(&other), used(&whole)), (0, 6, 6));
+        drop(share);
+        assert_eq!((used(&other), used(&whole)), (0, 0));
     }
 
     #[test]

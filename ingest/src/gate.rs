@@ -17,6 +17,9 @@ use crate::refusal::Refusal;
 
 /// One provider may hold at most one part in so many of what all share.
 const PART: usize = 2;
+/// Bodies that name one provider and whose signature is still to be checked may hold one part in so many of what all such
+/// bodies share: whoever names it fills no other's.
+const UNPROVEN_PART: usize = 8;
 const DAY_SECONDS: i64 = 86_400;
 
 /// What is bounded and counted of one provider.
@@ -29,6 +32,8 @@ pub(crate) struct Gate {
     pub(crate) large: Arc<Semaphore>,
     /// Its part of the bytes kept in memory.
     pub(crate) buffered: Arc<Budget>,
+    /// Its part of the bytes of bodies whose signature is not checked yet.
+    pub(crate) unproven: Arc<Budget>,
     /// Its part of the leads that await their durability.
     pub(crate) in_flight: Arc<Budget>,
     pub(crate) leads: Leads,
@@ -95,18 +100,21 @@ pub(crate) struct Gates {
     max_under_way: usize,
     large: usize,
     /// The bytes of all requests kept in memory.
-    pub(crate) buffered: Arc<Budget>,
+    buffered: Arc<Budget>,
+    unproven: Arc<Budget>,
     in_flight: Arc<Budget>,
 }
 
 impl Gates {
     /// `large` bodies are read at one moment.
     pub(crate) fn new(options: &Options, large: usize) -> Self {
+        let buffered = Budget::new(options.max_buffered_bytes);
         Self {
             gates: DashMap::default(),
             max_under_way: options.max_concurrent_per_provider,
             large: large.div_ceil(PART),
-            buffered: Budget::new(options.max_buffered_bytes),
+            unproven: buffered.part(options.max_unproven_bytes),
+            buffered,
             in_flight: Budget::new(options.max_in_flight),
         }
     }
@@ -115,14 +123,15 @@ impl Gates {
         if let Some(known) = self.gates.get(provider) {
             return Arc::clone(&known);
         }
-        let part = |budget: &Arc<Budget>| budget.part(budget.max().div_ceil(PART));
+        let part = |budget: &Arc<Budget>, of: usize| budget.part(budget.max().div_ceil(of));
         let gate = || Gate {
             under_way: AtomicUsize::new(0),
             max_under_way: self.max_under_way,
             large_under_way: AtomicUsize::new(0),
             large: Arc::new(Semaphore::new(self.large)),
-            buffered: part(&self.buffered),
-            in_flight: part(&self.in_flight),
+            buffered: part(&self.buffered, PART),
+            unproven: part(&self.unproven, UNPROVEN_PART),
+            in_flight: part(&self.in_flight, PART),
             leads: Leads::of(provider),
             today: Mutex::default(),
         };

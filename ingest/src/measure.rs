@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use http::StatusCode;
 use leadway_domain::ProviderId;
-use leadway_domain::telemetry::{HTTP_REQUESTS, HTTP_SECONDS, INGEST_BYTES, INGEST_LEADS};
+use leadway_domain::telemetry::{HTTP_REQUESTS, HTTP_SECONDS, INGEST_BYTES, INGEST_LEADS, INGEST_RESULTS};
 use metrics::{Counter, Histogram};
 
 /// What statuses are called; the last one stands for all others.
@@ -46,7 +46,7 @@ impl Requests {
     }
 }
 
-/// What became of a lead.
+/// What became of a lead, in the order of [`INGEST_RESULTS`].
 #[derive(Clone, Copy)]
 pub(crate) enum Outcome {
     Accepted,
@@ -58,7 +58,7 @@ pub(crate) enum Outcome {
 
 /// One provider's leads by what became of them, and the bytes in which they came.
 pub(crate) struct Leads {
-    results: [Counter; 5],
+    results: [Counter; INGEST_RESULTS.len()],
     bytes: Counter,
 }
 
@@ -66,10 +66,7 @@ impl Leads {
     pub(crate) fn of(provider: &ProviderId) -> Self {
         let name = || provider.as_str().to_owned();
         let counter = |result| metrics::counter!(INGEST_LEADS, "provider" => name(), "result" => result);
-        Self {
-            results: ["accepted", "duplicate", "invalid", "refused", "conflict"].map(counter),
-            bytes: metrics::counter!(INGEST_BYTES, "provider" => name()),
-        }
+        Self { results: INGEST_RESULTS.map(counter), bytes: metrics::counter!(INGEST_BYTES, "provider" => name()) }
     }
 
     pub(crate) fn count(&self, outcome: Outcome, leads: usize) {

@@ -39,7 +39,7 @@ pub struct Options {
     pub max_unproven_bytes: usize,
     /// What `Retry-After` says when this node cannot take leads now, in seconds.
     pub retry_after_seconds: u64,
-    /// How long a lead posted again is answered as a duplicate of the first, in seconds.
+    /// How long a lead posted again is answered as a duplicate of the first, in seconds; at least 600.
     pub dedupe_window_seconds: u32,
     /// Most submissions that the window holds; the oldest go first. One takes about 180 bytes, and twice as much above 917,000,
     /// where the map that holds them doubles.

@@ -57,7 +57,7 @@ impl Inner {
             match body::unpack(&sent.body, sent.written.packing, LARGE, &mut sent.buffered) {
                 Ok(unpacked) => return self.read_unpacked(&unpacked, &sent, paid),
                 Err(Refusal::UnpackedTooLarge { .. }) if self.options.max_unpacked_bytes > LARGE => {}
-                Err(refusal) => return Err(self.unreadable(&sent, paid, refusal)),
+                Err(refusal) => return Err(self.unreadable(&sent, paid, 0, refusal)),
             }
         }
         let turn = self.turns.wait(&sent.gate).await;
@@ -69,7 +69,7 @@ impl Inner {
             // What was unpacked in vain is held a little longer than it need be.
             match body::unpack(&sent.body, sent.written.packing, limit, &mut sent.buffered) {
                 Ok(unpacked) => inner.read_unpacked(&unpacked, &sent, paid),
-                Err(refusal) => Err(inner.unreadable(&sent, paid, refusal)),
+                Err(refusal) => Err(inner.unreadable(&sent, paid, 0, refusal)),
             }
         };
         // It ends without an answer only with the runtime, or where it panicked, which is told by then.
@@ -79,8 +79,7 @@ impl Inner {
     /// `paid` is what the rate limit was already charged.
     fn read_unpacked(&self, unpacked: &[u8], sent: &Sent, paid: usize) -> Result<Read, Refusal> {
         let (options, leads) = (&self.options, &sent.gate.leads);
-        let unreadable = |refusal| self.unreadable(sent, paid, refusal);
-        sent.gate.take_bytes(&sent.provider, unpacked.len(), sent.now).map_err(unreadable)?;
+        let unreadable = |refusal| self.unreadable(sent, paid, unpacked.len(), refusal);
         let text = charset::text(unpacked, sent.written.charset);
         let most = Most { leads: options.max_leads_per_request, values: options.max_values_per_request };
         parse::at_desk(|desk| {
@@ -95,6 +94,8 @@ impl Inner {
             }
             let mut in_flight = sent.gate.in_flight.share();
             in_flight.grow(count).map_err(|_| refused(Refusal::Busy))?;
+            // After everything that says "later": what is sent again is not to use up the day.
+            sent.gate.take_bytes(&sent.provider, unpacked.len(), sent.now).map_err(refused)?;
             let intake = Intake {
                 provider: &sent.provider,
                 settings: &sent.settings,
@@ -110,11 +111,13 @@ impl Inner {
     }
 
     /// What cannot be read counts as one lead: it costs as much work, and the limit holds for it too.
-    fn unreadable(&self, sent: &Sent, paid: usize, refusal: Refusal) -> Refusal {
+    fn unreadable(&self, sent: &Sent, paid: usize, bytes: usize, refusal: Refusal) -> Refusal {
         sent.gate.leads.count(Outcome::Refused, 1);
-        if paid > 0 {
-            return refusal;
+        if paid == 0
+            && let Err(too_fast) = self.limits.take(&sent.provider, 1)
+        {
+            return too_fast.into();
         }
-        self.limits.take(&sent.provider, 1).err().map_or(refusal, Refusal::from)
+        sent.gate.take_bytes(&sent.provider, bytes, sent.now).err().unwrap_or(refusal)
     }
 }

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::{self, Tally};
 use crate::auth::{Identity, Proven, Sender};
-use crate::budget::Budget;
 use crate::dedupe::Window;
 use crate::gate::Gates;
 use crate::head::{self, Carrier, Target, Written};
@@ -49,8 +48,6 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     gates: Gates,
     pub(crate) turns: Turns,
-    /// For bodies whose signature is not checked yet.
-    unproven: Arc<Budget>,
     requests: Requests,
     is_ready: AtomicBool,
     is_stopping: AtomicBool,
@@ -78,7 +75,6 @@ impl Ingest {
             limits: Limits::new(clock.clone()),
             refused: Refused::default(),
             turns: Turns::new(large, options.large_bodies_per_provider),
-            unproven: gates.buffered.part(options.max_unproven_bytes),
             gates,
             requests: Requests::default(),
             is_ready: AtomicBool::new(false),
@@ -183,19 +179,31 @@ impl Inner {
         let mut written = Written::of(&head.headers)?;
         let idempotency_key = head::idempotency_key(&head.headers)?;
 
-        let mut known = match &sender {
-            Sender::Known(provider) => Some(self.gates.of(&provider.id).enter(provider)?),
-            Sender::SignedBody(_) | Sender::SignedMessage(_) => None,
+        let (known, mut buffered) = match &sender {
+            Sender::Known(provider) => {
+                let place = self.gates.of(&provider.id).enter(provider)?;
+                let buffered = place.buffered.share();
+                (Some(place), buffered)
+            }
+            Sender::SignedBody { named, .. } | Sender::SignedMessage { named, .. } => {
+                (None, self.gates.of(&named.id).unproven.share())
+            }
         };
-        let budget = known.as_ref().map_or(&self.unproven, |place| &place.buffered);
-        let mut buffered = budget.share();
         let mut body = body::read(body, &self.options, &mut buffered).await?;
         let Proven { provider, identity } = sender.prove(head, target, &settings, &body, now)?;
-        let place = match known.take() {
+        let place = match known {
             Some(place) => place,
-            None => self.gates.of(&provider.id).enter(&provider)?,
+            None => {
+                let place = self.gates.of(&provider.id).enter(&provider)?;
+                buffered.move_to(&place.buffered).map_err(|_| Refusal::Busy)?;
+                place
+            }
         };
         let is_by_key = matches!(identity, Identity::Header);
+        if !is_by_key {
+            // Only the body is signed: whoever saw it could send it again and have another name read out of it.
+            written.charset = None;
+        }
         let idempotency_key = match identity {
             Identity::Header => idempotency_key.map(str::to_owned),
             Identity::Id(id) => Some(id),

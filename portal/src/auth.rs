@@ -43,6 +43,9 @@ pub(crate) async fn require_key(State(portal): State<Shared>, mut request: Reque
     if account.role == Role::Reader && !reads {
         return Refusal(forbidden()).into_response();
     }
+    if !reads && portal.writes.are_stopped() {
+        return Refusal(foreign_log()).into_response();
+    }
     request.extensions_mut().insert(Actor(account.name.clone()));
     if !reads {
         return next.run(request).await;
@@ -68,6 +71,12 @@ async fn any_key(State(settings): State<SettingsHandle>, request: Request, next:
 /// tells nothing about a key.
 fn account(settings: &Settings, headers: &HeaderMap) -> Option<Arc<Account>> {
     settings.account_by_key(bearer(headers)?).cloned()
+}
+
+fn foreign_log() -> Problem {
+    let detail = "The log of this node is not the one it was started with, so that nothing can be recorded. Nothing was changed. \
+                  The node's log says what is wrong; when it is put right, start the node again.";
+    Problem::unavailable(detail, 60)
 }
 
 fn is_protected(path: &str) -> bool {

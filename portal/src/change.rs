@@ -7,9 +7,10 @@ use leadway_domain::problem::Problem;
 use leadway_domain::record::Topic;
 use leadway_domain::settings::{Change, Settings, SettingsChange};
 use leadway_domain::{Clock, Offset, Partition, Timestamp};
-use leadway_eventlog::{EventLog, NewRecord, SettingsHandle};
+use leadway_eventlog::{Address, EventLog, LogError, NewRecord, SettingsHandle};
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::Writes;
 use crate::problem::Refusal;
 
 /// How long a change that is durable may take to be in force here.
@@ -21,6 +22,7 @@ pub(crate) struct SettingsWriter {
     log: Arc<dyn EventLog>,
     settings: SettingsHandle,
     clock: Clock,
+    writes: Writes,
     turn: Mutex<()>,
 }
 
@@ -51,8 +53,8 @@ impl<T> Decided<T> {
 }
 
 impl SettingsWriter {
-    pub(crate) fn new(log: Arc<dyn EventLog>, settings: SettingsHandle, clock: Clock) -> Self {
-        Self { log, settings, clock, turn: Mutex::default() }
+    pub(crate) fn new(log: Arc<dyn EventLog>, settings: SettingsHandle, clock: Clock, writes: Writes) -> Self {
+        Self { log, settings, clock, writes, turn: Mutex::default() }
     }
 
     /// Decides against the settings as they are now, and makes it so. `decide` is pure: it gets the settings and the time.
@@ -67,6 +69,11 @@ impl SettingsWriter {
         let turn = self.turn().await?;
         let decided = decide(&turn.settings, turn.now)?;
         turn.carry_out(actor, decided).await
+    }
+
+    async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Address>, LogError> {
+        self.writes.check()?;
+        self.log.append(records).await
     }
 
     /// Waits for the turn, for decisions that need more than the settings.
@@ -104,7 +111,7 @@ impl Turn<'_> {
             return Ok(answer);
         }
         let record = SettingsChange::new(&self.settings, actor, self.now, change).only_at(self.end);
-        let addresses = self.writer.log.append(vec![NewRecord::of(&record, self.now)]).await?;
+        let addresses = self.writer.append(vec![NewRecord::of(&record, self.now)]).await?;
         if let Some(address) = addresses.first() {
             if !record.counts_at(address.offset) {
                 return Err(Problem::unavailable(

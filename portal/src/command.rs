@@ -118,7 +118,7 @@ async fn submit(portal: &Portal, lead: &LeadRow, caller: Caller, action: LeadAct
     }
     let record = command_record(portal, lead, &caller.actor, action.clone(), asked_as.clone(), portal.clock.now());
     let record = record.ok_or_else(|| not_found("lead", lead.lead_id))?;
-    let addresses = portal.log.append(vec![record]).await?;
+    let addresses = portal.append(vec![record]).await?;
     let unknown =
         "The command was recorded, but the log did not say under which id. Read the lead before you repeat it.";
     let address = addresses.first().ok_or_else(|| recorded(unknown))?;

@@ -67,6 +67,7 @@ mod undelivered;
 mod unrouted;
 mod webhook_url;
 mod workspaces;
+mod writes;
 
 pub use api::api;
 pub use auth::behind_key;
@@ -76,3 +77,4 @@ pub use options::Options;
 pub use random::Random;
 pub use reseal::{replace_lost_key, reseal};
 pub use state::Deps;
+pub use writes::Writes;

@@ -184,7 +184,7 @@ async fn discard(
     let now = portal.clock.now();
     let note = SettingsChange::noting(&actor, now, discarded(&row));
     let records = vec![end_record(&row, &actor, None, now), NewRecord::of(&note, now)];
-    let addresses = portal.log.append(records).await?;
+    let addresses = portal.append(records).await?;
     portal.wait_applied(&addresses).await;
     Ok(StatusCode::NO_CONTENT)
 }

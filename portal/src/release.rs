@@ -78,18 +78,18 @@ async fn release(
     let contact_id = lead.contact_id;
     let now = portal.clock.now();
     if let Some(lead_id) = submitted_before(&portal, &lead).await? {
-        let addresses = portal.log.append(vec![end_record(&row, &actor, Some(lead_id), now)]).await?;
+        let addresses = portal.append(vec![end_record(&row, &actor, Some(lead_id), now)]).await?;
         portal.wait_applied(&addresses).await;
         return Ok(Json(ReleaseView { status: "duplicate".into(), lead_id, contact_id }));
     }
     // The lead's id is its address, known only when it is durable; so its end in the quarantine follows. After a crash in
     // between it is still listed, and releasing it again finds the first one.
     let received = LeadRecord::Received(Arc::new(lead));
-    let mut addresses = portal.log.append(vec![NewRecord::of(&received, now)]).await?;
+    let mut addresses = portal.append(vec![NewRecord::of(&received, now)]).await?;
     let unknown = "The lead was accepted, but the log did not say under which id. Look for it before you repeat.";
     let first = addresses.first().ok_or_else(|| recorded(unknown))?;
     let lead_id = portal.addressing.id(first.partition, first.offset);
-    let end = portal.log.append(vec![end_record(&row, &actor, Some(lead_id), now)]).await;
+    let end = portal.append(vec![end_record(&row, &actor, Some(lead_id), now)]).await;
     addresses.extend(end.map_err(|error| {
         tracing::error!(%error, %lead_id, "a released lead stays in the quarantine");
         recorded(format!(

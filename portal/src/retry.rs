@@ -125,7 +125,7 @@ async fn retry_chunk(portal: &Portal, actor: &str, leads: &[LeadId]) -> Answer<u
     let records: Vec<_> = leads.iter().flatten().filter_map(command).collect();
     let count = records.len();
     if count > 0 {
-        portal.log.append(records).await?;
+        portal.append(records).await?;
     }
     Ok(count)
 }

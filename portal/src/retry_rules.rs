@@ -68,7 +68,7 @@ pub(crate) fn retry_for_rules<'r>(portal: &Shared, actor: &str, rules: impl Into
     if portal.rule_retries.add(actor, active) {
         let portal = portal.clone();
         tokio::spawn(async move {
-            while let Some((actor, rules)) = portal.rule_retries.take() {
+            while let Some((actor, rules)) = portal.rule_retries.take().filter(|_| !portal.writes.are_stopped()) {
                 walk(&portal, &actor, rules).await;
             }
         });

@@ -5,7 +5,7 @@ use leadway_domain::problem::{FieldError, Problem};
 use leadway_domain::record::Topic;
 use leadway_domain::settings::Settings;
 use leadway_domain::{Addressing, Clock, Partition, ZipDirectory};
-use leadway_eventlog::{Address, EventLog, SettingsHandle};
+use leadway_eventlog::{Address, EventLog, LogError, NewRecord, SettingsHandle};
 use leadway_tables::{Tables, TablesError};
 use tokio::sync::Mutex;
 
@@ -14,7 +14,7 @@ use crate::change::SettingsWriter;
 use crate::problem::Answer;
 use crate::reads::Reads;
 use crate::retry_rules::RuleRetries;
-use crate::{Options, Random};
+use crate::{Options, Random, Writes};
 
 /// What the portal stands on.
 #[derive(Clone)]
@@ -33,6 +33,8 @@ pub struct Deps {
     pub addressing: Addressing,
     /// For keys and secrets.
     pub random: Random,
+    /// Whether anything may still be recorded.
+    pub writes: Writes,
 }
 
 /// What every handler shares.
@@ -45,6 +47,7 @@ pub(crate) struct Portal {
     pub(crate) addressing: Addressing,
     pub(crate) random: Random,
     pub(crate) options: Options,
+    pub(crate) writes: Writes,
     pub(crate) writer: SettingsWriter,
     /// Hears what was decided about commands.
     pub(crate) answers: Answers,
@@ -60,8 +63,8 @@ pub(crate) type Shared = Arc<Portal>;
 
 impl Portal {
     pub(crate) fn new(deps: Deps, options: Options) -> Self {
-        let Deps { log, tables, settings, zips, clock, addressing, random } = deps;
-        let writer = SettingsWriter::new(log.clone(), settings.clone(), clock.clone());
+        let Deps { log, tables, settings, zips, clock, addressing, random, writes } = deps;
+        let writer = SettingsWriter::new(log.clone(), settings.clone(), clock.clone(), writes.clone());
         let answers = Answers::new(log.clone());
         Self {
             answers,
@@ -73,11 +76,18 @@ impl Portal {
             addressing,
             random,
             options,
+            writes,
             writer,
             reads: Reads::default(),
             releasing: Mutex::default(),
             rule_retries: RuleRetries::default(),
         }
+    }
+
+    /// Records something in the log, if it is still ours.
+    pub(crate) async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Address>, LogError> {
+        self.writes.check()?;
+        self.log.append(records).await
     }
 
     /// Waits, for a bounded time, until the tables show these records. They are durable in any case, so that tables which

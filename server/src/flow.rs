@@ -132,6 +132,7 @@ impl Node {
             bounds: bounds.clone(),
         };
         stages.spawn(upkeep.run(stop_stages.clone()));
+        let writes = leadway_portal::Writes::default();
         let watch = Watch {
             log: parts.log.clone(),
             tables: parts.tables.clone(),
@@ -140,6 +141,7 @@ impl Node {
             names: storage::names(&config),
             readiness: readiness.clone(),
             ingest: ingest.clone(),
+            writes: writes.clone(),
             stages: stop_work,
         };
         stages.spawn(watch.run(stop_stages.clone()));
@@ -152,7 +154,7 @@ impl Node {
             metrics: ops::metrics(prometheus, parts.settings.clone()),
             settings: parts.settings.clone(),
         };
-        let api = config.stages.contains(&StageName::Portal).then(|| api(&config, &parts, matcher, random));
+        let api = config.stages.contains(&StageName::Portal).then(|| api(&config, &parts, matcher, random, writes));
         let mut served = Served { stop: &stop_http, http: JoinSet::new(), stop_ops: &stop_ops, ops: JoinSet::new() };
         let addresses = listen(&config, ingest.clone(), api, ops, bounds, &mut served).await?;
         let (http, ops) = (served.http, served.ops);
@@ -303,7 +305,13 @@ fn window_folder(config: &Config) -> PathBuf {
     }
 }
 
-fn api(config: &Config, parts: &Parts, matcher: Matcher, random: leadway_portal::Random) -> axum::Router {
+fn api(
+    config: &Config,
+    parts: &Parts,
+    matcher: Matcher,
+    random: leadway_portal::Random,
+    writes: leadway_portal::Writes,
+) -> axum::Router {
     let Parts { log, tables, settings, zips, clock, addressing } = parts.clone();
     let routing = leadway_router::ApiDeps {
         matcher,
@@ -312,7 +320,7 @@ fn api(config: &Config, parts: &Parts, matcher: Matcher, random: leadway_portal:
         tables: tables.clone(),
         clock: clock.clone(),
     };
-    let deps = leadway_portal::Deps { log, tables, settings, zips, clock, addressing, random };
+    let deps = leadway_portal::Deps { log, tables, settings, zips, clock, addressing, random, writes };
     // One setting rules both what may be stored as a webhook URL and what is connected to.
     let allow_private_targets = config.dispatcher.allow_private_targets;
     let max_lead_bytes = config.ingest.max_lead_bytes;

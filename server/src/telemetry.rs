@@ -9,9 +9,9 @@ use leadway_domain::record::Topic;
 use leadway_domain::settings::Settings;
 use leadway_domain::telemetry::{
     BILLED_CENTS, BUILD_INFO, CIRCUIT_OPEN, DELIVERED_COST_CENTS, DELIVERY_OLDEST_SECONDS, DELIVERY_OUTCOMES,
-    DELIVERY_WAITING, DISK_AVAILABLE_BYTES, DISK_SIZE_BYTES, INGEST_LEADS, LEAD_COST_CENTS, LEAD_COST_RETURNED_CENTS,
-    LOG_FAILURES, METRICS, MetricKind, QUARANTINE_LEADS, ROUTER_DECISIONS, SETTINGS_INFO, TABLES_FAILURES,
-    UNREADABLE_RECORDS, UNROUTED_LEADS,
+    DELIVERY_WAITING, DISK_AVAILABLE_BYTES, DISK_SIZE_BYTES, INGEST_LEADS, INGEST_RESULTS, LEAD_COST_CENTS,
+    LEAD_COST_RETURNED_CENTS, LOG_FAILURES, METRICS, MetricKind, QUARANTINE_LEADS, ROUTER_DECISIONS, SETTINGS_INFO,
+    TABLES_FAILURES, UNREADABLE_RECORDS, UNROUTED_LEADS,
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use xxhash_rust::xxh3::xxh3_64;
@@ -134,7 +134,7 @@ impl Births {
 
     fn provider(&self, id: &str) {
         if self.stages.contains(&StageName::Ingest) {
-            for result in ["accepted", "duplicate", "invalid", "refused"] {
+            for result in INGEST_RESULTS {
                 metrics::counter!(INGEST_LEADS, "provider" => id.to_owned(), "result" => result).increment(0);
             }
         }
@@ -160,6 +160,21 @@ impl Births {
             }
             metrics::gauge!(DELIVERY_WAITING, "workspace" => id.to_owned(), "where" => "disk").increment(0.0);
             metrics::gauge!(DELIVERY_OLDEST_SECONDS, "workspace" => id.to_owned()).increment(0.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_may_become_of_a_lead_is_counted_from_zero() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || Births::new(vec![StageName::Ingest]).provider("a"));
+        let shown = recorder.handle().render();
+        for result in ["accepted", "duplicate", "invalid", "refused", "conflict"] {
+            assert!(shown.contains(&format!("result=\"{result}\"}} 0")), "{result} in {shown}");
         }
     }
 }

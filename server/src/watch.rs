@@ -7,6 +7,7 @@ use std::time::Duration;
 use leadway_domain::telemetry::LOG_IDENTITY;
 use leadway_eventlog::EventLog;
 use leadway_ingest::Ingest;
+use leadway_portal::Writes;
 use leadway_tables::Tables;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -32,6 +33,8 @@ pub(crate) struct Watch {
     pub(crate) names: String,
     pub(crate) readiness: Readiness,
     pub(crate) ingest: Option<Ingest>,
+    /// What people ask for.
+    pub(crate) writes: Writes,
     /// Stops the stages.
     pub(crate) stages: CancellationToken,
 }
@@ -65,6 +68,7 @@ impl Watch {
     async fn end(self, reason: String, stop: &CancellationToken) {
         self.tell(false);
         self.stages.cancel();
+        self.writes.stop();
         if let Some(ingest) = &self.ingest {
             ingest.stop_accepting();
         }
@@ -73,7 +77,7 @@ impl Watch {
             tracing::error!(
                 reason,
                 "{names} do not belong together any more: this node has stopped taking, routing, delivering and scoring, \
-                 so that nothing is given to the wrong people"
+                 and changes nothing, so that nothing is given to the wrong people"
             );
             if stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_none() {
                 return;

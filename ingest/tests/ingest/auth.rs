@@ -204,3 +204,63 @@ async fn an_inactive_provider_is_told_so_only_with_its_key() {
     let wrong = node.post("/webhook/provider-a", &[("x-api-key", "wrong")], LEAD).await;
     wrong.assert_problem(401, "unauthorized");
 }
+
+#[tokio::test]
+async fn what_no_body_could_make_valid_is_refused_before_the_body_is_read() {
+    let node = Node::start().await;
+    let Entity::Provider(stamped) = signing(Signing::StandardWebhooks, &[(WHSEC, None)]) else { panic!() };
+    node.put([Entity::Provider(stamped)]).await;
+    let signature = || vec![("x-signature", "0".repeat(64))];
+    let mut looks = Vec::new();
+    for (path, headers) in [
+        ("/webhook/provider-nobody", signature()),
+        ("/webhook/provider-b", signature()),
+        ("/webhook/provider-a", signature()),
+        ("/leads/receive", signature()),
+        ("/webhook/provider-nobody", stamp("msg_1", 0, LEAD)),
+        ("/webhook/provider-b", stamp("msg_1", 0, LEAD)),
+        ("/webhook/provider-a", stamp("msg_1", -301, LEAD)),
+        ("/webhook/provider-a", stamp("msg_1", 301, LEAD)),
+    ] {
+        let mut request = http::Request::post(path);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let unread = futures::stream::poll_fn(|_| -> std::task::Poll<Option<_>> { panic!("the body is read") });
+        let frames = http_body_util::StreamBody::new(futures::StreamExt::map(unread, |data: bytes::Bytes| {
+            Ok::<_, std::convert::Infallible>(hyper::body::Frame::data(data))
+        }));
+        let answer = node.send(request.body(frames).unwrap()).await;
+        answer.assert_problem(401, "unauthorized");
+        looks.push((format!("{:?}", answer.headers), answer.body));
+    }
+    looks.dedup();
+    assert_eq!(looks.len(), 1, "nobody can tell which of them it is");
+}
+
+#[tokio::test]
+async fn a_signed_body_is_read_the_same_whatever_charset_stands_beside_it() {
+    let node = Node::start().await;
+    node.put([signing(Signing::LegacyBody, &[(SECRET, None)])]).await;
+    for (body, name) in [
+        (LEAD.replace("Ana", "Jos\u{e9}").chars().map(|c| c as u8).collect::<Vec<_>>(), "Jos\u{e9}"),
+        (LEAD.replace("Ana", "Zo\u{eb}").into_bytes(), "Zo\u{eb}"),
+    ] {
+        let mac =
+            Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap().chain_update(&body).finalize().into_bytes();
+        let signature = hex::encode(mac);
+        let mut ids = Vec::new();
+        for charset in ["", "; charset=windows-1251", "; charset=utf-8", "; charset=iso-8859-2", "; charset=koi8-r"] {
+            let content_type = format!("application/json{charset}");
+            let headers = [("x-signature", signature.as_str()), ("content-type", content_type.as_str())];
+            let answer = node.post("/webhook/provider-a", &headers, body.clone()).await;
+            assert_eq!(answer.status.as_u16() / 100, 2, "{charset}: {}", answer.body);
+            ids.push(answer.lead_id());
+        }
+        ids.dedup();
+        assert_eq!(ids.len(), 1, "{name}");
+        let leads = node.leads().await;
+        assert!(leads.iter().any(|(_, lead)| format!("{lead:?}").contains(name)), "{leads:?}");
+    }
+    assert_eq!(node.leads().await.len(), 2);
+}

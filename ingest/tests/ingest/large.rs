@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use leadway_domain::settings::{Entity, Posting, Provider};
+use leadway_domain::settings::{Entity, Posting, Provider, RateLimit, Signing};
 use leadway_ingest::Options;
 
 use crate::node::{Answer, KEY, LEAD, Node, provider};
@@ -142,10 +142,32 @@ async fn bytes_of_a_day_are_bounded_where_the_provider_says_so() {
     assert_eq!(node.webhook(LEAD.replace("Ana", "Ida")).await.status, 202);
 }
 
+#[tokio::test]
+async fn what_is_to_be_sent_again_later_uses_up_nothing_of_the_day() {
+    let node = Node::start().await;
+    let posting = Posting { max_bytes_per_day: Some(2 * LEAD.len() as u64), ..Posting::default() };
+    let rate_limit = Some(RateLimit { per_second: 1, burst: Some(1) });
+    node.put([Entity::Provider(Provider { posting, rate_limit, ..provider("a") })]).await;
+    assert_eq!(node.webhook(LEAD).await.status, 202);
+    let next = LEAD.replace("Ana", "Eva");
+    for _ in 0..3 {
+        let answer = node.webhook(next.clone()).await;
+        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (429, Some("1")));
+    }
+    node.advance(1);
+    assert_eq!(node.webhook(next).await.status, 202);
+}
+
 #[tokio::test(start_paused = true)]
 async fn bodies_with_an_unchecked_signature_have_a_small_part_of_the_memory() {
-    let node = Node::with(Options { max_unproven_bytes: 300, ..Options::default() }).await;
-    let slow = |headers: [(&'static str, &'static str); 1]| {
+    let node = Node::with(Options { max_unproven_bytes: 1_000, ..Options::default() }).await;
+    let signs = |id| {
+        let mut provider = provider(id);
+        provider.credentials.signing = Signing::LegacyBody;
+        Entity::Provider(provider)
+    };
+    node.put(["a", "c"].map(signs)).await;
+    let slow = |path: &str, headers: [(&'static str, &'static str); 1]| {
         use futures::{StreamExt as _, stream};
         let piece = bytes::Bytes::from(" ".repeat(250));
         let late = async { tokio::time::sleep(Duration::from_secs(5)).await };
@@ -154,17 +176,19 @@ async fn bodies_with_an_unchecked_signature_have_a_small_part_of_the_memory() {
             piece
         }));
         let frames = body.map(|data| Ok::<_, std::convert::Infallible>(hyper::body::Frame::data(data)));
-        let mut request = http::Request::post("/webhook/provider-a");
+        let mut request = http::Request::post(path);
         for (name, value) in headers {
             request = request.header(name, value);
         }
         node.send(request.body(http_body_util::StreamBody::new(frames)).unwrap())
     };
     let signed = [("x-signature", "0000000000000000000000000000000000000000000000000000000000000000")];
-    let (first, ()) = tokio::join!(slow(signed), async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        slow(signed).await.assert_problem(503, "unavailable");
-        assert_eq!(node.webhook(LEAD).await.status, 202, "who brings a key is not concerned");
-    });
+    let (first, other, ()) =
+        tokio::join!(slow("/webhook/provider-a", signed), slow("/webhook/provider-c", signed), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            slow("/webhook/provider-a", signed).await.assert_problem(503, "unavailable");
+            assert_eq!(node.webhook(LEAD).await.status, 202, "who brings a key is not concerned");
+        });
     first.assert_problem(401, "unauthorized");
+    other.assert_problem(401, "unauthorized");
 }

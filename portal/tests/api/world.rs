@@ -153,6 +153,7 @@ impl World {
             clock: clock.clone(),
             addressing,
             random,
+            writes: Default::default(),
         };
         let app = api(deps, routing, options);
         Self { log, tables, settings, clock, addressing, app }

@@ -51,7 +51,7 @@ struct State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Free,
-    /// The answer is being made.
+    /// The answer, or the next part of it, is being made.
     Working,
     /// The answer is there; when a part of it was last taken.
     Answering(Instant),
@@ -93,6 +93,14 @@ impl Activity {
         let mut state = self.state.lock();
         if let Some(place) = state.places.get_mut(place) {
             *place = Place::Answering(Instant::now());
+        }
+    }
+
+    /// The client has all that is there: the next part is still being made.
+    pub(crate) fn making(&self, place: usize) {
+        let mut state = self.state.lock();
+        if let Some(place) = state.places.get_mut(place) {
+            *place = Place::Working;
         }
     }
 

@@ -44,6 +44,23 @@ impl AnswerBody {
     }
 }
 
+impl AnswerBody {
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = match &mut self.inner {
+            Either::Left(full) => {
+                let frame = Pin::new(full).poll_frame(cx);
+                frame.map(|frame| frame.map(|frame| frame.map_err(|never: Infallible| match never {})))
+            }
+            Either::Right(any) => Pin::new(any).poll_frame(cx),
+        };
+        if let (Poll::Pending, Some(under_way)) = (&polled, &self.under_way) {
+            // Not the client is late, but we are.
+            under_way.making();
+        }
+        polled
+    }
+}
+
 impl Body for AnswerBody {
     type Data = Piece;
     type Error = axum::Error;
@@ -51,13 +68,7 @@ impl Body for AnswerBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
         let this = &mut *self;
         while this.rest.is_empty() {
-            let frame = match &mut this.inner {
-                Either::Left(full) => {
-                    ready!(Pin::new(full).poll_frame(cx)).map(|frame| frame.map_err(|never: Infallible| match never {}))
-                }
-                Either::Right(any) => ready!(Pin::new(any).poll_frame(cx)),
-            };
-            let Some(frame) = frame else { return Poll::Ready(None) };
+            let Some(frame) = ready!(this.poll_inner(cx)) else { return Poll::Ready(None) };
             match frame?.into_data() {
                 Ok(data) => this.rest = data,
                 // Trailers, which none of our answers has.
@@ -103,5 +114,56 @@ impl Buf for Piece {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use futures::{StreamExt as _, stream};
+    use http::Version;
+    use http_body_util::BodyExt as _;
+    use leadway_config::HttpOptions;
+    use tokio::time::{sleep, timeout};
+
+    use super::super::Front;
+    use super::super::activity::{Activity, Limits};
+    use super::super::connection::Connection;
+    use super::super::held::Bounds;
+    use super::super::origin::Origin;
+    use super::*;
+
+    const WRITE: Duration = Duration::from_secs(30);
+
+    /// An answer of parts, each of which takes longer to make than a client may take to read.
+    fn slowly_made(activity: &Arc<Activity>) -> AnswerBody {
+        let options = Arc::new(HttpOptions::default());
+        let bounds = Arc::new(Bounds::new(&options));
+        let front = Front { ingest: None, rest: axum::Router::new(), options };
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let connection = Arc::new(Connection::new(front, bounds, Arc::clone(activity), peer));
+        let under_way = UnderWay::begin(&connection, Origin::of(peer), Version::HTTP_11).unwrap();
+        let parts = stream::iter(0..3).then(|_| async {
+            sleep(3 * WRITE).await;
+            Ok::<_, Infallible>(Bytes::from_static(b"part"))
+        });
+        AnswerBody::new(Either::Right(AnyBody::from_stream(parts)), Some(under_way))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_waits_for_what_is_slow_to_make_and_is_cut_off_only_when_it_does_not_read() {
+        let limits = Limits { head: WRITE, idle: WRITE, write: WRITE };
+        let activity = Arc::new(Activity::new(limits));
+        let mut body = slowly_made(&activity);
+        for _ in 0..2 {
+            tokio::select! {
+                frame = body.frame() => assert!(frame.unwrap().is_ok()),
+                () = activity.ended() => panic!("it was cut off while it waited for us"),
+            }
+        }
+        assert!(timeout(2 * WRITE, activity.ended()).await.is_ok(), "nobody asks for the rest");
     }
 }

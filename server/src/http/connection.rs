@@ -51,8 +51,8 @@ struct Asked {
     service: Service,
     /// Questions about what may be asked need no key.
     is_options: bool,
-    /// The client that a trusted proxy names.
-    forwarded: Option<Origin>,
+    /// Who asks: the client that a trusted proxy names, else whoever opened the connection.
+    origin: Origin,
 }
 
 impl Connection {
@@ -68,18 +68,19 @@ impl Connection {
     /// Answers a request. An error resets its stream, or closes the connection where there are no streams.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<AnswerBody>, h2::Error> {
         let proxies = &self.front.options.trusted_proxies;
+        let named = if is_proxy(self.peer, proxies) { forwarded(request.headers(), proxies) } else { None };
         let asked = Asked {
             version: request.version(),
             service: self.front.service(request.uri().path()),
             is_options: *request.method() == Method::OPTIONS,
-            forwarded: if is_proxy(self.peer, proxies) { forwarded(request.headers(), proxies) } else { None },
+            origin: named.unwrap_or_else(|| Origin::of(self.peer)),
         };
-        let mut under_way = match UnderWay::begin(&self, asked.version) {
+        let mut under_way = match UnderWay::begin(&self, asked.origin, asked.version) {
             Some(under_way) => under_way,
             // What is reset was not begun, and clients may send it again; an answer would have to be held.
             None if asked.version == Version::HTTP_2 => return Err(h2::Reason::REFUSED_STREAM.into()),
             // Whoever watches over the node must not take a busy one for a dead one.
-            None if ops::is_health(request.uri().path()) => UnderWay::uncounted(&self, asked.version),
+            None if ops::is_health(request.uri().path()) => UnderWay::uncounted(&self, asked.origin, asked.version),
             None => return Ok(overloaded().map(|body| AnswerBody::new(body, None))),
         };
         if under_way.is_strangers() {
@@ -106,8 +107,7 @@ impl Connection {
         mut under_way: UnderWay,
     ) -> Result<Response<AnswerBody>, h2::Error> {
         if answer.status() == StatusCode::UNAUTHORIZED {
-            let origin = asked.forwarded.unwrap_or_else(|| Origin::of(self.peer));
-            match self.bounds.wrong_keys.refuse(origin, asked.service.name()) {
+            match self.bounds.wrong_keys.refuse(asked.origin, asked.service.name()) {
                 Some(Duration::ZERO) => {}
                 Some(wait) if under_way.count_as_strangers() => tokio::time::sleep(wait).await,
                 _ => return Err(h2::Reason::ENHANCE_YOUR_CALM.into()),

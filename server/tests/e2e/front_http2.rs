@@ -1,12 +1,13 @@
 //! Clients of HTTP/2 that ask and do not read.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::crash::{KEY, Process};
 use crate::support::{TestNode, answer, eventually, http_client, sample_lead};
@@ -43,11 +44,19 @@ fn peak(process: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_024
 }
 
+/// A connection from another address than everybody else's.
+async fn connect_as_another(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_nobody_reads_take_bounded_memory() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(&folder.path().join("data"));
     let (http, base) = (http_client(Duration::from_secs(60)), process.base());
+    let address: SocketAddr = base.trim_start_matches("http://").parse().unwrap();
     let body = json!({"id": "a", "name": "A", "cost_per_lead": 75});
     let made = answer(http.post(format!("{base}/api/providers")).bearer_auth(KEY).json(&body)).await;
     let key = made.1["key"].as_str().unwrap().to_owned();
@@ -58,7 +67,7 @@ async fn answers_that_nobody_reads_take_bounded_memory() {
     let mut unread = Vec::new();
     for path in [LARGE, "/openapi.json", "/nowhere", "/leads/receive"] {
         for _ in 0..4 {
-            let mut stream = TcpStream::connect(base.trim_start_matches("http://")).await.unwrap();
+            let mut stream = connect_as_another(address).await;
             let questions = greedy(path, 256);
             // It may be cut off.
             let _ = tokio::time::timeout(Duration::from_secs(5), stream.write_all(&questions)).await;
@@ -66,6 +75,8 @@ async fn answers_that_nobody_reads_take_bounded_memory() {
         }
     }
     for n in 0..50 {
+        // A client that comes only now has shown no key before.
+        let http = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
         let lead = http.post(format!("{base}/webhook/provider-a")).header("x-api-key", &key).json(&sample_lead(n));
         assert_eq!(answer(lead).await.0, StatusCode::ACCEPTED, "others are served meanwhile");
         tokio::time::sleep(Duration::from_millis(20)).await;

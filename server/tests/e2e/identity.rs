@@ -194,6 +194,7 @@ async fn a_running_node_whose_log_is_taken_away_stops_loudly() {
     node.rule("w", &["Solar"], &["CA"], 1).await;
     let id = node.accepted("a", &key, &sample_lead(1)).await;
     node.delivered(id).await;
+    let (_, held) = node.lead("a", &key, &json!({})).await;
     assert_eq!(node.call("GET", "/readyz", None).await.0, 200);
     std::fs::rename(node.data().join("log"), node.data().join("gone")).unwrap();
     let ready = eventually("the node is not ready", async || {
@@ -204,4 +205,18 @@ async fn a_running_node_whose_log_is_taken_away_stops_loudly() {
     assert_eq!((&ready["log"], &ready["router"], &ready["dispatcher"]), (&json!(false), &json!(false), &json!(false)));
     let (status, body) = node.lead("a", &key, &sample_lead(2)).await;
     assert_eq!(status, 503, "no id is given that would be given again: {body}");
+    let held = held["quarantine_id"].as_str().unwrap();
+    let provider = json!({"id": "b", "name": "B", "cost_per_lead": 75});
+    for (method, path, body) in [
+        ("POST", format!("/api/quarantine/{held}/release"), None),
+        ("DELETE", format!("/api/quarantine/{held}"), None),
+        ("POST", "/api/providers".to_owned(), Some(provider)),
+        ("PATCH", "/api/providers/a".to_owned(), Some(json!({"name": "A"}))),
+        ("POST", "/api/unrouted/retry".to_owned(), Some(json!({}))),
+    ] {
+        let (status, body) = node.call(method, &path, body).await;
+        assert_eq!(status, 503, "{method} {path}: {body}");
+        assert!(body["detail"].as_str().unwrap().contains("log"), "{body}");
+    }
+    assert_eq!(node.get("/api/leads").await["items"].as_array().unwrap().len(), 1, "what is there can be read");
 }
