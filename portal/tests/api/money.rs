@@ -56,6 +56,8 @@ async fn reconciliation_is_balanced_when_everything_is_billed_once() {
     world.write(vec![waiting.upsert(), index.upsert()]).await;
     let report = world.get("/api/billing/reconciliation?from=2024-01-15&to=2024-01-15").await.expect(200).json();
     assert_eq!((&report["balanced"], &report["differences"]), (&json!(true), &json!([])));
+    let csv = world.get("/api/billing/reconciliation?format=csv&from=2020-01-01&to=2020-01-02").await.expect(200).text;
+    assert_eq!(csv.lines().count(), 1, "nothing is there and nothing is wrong: {csv}");
     let expected = json!([{"workspace_id": "solar_west_coast", "deliveries": 3, "delivered_amount": 449.97,
         "billing_events": 3, "billed_amount": 449.97, "differences": 0}]);
     assert_eq!(report["workspaces"], expected);
@@ -121,6 +123,9 @@ async fn reconciliation_of_tables_that_are_ahead_of_the_log_is_not_balanced() {
     let report = world.get("/api/billing/reconciliation").await.expect(200).json();
     let ahead = json!([{"topic": "quarantine", "partition": 0, "applied": end.0 + 3, "log_end": end.0}]);
     assert_eq!((&report["balanced"], &report["positions_ahead"]), (&json!(false), &ahead));
+    let csv = world.get("/api/billing/reconciliation?format=csv").await.expect(200).text;
+    let rows: Vec<&str> = csv.lines().skip(1).collect();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.ends_with(",false")), "{csv}");
     assert_eq!(report["differences"], json!([]));
 }
 
