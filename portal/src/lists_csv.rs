@@ -147,7 +147,15 @@ const LISTS: &[List] = &[
     List {
         path: "/api/billing/reconciliation",
         rows: Place::Workspaces,
-        columns: &["workspace_id", "deliveries", "delivered_amount", "billing_events", "billed_amount", "differences", "balanced"],
+        columns: &[
+            "workspace_id",
+            "deliveries",
+            "delivered_amount",
+            "billing_events",
+            "billed_amount",
+            "differences",
+            "balanced",
+        ],
     },
     List {
         path: "/api/analytics/performance",
