@@ -241,7 +241,8 @@ impl Wanted {
     }
 }
 
-/// Appointments, newest first. `from` and `to` are about the lead's arrival. A page looks at a bounded number of rows: with
+/// Appointments, newest first; those of one workspace by the day of routing, the last day first, and within it by id. `from` and
+/// `to` are about the lead's arrival. A page looks at a bounded number of rows: with
 /// filters it may hold fewer than asked for. Leads that wait for a date have no appointment yet: see
 /// `/api/leads?status=waiting`.
 #[utoipa::path(get, path = "/api/appointments", operation_id = "list_appointments", tag = "Appointments",

@@ -77,7 +77,7 @@ impl FromQuery for UnroutedFilter {
     }
 }
 
-/// Unrouted leads, newest first, each with the reason. A page looks at a bounded number of rows.
+/// Unrouted leads, highest ids first, each with the reason. A page looks at a bounded number of rows.
 #[utoipa::path(get, path = "/api/unrouted", operation_id = "list_unrouted", tag = "Appointments", params(UnroutedFilter, PageRequest),
     responses((status = 200, body = Page<UnroutedView>)))]
 async fn list(
