@@ -1,8 +1,8 @@
 //! Listeners: HTTP/1.1 and HTTP/2 (prior knowledge) on one port, and what bounds their clients.
 //!
-//! [`accept`] gives connections their places, [`connection`] takes their requests, [`held`] bounds the memory that all of
-//! them hold until the answers are read, [`activity`] ends connections that ask for nothing or do not read, and
-//! [`wrong_keys`] slows down who tries keys.
+//! `accept` gives connections their places, `connection` takes their requests, `held` bounds the memory that all of
+//! them hold until the answers are read, `activity` ends connections that ask for nothing or do not read, and
+//! `wrong_keys` slows down who tries keys.
 
 mod accept;
 mod activity;
