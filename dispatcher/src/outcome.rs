@@ -108,7 +108,8 @@ impl Attempt {
 
     /// A client answered. Where its body counts, a 2xx that says no is none.
     pub(crate) fn answered(answer: Answer, body_counts: bool) -> Self {
-        match decline(&answer.body).filter(|_| body_counts && is_success(&answer)) {
+        let declined = if body_counts && is_success(&answer) { decline(&answer.body) } else { None };
+        match declined {
             None => Self::Answered(answer),
             Some(Decline::Known) => Self::Known(answer),
             Some(Decline::Other) => Self::Declined(answer),
